@@ -1,0 +1,222 @@
+"""The gallery of models: every file of the folder ``models/`` and any file like them.
+
+``bayeslmm.models.additive(cohort, additive)`` builds the file ``models/additive.py``; the same
+goes for every name in `names`, and `load` takes a user's own file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm.errors import InputError, ModelError
+from bayeslmm.files import PathArg, atomic_path, read_bytes, require_file
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+    from bayeslmm.cohort import Cohort
+    from bayeslmm.relationship import Relationship
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file: call it as ``model_file(cohort, additive, h2="beta(2, 2)")``.
+
+    Parameters
+    ----------
+    name
+        Name of the file without its ending.
+    path
+        The file.
+    sha256
+        Checksum of its content, kept with every result.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+
+    @property
+    def doc(self) -> str:
+        """The docstring: equation, priors in words, reference."""
+        return ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8"))) or ""
+
+    @property
+    def source(self) -> str:
+        """The text of the file."""
+        return self.path.read_text(encoding="utf-8")
+
+    def function(self) -> Any:
+        """The file's `build` function."""
+        spec = importlib.util.spec_from_file_location(f"bayeslmm_model_{self.name}", self.path)
+        if spec is None or spec.loader is None:
+            raise InputError("not a Python file", "a file that ends in .py", "rename it", path=self.path)
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise InputError(
+                f"syntax error: {error.msg}", "Python", "mend it", path=self.path, line=error.lineno
+            ) from error
+        except ImportError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+        build = getattr(module, "build", None)
+        if not callable(build):
+            raise InputError(
+                "no function `build`",
+                "def build(cohort, additive, *, ...) -> pm.Model",
+                "start from a copy: bayeslmm models copy additive mine.py",
+                path=self.path,
+            )
+        return build
+
+    def matrices(self) -> list[str]:
+        """Names of the relationship matrices that `build` asks for."""
+        return [
+            parameter.name
+            for parameter in list(inspect.signature(self.function()).parameters.values())[1:]
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        ]
+
+    def priors(self) -> dict[str, str]:
+        """Keyword-only arguments of `build`, the priors, with their defaults."""
+        return {
+            parameter.name: str(parameter.default)
+            for parameter in inspect.signature(self.function()).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    def __call__(self, cohort: Cohort, *matrices: Relationship, **arguments: Any) -> pm.Model:
+        """Build the model and check the contract."""
+        given: dict[str, Any] = dict(zip(self.matrices(), matrices, strict=False))
+        return self.build(cohort, {**given, **arguments}, {})
+
+    def build(
+        self, cohort: Cohort, matrices: Mapping[str, Any], priors: Mapping[str, str]
+    ) -> pm.Model:
+        """Build the model from matrices and priors by name, and check the contract.
+
+        Raises
+        ------
+        InputError
+            If a matrix is missing, or the file has no prior of a given name.
+        ModelError
+            If the model breaks the contract (`check_contract`).
+        """
+        build = self.function()
+        known = inspect.signature(build).parameters
+        if missing := [name for name in self.matrices() if name not in matrices]:
+            raise InputError(
+                f"the model needs the relationship {', '.join(missing)}",
+                "each matrix that build() asks for",
+                "give it by name",
+                path=self.path,
+            )
+        if unknown := [name for name in [*matrices, *priors] if name not in known]:
+            raise InputError(
+                f"no prior or matrix {', '.join(unknown)} in the model {self.name}",
+                f"one of {', '.join(list(known)[1:])}",
+                f"see: bayeslmm models show {self.name}",
+                path=self.path,
+            )
+        model = build(cohort, **matrices, **priors)
+        check_contract(model, cohort, self.path)
+        model.provenance = {
+            "model": self.name,
+            "model_file": self.path.name,
+            "model_sha256": self.sha256,
+            "trait": cohort.trait,
+            "n": int(cohort.y.size),
+            "ledger": cohort.ledger.records(),
+            "relationships": {
+                name: relationship.on(cohort.individuals).provenance()
+                for name, relationship in matrices.items()
+                if hasattr(relationship, "provenance")
+            },
+        }
+        return model
+
+
+def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:
+    """Check the names that carry everything generic: phenotype, variance, beta.
+
+    Raises
+    ------
+    ModelError
+        Naming the missing variable or the wrong dimension.
+    """
+    import pymc as pm
+
+    if not isinstance(model, pm.Model):
+        raise ModelError(f"{path}: build() returned {type(model).__name__}, not a pm.Model")
+    wanted = {"phenotype": "individual", "variance": "component", "beta": "covariate"}
+    for name, dim in wanted.items():
+        if name not in model.named_vars:
+            raise ModelError(f"{path}: the model has no variable {name!r} (dims {dim!r})")
+        if model.named_vars_to_dims.get(name) != (dim,):
+            found = model.named_vars_to_dims.get(name)
+            raise ModelError(f"{path}: {name!r} has the dims {found}, the contract says ({dim!r},)")
+    if [rv.name for rv in model.observed_RVs] != ["phenotype"]:
+        names = [rv.name for rv in model.observed_RVs]
+        raise ModelError(f"{path}: observed variables {names}; the contract says ['phenotype']")
+    if tuple(model.coords["component"])[-1] != "residual":
+        raise ModelError(f"{path}: the last component of 'variance' has to be 'residual'")
+    if len(model.coords["individual"]) != cohort.y.size:
+        raise ModelError(f"{path}: 'phenotype' does not hold the cohort's individuals")
+
+
+def folder() -> Path:
+    """The folder of the gallery: in a wheel beside this file, in a checkout ``models/``."""
+    inside = Path(__file__).with_name("_models")
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
+
+
+def names() -> list[str]:
+    """Names of the gallery's models."""
+    return sorted(path.stem for path in folder().glob("*.py"))
+
+
+def load(name_or_path: PathArg) -> ModelFile:
+    """A model of the gallery by name, or a user's file by path (ends in ``.py``).
+
+    Raises
+    ------
+    InputError
+        If there is no such model or file.
+    """
+    text = str(name_or_path)
+    if text.endswith(".py") or "/" in text:
+        path = require_file(name_or_path)
+    elif text in names():
+        path = folder() / f"{text}.py"
+    else:
+        raise InputError(
+            f"no model {text!r}",
+            f"one of {', '.join(names())}, or a file that ends in .py",
+            "see: bayeslmm models list",
+        )
+    return ModelFile(path.stem, path, hashlib.sha256(read_bytes(path)).hexdigest())
+
+
+def copy(name: str, target: PathArg) -> Path:
+    """Copy a model's file to start a model of one's own; an existing file is not overwritten."""
+    target = Path(target)
+    if target.exists():
+        raise InputError("the file exists", "a new file", "choose another name", path=target)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(load(name).path, temporary)
+    return target
+
+
+def __getattr__(name: str) -> ModelFile:
+    if name in names():
+        return load(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; models: {names()}")

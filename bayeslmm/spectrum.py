@@ -1,0 +1,245 @@
+"""The seam: one eigendecomposition of the kernel, after the fixed effects are split off.
+
+Everything behind a `Spectrum` (likelihood, engines, posterior) costs O(n p²) per evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from bayeslmm.errors import BayesLMMWarning, InputError
+from bayeslmm.files import PathArg, atomic_path, require_file
+from bayeslmm.memory import require_memory
+
+if TYPE_CHECKING:
+    from bayeslmm.cohort import Cohort
+    from bayeslmm.relationship import Relationship
+
+type Floats = NDArray[np.float64]
+
+NEGATIVE_SILENT = 1e-6  # relative size of negative eigenvalues that rounding explains
+NEGATIVE_ALLOWED = 1e-2  # beyond this the matrix is no covariance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spectrum:
+    """Kernel K and design X of n records in the basis ``W = [Q₁, Q_c V]``.
+
+    ``X = Q₁R`` and Q_c spans the error contrasts; V are the eigenvectors of ``Q_cᵀKQ_c``, so that
+    ``WᵀX = [R; 0]`` and ``WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]``.
+
+    Parameters
+    ----------
+    eigenvalues
+        s (m,), m = n - p, ascending, non-negative.
+    coupling
+        C (p, m): between the column space of X and the contrasts (0 for X = 1 and a centred GRM).
+    schur
+        T = K₁₁ - C s⁺ Cᵀ (p, p), positive semidefinite.
+    triangle
+        R (p, p), upper triangular.
+    basis
+        W (n, n), orthogonal.
+    key
+        SHA-256 of (K, X), to recognise a spectrum kept on disk.
+    """
+
+    eigenvalues: Floats
+    coupling: Floats
+    schur: Floats
+    triangle: Floats
+    basis: Floats
+    key: str
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return self.basis.shape[0]
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return self.triangle.shape[0]
+
+    @property
+    def m(self) -> int:
+        """Number of error contrasts, n - p."""
+        return self.eigenvalues.size
+
+    @property
+    def rank(self) -> int:
+        """Number of non-zero eigenvalues among the contrasts."""
+        return int(np.count_nonzero(self.eigenvalues))
+
+    def rotate(self, y: Floats) -> Floats:
+        """``Wᵀy = [q; e]`` of y (n,) or of columns (n, k)."""
+        return np.ascontiguousarray(self.basis.T @ y)
+
+    def unrotate(self, rotated: Floats) -> Floats:
+        """Inverse of `rotate`."""
+        return np.ascontiguousarray(self.basis @ rotated)
+
+    def save(self, path: PathArg) -> None:
+        """Write a `.npz` file (no pickles), atomically."""
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: PathArg) -> Spectrum:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged or no spectrum.
+        """
+        try:
+            with np.load(require_file(path), allow_pickle=False) as archive:
+                values = {field.name: archive[field.name] for field in fields(cls)}
+        except (ValueError, KeyError, OSError, EOFError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"not a spectrum file ({error})",
+                "a .npz file written by Spectrum.save",
+                "delete it; it will be computed again",
+                path=path,
+            ) from None
+        return cls(**{**values, "key": str(values["key"])})
+
+
+def kernel_key(K: Floats, X: Floats) -> str:
+    """SHA-256 of a kernel (n, n) and a design (n, p): the `Spectrum.key`."""
+    digest = hashlib.sha256()
+    for array in (K, X):
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def decompose(K: Floats, X: Floats) -> Spectrum:
+    """Split off X and decompose the kernel: the one `eigh` of the package.
+
+    Parameters
+    ----------
+    K
+        Kernel (n, n), symmetric. Eigenvalues down to -1e-6 of the largest are rounding and set to
+        zero; down to -1e-2 with a warning (pairwise missing genotypes); beyond it is an error.
+    X
+        Design (n, p) of full column rank.
+
+    Returns
+    -------
+    Spectrum
+    """
+    n, p = X.shape
+    require_memory(6 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
+    key = kernel_key(K, X)
+    reflectors = scipy.linalg.qr(X, mode="raw")
+    (factor, tau), R = reflectors[0], reflectors[1]
+    half = apply_q(factor, tau, K, transpose=True)  # QᵀK
+    rotated = apply_q(factor, tau, half.T, transpose=True)  # Qᵀ(QᵀK)ᵀ = QᵀKQ
+    rotated = 0.5 * (rotated + rotated.T)
+    s, V = scipy.linalg.eigh(rotated[p:, p:], driver="evd", overwrite_a=False, check_finite=False)
+    top = max(float(s[-1]), float(np.trace(K)) / n, np.finfo(float).tiny)
+    check_definite(float(s[0]), top)
+    null = s <= max(n * np.finfo(float).eps, 1e-14) * top
+    s = np.where(null, 0.0, s)
+    coupling = rotated[:p, p:] @ V
+    coupling[:, null] = 0.0
+    weights = np.divide(1.0, s, out=np.zeros_like(s), where=~null)
+    schur = rotated[:p, :p] - (coupling * weights) @ coupling.T
+    inner = np.zeros((n, n))  # W = Q diag(I, V)
+    inner[:p, :p] = np.eye(p)
+    inner[p:, p:] = V
+    basis = np.ascontiguousarray(apply_q(factor, tau, inner, transpose=False))
+    triangle = np.ascontiguousarray(np.triu(R[:p]))
+    return Spectrum(s, np.ascontiguousarray(coupling), nearest_psd(schur), triangle, basis, key)
+
+
+def apply_q(factor: Floats, tau: Floats, A: Floats, *, transpose: bool) -> Floats:
+    """QA or QᵀA by the Householder reflectors of `scipy.linalg.qr(mode="raw")`: O(n²p)."""
+    lapack = scipy.linalg.lapack
+    side = ("L", "T" if transpose else "N")
+    work = lapack.dormqr(*side, factor, tau, A, -1)[1]
+    out, _, info = lapack.dormqr(*side, factor, tau, A, int(work[0]))
+    if info != 0:
+        raise np.linalg.LinAlgError(f"dormqr failed with info = {info}")
+    return np.asarray(out)
+
+
+def check_definite(smallest: float, largest: float) -> None:
+    """Policy on negative eigenvalues: rounding, a warning, or an error."""
+    ratio = -smallest / largest
+    if ratio > NEGATIVE_ALLOWED:
+        raise InputError(
+            f"the kernel has the eigenvalue {smallest:.3g}, {ratio:.1%} of the largest",
+            "a positive semidefinite matrix (negative eigenvalues below 1% of the largest)",
+            "compute the GRM with missing genotypes at the mean (bayeslmm grm), or check that "
+            "the file is a relationship matrix",
+        )
+    if ratio > NEGATIVE_SILENT:
+        warnings.warn(
+            f"the kernel has negative eigenvalues down to {smallest:.3g} ({ratio:.2%} of the "
+            "largest), as a GRM with pairwise missing genotypes has; they are set to zero",
+            BayesLMMWarning,
+            stacklevel=4,
+        )
+
+
+def nearest_psd(A: Floats) -> Floats:
+    """Symmetric A (p, p) with its negative eigenvalues, which are rounding, set to zero."""
+    values, vectors = np.linalg.eigh(0.5 * (A + A.T))
+    return np.ascontiguousarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def spectrum(
+    cohort: Cohort, relationship: Relationship, *, path: PathArg | None = None
+) -> Spectrum:
+    """Spectrum of a relationship among the individuals of a cohort, aligned by ID.
+
+    Parameters
+    ----------
+    cohort
+        Gives the individuals and the design X.
+    relationship
+        The kernel; its rows are chosen by ID and scaled as `Relationship.on` says.
+    path
+        A `.npz` file: read if it holds the spectrum of this very kernel and design, otherwise
+        written. A spectrum in memory is also reused between traits and models that share both.
+
+    Returns
+    -------
+    Spectrum
+    """
+    aligned = relationship.on(cohort.individuals)
+    key = kernel_key(aligned.matrix, cohort.X)
+    if key in _RECENT:
+        found = _RECENT[key]
+    elif path is not None and _is_file(path) and (kept := Spectrum.load(path)).key == key:
+        found = kept
+    else:
+        found = decompose(aligned.matrix, cohort.X)
+    if path is not None and not (_is_file(path) and Spectrum.load(path).key == key):
+        found.save(path)
+    _RECENT.pop(key, None)
+    _RECENT[key] = found
+    while len(_RECENT) > 2:
+        del _RECENT[next(iter(_RECENT))]
+    return found
+
+
+_RECENT: dict[str, Spectrum] = {}  # the two last spectra: traits of one cohort share one
+
+
+def _is_file(path: PathArg) -> bool:
+    from pathlib import Path
+
+    return Path(path).is_file()
