@@ -74,11 +74,10 @@ class SpectralNormalRV(RandomVariable):  # type: ignore[misc]
     signature = "(p),(c)->(n)"
     dtype = "floatX"
     _print_name = ("SpectralNormal", "\\operatorname{SpectralNormal}")
-    __props__ = ("name", "signature", "dtype", "inplace", "key")
+    __props__ = ("name", "signature", "dtype", "inplace", "spectrum")
 
     def __init__(self, spectrum: Spectrum, **kwargs: Any) -> None:
         self.spectrum = spectrum
-        self.key = spectrum.key
         super().__init__(**kwargs)
 
     def _supp_shape_from_params(self, *_: Any, **__: Any) -> tuple[Any, ...]:

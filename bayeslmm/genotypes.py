@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
+from bayeslmm.array_source import ArrayReader, array_individuals, array_variants, check_dosages
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg, atomic_path
+from bayeslmm.files import PathArg
 from bayeslmm.ledger import Ledger
-from bayeslmm.plink import BED_MAGIC, Block, Index, Opened, Reader, open_bfile, open_pfile
-from bayeslmm.plink_tables import VARIANT_COLUMNS, individuals_index
+from bayeslmm.plink import Block, Index, Opened, Reader, open_bfile, open_pfile
+from bayeslmm.plink_write import write_bfile
 
 type Kind = Literal["bfile", "pfile"]
 
@@ -25,8 +25,6 @@ SUFFIXES: dict[Kind, tuple[str, str, str]] = {
     "bfile": (".bed", ".bim", ".fam"),
     "pfile": (".pgen", ".pvar", ".psam"),
 }
-HARD_CALL = 0.1  # a dosage this near to 0, 1 or 2 is a hard call, as in plink2
-BED_CODES = np.array([3, 2, 0, 1], dtype=np.uint8)  # of 0, 1, 2 copies of A1 and missing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,53 +164,6 @@ class Genotypes:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayReader:
-    """Blocks of an array.
-
-    Parameters
-    ----------
-    dosages
-        (m, n) counts of A1; missing is NaN, or -9 for integers.
-    hard_calls
-        Whether all are 0, 1, 2 or missing.
-    """
-
-    dosages: Block
-    hard_calls: bool
-
-    @property
-    def name(self) -> str:
-        """Always "array"."""
-        return "array"
-
-    def read(
-        self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
-    ) -> Iterator[Block]:
-        """Yield the blocks, copied."""
-        for chunk in chunks:
-            block = self.dosages[chunk]
-            if individuals is not None:
-                block = block[:, individuals]
-            block = np.ascontiguousarray(block)
-            if integer:
-                yield hard_calls(block)
-            elif block.dtype.kind == "f":
-                yield block.astype(np.float32)
-            else:
-                yield np.where(block < 0, np.float32(np.nan), block.astype(np.float32))
-
-
-def hard_calls(dosages: Block) -> NDArray[np.int8]:
-    """Hard calls 0, 1, 2; -9 for missing and for what is farther than 0.1 from a whole number."""
-    if dosages.dtype.kind != "f":
-        return np.where(dosages < 0, np.int8(-9), dosages).astype(np.int8)
-    nearest = np.rint(dosages)
-    # float32 dosages such as 1.1 must pass, as they do in double precision
-    sure = np.abs(dosages - nearest) <= HARD_CALL + 1e-6  # False for NaN
-    return np.where(sure, nearest, -9).astype(np.int8)
-
-
 def read_genotypes(path: PathArg, *, kind: Kind | None = None) -> Genotypes:
     """Open PLINK 1 (.bed .bim .fam) or PLINK 2 (.pgen .pvar .psam) files.
 
@@ -268,9 +219,9 @@ def from_array(
             f"dosages of shape {array.shape}", "(individuals, variants)", "pass a matrix"
         )
     n, m = array.shape
-    index = _as_individuals(individuals, n)
-    table = _as_variants(variants, m)
-    hard = _check_dosages(array, index, table)
+    index = array_individuals(individuals, n)
+    table = array_variants(variants, m)
+    hard = check_dosages(array, index, table)
     return Genotypes(index, table, Source(ArrayReader(array.T, hard), None, np.arange(m)))
 
 
@@ -287,8 +238,8 @@ def write_plink1(
     prefix
         Names of the files without suffix.
     fam
-        Indexed by (FID, IID), in any order: any of the columns PAT, MAT (default "0"), SEX (1
-        male, 2 female, default 0) and PHENO (default -9) of the ``.fam``.
+        Indexed by (FID, IID), in any order: any of the columns PAT, MAT (default "0") and SEX (1
+        male, 2 female, default 0) of the ``.fam``. Its phenotype column is always -9 (missing).
 
     Returns
     -------
@@ -297,47 +248,8 @@ def write_plink1(
     """
     if not isinstance(genotypes, Genotypes):
         genotypes = from_array(genotypes)
-    prefix = os.fspath(prefix)
-    paths = [Path(prefix + suffix) for suffix in SUFFIXES["bfile"]]
-    variants = genotypes.variants
-    with contextlib.ExitStack() as stack:
-        bed, bim, family = (stack.enter_context(atomic_path(path)) for path in paths)
-        family.write_text(_fam_text(genotypes.individuals, fam), encoding="utf-8", newline="\n")
-        columns = (variants[name] for name in ("CHROM", "ID", "POS", "A1", "A0"))
-        with open(bim, "w", encoding="utf-8", newline="\n") as file:
-            for chromosome, name, position, a1, a0 in zip(*columns, strict=True):
-                file.write(f"{chromosome}\t{name}\t0\t{position}\t{a1}\t{a0}\n")
-        with open(bed, "wb") as binary:
-            binary.write(BED_MAGIC)
-            for _, block in genotypes.blocks(dtype=np.int8):
-                binary.write(_pack(block).tobytes())
-    return paths
-
-
-def _pack(block: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Pack (b, n) hard calls into .bed rows of ceil(n / 4) bytes."""
-    b, n = block.shape
-    codes = np.zeros((b, -(-n // 4) * 4), dtype=np.uint8)
-    codes[:, :n] = BED_CODES[np.where(block < 0, 3, block)]
-    # .bed codes: 0 = A1 A1, 1 = missing, 2 = heterozygous, 3 = A0 A0
-    quads = codes.reshape(b, -1, 4)
-    packed: NDArray[np.uint8] = (
-        quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
-    )
-    return packed
-
-
-def _fam_text(individuals: pd.MultiIndex, fam: pd.DataFrame | None) -> str:
-    columns = {"PAT": "0", "MAT": "0", "SEX": "0", "PHENO": "-9"}
-    table = pd.DataFrame(index=individuals) if fam is None else fam.reindex(individuals)
-    values = [
-        table[name].astype(object).where(table[name].notna(), default)
-        if name in table
-        else [default] * len(table)
-        for name, default in columns.items()
-    ]
-    rows = zip(individuals, *values, strict=True)
-    return "".join("\t".join((*ids, *map(str, rest))) + "\n" for ids, *rest in rows)
+    blocks = (block for _, block in genotypes.blocks(dtype=np.int8))
+    return write_bfile(blocks, genotypes.individuals, genotypes.variants, prefix, fam=fam)
 
 
 def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
@@ -422,57 +334,3 @@ def _positions(chosen: ArrayLike | None, length: int, what: str) -> Index | None
     if positions.size == 0:
         raise InputError(f"no {what} selected", "one or more", "check the selection")
     return positions
-
-
-def _as_individuals(individuals: Any, n: int) -> pd.MultiIndex:
-    if individuals is None:
-        individuals = [str(k + 1) for k in range(n)]
-    if isinstance(individuals, pd.MultiIndex):
-        fid = [str(k) for k in individuals.get_level_values(0)]
-        iid = [str(k) for k in individuals.get_level_values(1)]
-    else:
-        iid = [str(k) for k in individuals]
-        fid = ["0"] * len(iid)
-    if len(iid) != n:
-        raise InputError(
-            f"{len(iid)} individuals for dosages with {n} rows",
-            "one for each row",
-            "dosages are (individuals, variants): check the orientation",
-        )
-    return individuals_index(fid, iid, None)
-
-
-def _as_variants(variants: pd.DataFrame | None, m: int) -> pd.DataFrame:
-    if variants is None:
-        names = [f"v{k + 1}" for k in range(m)]
-        columns = {"CHROM": "1", "POS": np.arange(1, m + 1), "ID": names, "A1": "1", "A0": "2"}
-        return pd.DataFrame(columns)
-    missing = [name for name in VARIANT_COLUMNS if name not in variants]
-    if missing or len(variants) != m:
-        raise InputError(
-            f"variants: {len(variants)} rows with the columns {', '.join(map(str, variants))}",
-            f"{m} rows with the columns {', '.join(VARIANT_COLUMNS)}",
-            "give one row for each column of the dosages",
-        )
-    table = variants[VARIANT_COLUMNS].reset_index(drop=True)
-    return table.astype({"CHROM": str, "POS": np.int64, "ID": str, "A1": str, "A0": str})
-
-
-def _check_dosages(array: Block, individuals: pd.MultiIndex, variants: pd.DataFrame) -> bool:
-    """Reject what is not in [0, 2]; return whether all are hard calls."""
-    hard = True
-    for start in range(0, array.shape[1], 1024):
-        part = array[:, start : start + 1024]
-        allowed = (part >= 0) & (part <= 2)
-        allowed |= np.isnan(part) if part.dtype.kind == "f" else part == -9
-        if not allowed.all():
-            row, column = (int(k[0]) for k in np.nonzero(~allowed))
-            individual, variant = individuals[row], variants["ID"].iloc[start + column]
-            raise InputError(
-                f"dosage {part[row, column]} of individual {' '.join(individual)} at {variant}",
-                "0 to 2 copies of A1, NaN for missing",
-                "repair the value",
-            )
-        if hard and part.dtype.kind == "f":
-            hard = bool(((part == np.rint(part)) | np.isnan(part)).all())
-    return hard

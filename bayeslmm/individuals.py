@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg
 
 NO_FAMILY = "0"  # the FID of an individual without one, as in plink2
 
@@ -175,9 +174,3 @@ def match_individuals(wanted: pd.MultiIndex, among: pd.MultiIndex) -> Match:
     if not (iids.is_unique and others.is_unique):
         return Match(exact, "FID and IID", ambiguous=True)
     return Match(others.get_indexer(iids), "IID", fids_differ=all(has_families))
-
-
-def path_of(frame: pd.DataFrame) -> PathArg | None:
-    """Return the file that a table was read from, if it is known (``frame.attrs["path"]``)."""
-    path = frame.attrs.get("path")
-    return str(path) if path is not None else None

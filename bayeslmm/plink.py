@@ -35,21 +35,17 @@ PHANTOM_VARIANTS = 10  # below, a last individual of only 00 is a warning, not a
 
 
 class Reader(Protocol):
-    """Where dosages come from: a file or an array.
-
-    Attributes
-    ----------
-    name
-        The file, for messages and provenance; "array" for arrays.
-    hard_calls
-        Whether every dosage is 0, 1, 2 or missing.
-    """
+    """Where dosages come from: a file or an array."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The file, or "array"."""
+        ...
 
     @property
-    def hard_calls(self) -> bool: ...
+    def hard_calls(self) -> bool:
+        """Whether every dosage is 0, 1, 2 or missing."""
+        ...
 
     def read(
         self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from math import isinf
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import pandas as pd
 
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.files import PathArg, read_lines
+from bayeslmm.individuals import NO_FAMILY, individual_index, name_of, repeated_pairs
 
 VARIANT_COLUMNS = ["CHROM", "POS", "ID", "A1", "A0"]
-FAM_COLUMNS = ["FID", "IID", "PAT", "MAT", "SEX"]
 FAM_MISSING = {"-9", "na", "nan"}
 
 
@@ -39,9 +40,7 @@ def read_fam(path: PathArg) -> pd.MultiIndex:
         Blank line, ragged or too few columns, duplicate (FID, IID), no row at all.
     """
     rows = list(_fam_rows(path, least=6))
-    return individuals_index(
-        [row[0] for _, row in rows], [row[1] for _, row in rows], path, [line for line, _ in rows]
-    )
+    return _individuals([(row[0], row[1]) for _, row in rows], path, [line for line, _ in rows])
 
 
 def fam_phenotypes(path: PathArg) -> pd.DataFrame:
@@ -50,7 +49,7 @@ def fam_phenotypes(path: PathArg) -> pd.DataFrame:
     Returns
     -------
     phenotypes
-        (n, k) float64, indexed by (FID, IID), columns ``PHENO1`` ... ``PHENOk``; ``-9``, ``NA``
+        (n, k) float64, indexed by (FID, IID), columns ``pheno1`` ... ``phenok``; ``-9``, ``NA``
         and ``nan`` are missing (NaN), which holds for ``.fam`` only.
 
     Raises
@@ -63,8 +62,12 @@ def fam_phenotypes(path: PathArg) -> pd.DataFrame:
         [_fam_value(text, path, line, number) for number, text in enumerate(row[5:], 6)]
         for line, row in rows
     ]
-    names = [f"PHENO{k + 1}" for k in range(len(values[0]))]
-    return pd.DataFrame(np.array(values, dtype=np.float64), index=read_fam(path), columns=names)
+    columns = [f"pheno{k + 1}" for k in range(len(values[0]))]
+    names = [(row[0], row[1]) for _, row in rows]
+    index = _individuals(names, path, [line for line, _ in rows])
+    frame = pd.DataFrame(np.array(values, dtype=np.float64), index=index, columns=columns)
+    frame.attrs["path"] = os.fspath(path)
+    return frame
 
 
 def read_bim(path: PathArg) -> pd.DataFrame:
@@ -74,7 +77,7 @@ def read_bim(path: PathArg) -> pd.DataFrame:
     ----------
     path
         Blank- or tab-separated ``CHROM ID CM POS A1 A2``, no header. A1 (column 5) is the counted
-        or effect allele, A2 is ours A0.
+        or effect allele, A2 is our A0. A position may be negative (unknown), and is kept.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def read_bim(path: PathArg) -> pd.DataFrame:
     Raises
     ------
     InputError
-        Blank line, not 6 columns, a position that is no integer >= 0, A1 equal to A2, no row.
+        Blank line, not 6 columns, a position that is no integer, no row.
     """
     return _bim_like(_rows(path, read_lines(path), columns=(6,)), path)
 
@@ -104,7 +107,7 @@ def read_psam(path: PathArg) -> pd.MultiIndex:
     start, header = _header(path, lines, ("#FID", "#IID"))
     if header is None:
         rows = list(_fam_rows(path, least=5))
-        fid, iid = [row[0] for _, row in rows], [row[1] for _, row in rows]
+        names = [(row[0], row[1]) for _, row in rows]
     else:
         if "IID" not in header:
             raise InputError(
@@ -116,9 +119,9 @@ def read_psam(path: PathArg) -> pd.MultiIndex:
             )
         rows = list(_rows(path, lines, columns=(len(header),), start=start))
         at = header.index("IID")
-        iid = [row[at] for _, row in rows]
-        fid = [row[0] for _, row in rows] if header[0] == "FID" else ["0"] * len(rows)
-    return individuals_index(fid, iid, path, [line for line, _ in rows])
+        families = header[0] == "FID"
+        names = [(row[0] if families else NO_FAMILY, row[at]) for _, row in rows]
+    return _individuals(names, path, [line for line, _ in rows])
 
 
 def read_pvar(path: PathArg) -> tuple[pd.DataFrame, np.ndarray]:
@@ -159,27 +162,23 @@ def read_pvar(path: PathArg) -> tuple[pd.DataFrame, np.ndarray]:
     return variants, variants["A1"].str.count(",").to_numpy(dtype=np.int64) + 2
 
 
-def individuals_index(
-    fid: Sequence[str], iid: Sequence[str], path: PathArg | None, lines: Sequence[int] | None = None
-) -> pd.MultiIndex:
-    """MultiIndex (FID, IID); duplicates are an error that shows the first five and their lines."""
-    index = pd.MultiIndex.from_arrays(
-        [np.asarray(fid, dtype=object), np.asarray(iid, dtype=object)], names=["FID", "IID"]
-    )
-    repeated = np.flatnonzero(index.duplicated())
-    if repeated.size:
-        shown = [
-            " ".join(index[k]) + (f" (line {lines[k]})" if lines is not None else "")
-            for k in repeated[:5]
-        ]
-        raise InputError(
-            f"{repeated.size} duplicate individual IDs: {', '.join(shown)}",
-            "every (FID, IID) once",
-            "rename or remove the duplicates, in all files of the set",
-            path=path,
-            line=lines[repeated[0]] if lines is not None else None,
+def _individuals(rows: list[tuple[str, str]], path: PathArg, lines: list[int]) -> pd.MultiIndex:
+    """MultiIndex (FID, IID); repeated ones are an error that shows the first five."""
+    fid, iid = [row[0] for row in rows], [row[1] for row in rows]
+    repeated = repeated_pairs(fid, iid)
+    if repeated:
+        shown = ", ".join(
+            f"{name_of(fid[k], iid[k])} (lines {lines[first]} and {lines[k]})"
+            for first, k in repeated[:5]
         )
-    return index
+        raise InputError(
+            f"{len(repeated)} repeated individuals: {shown}",
+            "every (FID, IID) once",
+            "rename or remove them, in all files of the set",
+            path=path,
+            line=lines[repeated[0].again],
+        )
+    return individual_index(fid, iid)
 
 
 def warn_duplicate_variants(variants: pd.DataFrame, path: PathArg) -> None:
@@ -276,14 +275,6 @@ def _variant_table(rows: Iterable[tuple[int, list[str]]], path: PathArg) -> pd.D
     """Table of rows (CHROM, POS, ID, A1, A0); few distinct strings are stored once."""
     chromosomes, positions, names, a1s, a0s = [], [], [], [], []
     for line, (chromosome, position, name, a1, a0) in rows:
-        if a1 == a0 and a1 not in ("0", "."):
-            raise InputError(
-                f"both alleles of {name} are {a1!r}",
-                "two different alleles",
-                "repair the line",
-                path=path,
-                line=line,
-            )
         chromosomes.append(sys.intern(chromosome))
         positions.append(_position(position, path, line))
         names.append(name)
@@ -301,13 +292,13 @@ def _variant_table(rows: Iterable[tuple[int, list[str]]], path: PathArg) -> pd.D
 
 
 def _position(text: str, path: PathArg, line: int) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 19:
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) < 19:
         return int(text)
     raise InputError(
         f"position {text!r}",
-        "base pairs, a whole number >= 0",
-        "repair the line; PLINK's negative positions (variant to be ignored) are not accepted: "
-        "re-make the files with plink2",
+        "base pairs, a whole number",
+        "repair the line, or check that the columns are in order",
         path=path,
         line=line,
         column="POS",

@@ -10,20 +10,18 @@ and an empty field are missing; ``-9`` is a number here (it is missing only in a
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.errors import BayesLMMWarning, InputError
-from bayeslmm.files import PathArg, read_lines
-from bayeslmm.individuals import NO_FAMILY, individual_index, name_of, repeated_pairs
+from bayeslmm.caution import caution
+from bayeslmm.errors import InputError
+from bayeslmm.files import PathArg
+from bayeslmm.table_text import HEADER_RULE, Rows, individuals_of, read_rows
 
 MISSING = frozenset({"NA", "na", "NaN", "nan", "NAN", ".", ""})
-HEADER_RULE = "a header that starts with FID IID, #FID IID, #IID or IID, or none at all"
 
 
 def read_phenotypes(
@@ -107,8 +105,8 @@ def read_ids(path: PathArg) -> pd.DataFrame:
     pandas.DataFrame
         Without columns; its index holds FID and IID (FID "0" if the file has none).
     """
-    rows = _read_rows(path, "column", ids_only=True)
-    frame = pd.DataFrame(index=_individuals(rows, path))
+    rows = read_rows(path, "column", ids_only=True)
+    frame = pd.DataFrame(index=individuals_of(rows, path))
     frame.attrs["path"] = str(path)
     return frame
 
@@ -136,16 +134,17 @@ def read_table(
     missing_code
         A number that means missing; default none.
     """
-    rows = _read_rows(path, prefix)
-    individuals = _individuals(rows, path)
+    rows = read_rows(path, prefix)
+    individuals = individuals_of(rows, path)
     wanted = rows.names if columns is None else [*dict.fromkeys([*columns, *sorted(categorical)])]
     require_columns([*wanted, *categorical], rows.names, path=path)
     data: dict[str, object] = {}
     minus_nine: dict[str, int] = {}
     for name in wanted:
-        texts = [fields[rows.names.index(name)] for fields in rows.values]
+        position = rows.names.index(name)
+        texts = [fields[position] for fields in rows.values]
         if name in categorical:
-            data[name] = _levels(texts, missing_code)
+            data[name] = pd.Series(_levels(texts, missing_code), index=individuals, dtype="str")
             continue
         values = _numbers(texts, name, rows, path, prefix)
         if missing_code is not None:
@@ -173,173 +172,8 @@ def require_columns(
             )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """The fields of a table as text, without the identifiers' columns."""
-
-    names: list[str]
-    fids: list[str]
-    iids: list[str]
-    values: list[list[str]]
-    lines: list[int]  # 1-based line of each row
-    header: bool
-
-
-def _read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> _Rows:
-    lines = read_lines(path)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    start = next((i for i, line in enumerate(lines) if not line.startswith("##")), len(lines))
-    if start == len(lines):
-        raise InputError("an empty file", "a row for each individual", "check it", path=path)
-    split = _splitter(lines[start])
-    first = split(lines[start])
-    _check_first_line(first, path, start + 1)
-    keys = [field.lower().removeprefix("#") for field in first[:2]]
-    header = keys[0] in ("fid", "iid")
-    if header and keys[0] == "fid" and keys[1:] != ["iid"]:
-        raise InputError(
-            "a header with FID but without IID after it", HEADER_RULE, "add IID", path=path, line=1
-        )
-    has_fid = keys[0] == "fid" if header else not (ids_only and len(first) == 1)
-    n_ids = 2 if has_fid else 1
-    if (
-        header
-        and first[0].startswith("#")
-        and [f.lower() for f in first[n_ids : n_ids + 1]] == ["sid"]
-    ):
-        n_ids += 1
-    if not ids_only and len(first) <= n_ids:
-        raise InputError(
-            f"{len(first)} columns",
-            "FID, IID and at least one more",
-            HEADER_RULE,
-            path=path,
-            line=start + 1,
-        )
-    names = (
-        _column_names(first[n_ids:], path, start + 1)
-        if header and not ids_only
-        else [f"{prefix}{i + 1}" for i in range(len(first) - n_ids)]
-    )
-    body = start + 1 if header else start
-    fields = [
-        _fields(split(line), line, len(first), path, number)
-        for number, line in enumerate(lines[body:], body + 1)
-    ]
-    if not fields:
-        raise InputError(
-            "a header and no rows", "a row for each individual", "check it", path=path, line=body
-        )
-    return _Rows(
-        names=names,
-        fids=[row[0] for row in fields] if has_fid else [NO_FAMILY] * len(fields),
-        iids=[row[1 if has_fid else 0] for row in fields],
-        values=[] if ids_only else [row[n_ids:] for row in fields],
-        lines=list(range(body + 1, body + 1 + len(fields))),
-        header=header,
-    )
-
-
-def _splitter(line: str) -> Callable[[str], list[str]]:
-    """Tabs if the first line has one, else blanks if it has any, else commas."""
-    if "\t" in line:
-        return lambda text: [field.strip() for field in text.split("\t")]
-    if "," in line and " " not in line.strip():
-        return lambda text: [field.strip() for field in text.split(",")]
-    return lambda text: text.split()
-
-
-def _check_first_line(first: list[str], path: PathArg, line: int) -> None:
-    if first and first[0][:1] in ("'", '"'):
-        raise InputError(
-            f"a quoted field {first[0]}",
-            "fields without quotes",
-            "write the table without quotes (R: write.table(..., quote = FALSE))",
-            path=path,
-            line=line,
-            column=1,
-        )
-    if any(len(field.split()) > 1 for field in first[:2]):
-        raise InputError(
-            f"a blank within {first[0]!r}",
-            "columns parted by tabs only, or by blanks only",
-            "write the table with one kind of separator",
-            path=path,
-            line=line,
-            column=1,
-        )
-
-
-def _column_names(names: list[str], path: PathArg, line: int) -> list[str]:
-    for position, name in enumerate(names):
-        if not name or not name.isprintable():
-            raise InputError(
-                f"the column name {name!r}",
-                "a printable name",
-                "rename the column",
-                path=path,
-                line=line,
-                column=position + 1,
-            )
-        if name in names[:position]:
-            raise InputError(
-                f"the column '{name}' stands twice",
-                "different names",
-                "rename one of them",
-                path=path,
-                line=line,
-                column=name,
-            )
-    return names
-
-
-def _fields(fields: list[str], line: str, expected: int, path: PathArg, number: int) -> list[str]:
-    if not line.strip():
-        raise InputError(
-            "a blank line", "a row for each individual", "remove the line", path=path, line=number
-        )
-    if len(fields) != expected:
-        raise InputError(
-            f"{len(fields)} fields",
-            f"{expected}, as in the first line",
-            "complete the line (NA for a missing value), or remove it",
-            path=path,
-            line=number,
-        )
-    return fields
-
-
-def _individuals(rows: _Rows, path: PathArg) -> pd.MultiIndex:
-    for ids, column in ((rows.fids, "FID"), (rows.iids, "IID")):
-        for text, line in zip(ids, rows.lines, strict=True):
-            if not text or not text.isprintable() or len(text.split()) != 1:
-                raise InputError(
-                    f"the identifier {text!r}",
-                    "printable text without blanks, not empty",
-                    "correct it",
-                    path=path,
-                    line=line,
-                    column=column,
-                )
-    if repeated := repeated_pairs(rows.fids, rows.iids):
-        shown = ", ".join(
-            f"{name_of(rows.fids[r.again], rows.iids[r.again])} "
-            f"(lines {rows.lines[r.first]} and {rows.lines[r.again]})"
-            for r in repeated[:5]
-        )
-        raise InputError(
-            f"{len(repeated)} repeated individuals: {shown}",
-            "one row an individual",
-            "remove or rename the repeated rows",
-            path=path,
-            line=rows.lines[repeated[0].again],
-        )
-    return individual_index(rows.fids, rows.iids)
-
-
 def _numbers(
-    texts: list[str], name: str, rows: _Rows, path: PathArg, prefix: str
+    texts: list[str], name: str, rows: Rows, path: PathArg, prefix: str
 ) -> NDArray[np.float64]:
     """Parse a column, or raise an error that names the line of the first bad value."""
     try:
@@ -381,23 +215,21 @@ def _bad(text: str) -> bool:
     return False
 
 
-def _levels(texts: list[str], missing_code: float | None) -> pd.Series[str]:
-    """Levels of a categorical column as text, missing where missing."""
+def _levels(texts: list[str], missing_code: float | None) -> NDArray[np.object_]:
+    """Levels of a categorical column as text, None where missing."""
 
     def is_missing(text: str) -> bool:
         if text in MISSING:
             return True
         return missing_code is not None and not _bad(text) and float(text) == missing_code
 
-    return pd.Series([None if is_missing(t) else t for t in texts], dtype="str").array  # type: ignore[return-value]
+    return np.array([None if is_missing(text) else text for text in texts], dtype=object)
 
 
 def _warn_minus_nine(counts: dict[str, int], path: PathArg) -> None:
     shown = ", ".join(f"{count} in '{name}'" for name, count in list(counts.items())[:5])
     more = ", ..." if len(counts) > 5 else ""
-    warnings.warn(
+    caution(
         f"{path}: {sum(counts.values())} values equal -9 are used as numbers ({shown}{more}); "
         "if they mean missing, write NA or use --missing-code -9",
-        BayesLMMWarning,
-        stacklevel=4,
     )

@@ -1,0 +1,310 @@
+"""What the exact engine needs to know of a PyMC model, read off its graph.
+
+A model qualifies when ``phenotype`` is a `spectral_normal`, β is an affine function of normal (or
+flat) variables, and the two variances depend on two other scalar parameters, whatever their
+priors. Those are taken to the coordinates (z, t) = (logit h², log τ), τ² = σ²_u + σ²_e, in which
+the likelihood needs the spectrum only once per value of z.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pymc.distributions.continuous import FlatRV
+from pytensor.compile.mode import Mode
+from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import ancestors
+from scipy.special import log_expit
+
+from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.errors import ModelError
+from bayeslmm.spectrum import Spectrum
+
+type Floats = NDArray[np.float64]
+
+PYTHON = Mode(linker="py", optimizer="fast_compile")  # small graphs, called with large arrays
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EffectsPrior:
+    """Prior of β = origin + A γ: N(mean, factor factorᵀ), or flat when `factor` is None."""
+
+    mean: Floats
+    factor: Floats | None
+    origin: Floats
+    A: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marginal:
+    """A model split into spectrum, prior of β and prior of the two variance parameters.
+
+    Parameters
+    ----------
+    spectrum
+        Spectrum of K and X.
+    hyper, effects
+        Names of the free variables behind the variances and behind β.
+    data
+        Current values of the exchangeable ``phenotype_*`` data.
+    log_prior
+        ``(z, t, *data) → log p(z, t)`` for arrays of one shape, with all Jacobians.
+    effects_prior
+        ``(*data) → EffectsPrior``.
+    variables
+        ``(z, t, β, effects prior, *data) → {name: draws}`` of every free and deterministic variable, and
+        the log prior of every free variable under ``"log_prior"``.
+    """
+
+    spectrum: Spectrum
+    hyper: tuple[str, ...]
+    effects: tuple[str, ...]
+    data: dict[str, Any]
+    log_prior: Callable[..., Floats]
+    effects_prior: Callable[..., EffectsPrior]
+    variables: Callable[..., dict[str, Any]]
+
+
+def why_not_exact(model: pm.Model) -> str | None:
+    """The reason why the exact engine cannot serve a model; None if it can."""
+    try:
+        _split(model)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
+    """Free variables behind the variances and behind β, or a ModelError that says why not."""
+    observed = model["phenotype"]
+    if not isinstance(observed.owner.op, SpectralNormalRV):
+        raise ModelError("the phenotype is not a spectral_normal: g stays a parameter")
+    free = set(model.free_RVs)
+    hyper = [rv for rv in model.free_RVs if rv in set(ancestors([model["variance"]])) & free]
+    effects = [rv for rv in model.free_RVs if rv in set(ancestors([model["beta"]])) & free]
+    if shared := {rv.name for rv in hyper} & {rv.name for rv in effects}:
+        raise ModelError(f"{', '.join(sorted(shared))} drive both β and the variances")
+    if len(hyper) != 2 or any(rv.ndim != 0 for rv in hyper):
+        names = ", ".join(rv.name for rv in hyper) or "none"
+        raise ModelError(f"the variances depend on {names}; the grid needs two scalar parameters")
+    if others := free - set(hyper) - set(effects):
+        raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
+    for rv in hyper:
+        if set(ancestors([rv])) & (free - {rv}):
+            raise ModelError(f"the prior of {rv.name} depends on other parameters")
+    for rv in effects:
+        kind = type(rv.owner.op).__name__
+        if kind not in ("NormalRV", "MvNormalRV", "FlatRV"):
+            raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
+        if set(ancestors([rv])) & (free - {rv}):
+            raise ModelError(f"the prior of {rv.name} depends on other parameters")
+    flats = [isinstance(rv.owner.op, FlatRV) for rv in effects]
+    if any(flats) and not all(flats):
+        raise ModelError("β mixes flat and normal priors")
+    return hyper, effects
+
+
+def marginal(model: pm.Model) -> Marginal:
+    """Split a model, or raise a `ModelError` that says why it cannot be done.
+
+    The compiled functions are kept with the model: a second fit, after `set_phenotype`, compiles
+    nothing.
+    """
+    kept = getattr(model, "bayeslmm_marginal", None)
+    data = {
+        name: model[name].get_value()
+        for name in sorted(model.named_vars)
+        if name in ("phenotype_unit", "phenotype_centre")
+    }
+    if kept is None:
+        hyper, effects = _split(model)
+        inputs = [model[name] for name in data]
+        kept = (
+            tuple(rv.name for rv in hyper),
+            tuple(rv.name for rv in effects),
+            _log_prior(model, hyper, inputs, list(data.values())),
+            _effects_prior(model, effects, inputs),
+            _variables(model, hyper, effects, inputs, list(data.values())),
+        )
+        model.bayeslmm_marginal = kept
+    spectrum: Spectrum = model["phenotype"].owner.op.spectrum
+    return Marginal(spectrum, kept[0], kept[1], data, *kept[2:])
+
+
+def _compile(inputs: list[Any], shared: list[Any], outputs: list[Any]) -> Callable[..., list[Any]]:
+    """A function of `inputs` and of the values of the shared data, safe between threads."""
+    stand_ins = [pt.tensor(dtype=v.dtype, shape=v.type.shape) for v in shared]
+    function = pytensor.function(
+        [*inputs, *stand_ins],
+        outputs,
+        givens=dict(zip(shared, stand_ins, strict=True)),
+        mode=PYTHON,
+        on_unused_input="ignore",
+    )
+    lock = threading.Lock()
+
+    def call(*arguments: Any) -> list[Any]:
+        with lock:
+            return [np.array(value, dtype=np.float64) for value in function(*arguments)]
+
+    return call
+
+
+def _to_hyper(
+    model: pm.Model, hyper: list[Any], inputs: list[Any], data: list[Any]
+) -> Callable[..., tuple[Floats, Floats, Floats]]:
+    """``(z, t, *data) → v₁, v₂`` (unconstrained) and ``log |∂v/∂(z, t)|``.
+
+    For the parameters (h², τ) with their usual transforms v = (z, t); any other pair is found by
+    Newton's method on log σ² (one step when the variances are powers of the parameters).
+    """
+    values = [model.rvs_to_values[rv] for rv in hyper]
+    (variance,) = model.replace_rvs_by_values([model["variance"]])
+    logs = [pt.log(variance[0]), pt.log(variance[1])]
+    slopes = [[pt.grad(log, value) for value in values] for log in logs]
+    points = [pt.dvector(), pt.dvector()]
+    outputs = vectorize_graph([*logs, *slopes[0], *slopes[1]], dict(zip(values, points, strict=True)))
+    evaluate = _compile(points, inputs, outputs)
+
+    def solve(z: Floats, t: Floats, *arguments: Any) -> tuple[Floats, Floats, Floats]:
+        shape = np.broadcast_shapes(z.shape, t.shape)
+        z, t = (np.broadcast_to(x, shape).ravel() for x in (z, t))
+        target = np.stack([2 * t + log_expit(z), 2 * t + log_expit(-z)])
+        v = np.stack([z, t])
+        best = np.full(v.shape[1], np.inf)
+        for _ in range(100):
+            f1, f2, a, b, c, d = evaluate(*v, *arguments)
+            miss = np.stack([f1, f2]) - target
+            error = np.max(np.abs(miss), axis=0)
+            determinant = a * d - b * c
+            if np.all((error < 1e-9) | (error >= best) & (best < 1e-6)):
+                break
+            best = np.minimum(best, error)
+            step = np.stack([d * miss[0] - b * miss[1], a * miss[1] - c * miss[0]]) / determinant
+            v = v - step * np.minimum(1.0, 5.0 / np.maximum(np.max(np.abs(step), axis=0), 1e-300))
+        else:
+            raise ModelError("the variances could not be inverted for their parameters")
+        log_jacobian = np.log(2.0) - np.log(np.abs(determinant))
+        return v[0].reshape(shape), v[1].reshape(shape), log_jacobian.reshape(shape)
+
+    def identity(z: Floats, t: Floats, *_: Any) -> tuple[Floats, Floats, Floats]:
+        shape = np.broadcast_shapes(z.shape, t.shape)
+        z, t = np.broadcast_to(z, shape), np.broadcast_to(t, shape)
+        return z, t, np.zeros(shape)
+
+    z, t = np.array([-3.0, 0.5, 2.0]), np.array([-1.0, 2.0, 0.3])
+    f1, f2, *_ = evaluate(z, t, *data)
+    same = np.allclose(f1, 2 * t + log_expit(z)) and np.allclose(f2, 2 * t + log_expit(-z))
+    return identity if same else solve
+
+
+def _log_prior(
+    model: pm.Model, hyper: list[Any], inputs: list[Any], data: list[Any]
+) -> Callable[..., Floats]:
+    values = [model.rvs_to_values[rv] for rv in hyper]
+    to_hyper = _to_hyper(model, hyper, inputs, data)
+    points = [pt.dvector(), pt.dvector()]
+    log_density = model.logp(vars=hyper, jacobian=True)
+    outputs = vectorize_graph([log_density], dict(zip(values, points, strict=True)))
+    evaluate = _compile(points, inputs, outputs)
+
+    def log_prior(z: Floats, t: Floats, *arguments: Any) -> Floats:
+        v1, v2, log_jacobian = to_hyper(z, t, *arguments)
+        (density,) = evaluate(v1.ravel(), v2.ravel(), *arguments)
+        return np.asarray(density.reshape(v1.shape) + log_jacobian)
+
+    return log_prior
+
+
+def _effects_prior(
+    model: pm.Model, effects: list[Any], inputs: list[Any]
+) -> Callable[..., EffectsPrior]:
+    """Mean and factor of β = b₀ + A γ for normal γ, by the graph of β at 0 and its Jacobian."""
+    values = [model.rvs_to_values[rv] for rv in effects]
+    (beta,) = model.replace_rvs_by_values([model["beta"]])
+    k = [int(np.prod(rv.shape.eval())) for rv in effects]
+    flat = pt.dvector()
+    parts = [
+        flat[sum(k[:i]) : sum(k[: i + 1])].reshape(rv.shape.eval()) for i, rv in enumerate(effects)
+    ]
+    beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
+    evaluate = _compile([flat], inputs, [beta])
+    improper = any(isinstance(rv.owner.op, FlatRV) for rv in effects)
+    moments = []
+    for rv in effects:
+        if not improper:
+            mean, spread = rv.owner.op.dist_params(rv.owner)
+            if type(rv.owner.op).__name__ == "NormalRV":
+                moments += [pt.broadcast_to(mean, rv.shape), pt.broadcast_to(spread, rv.shape)]
+            else:
+                moments += [mean, pt.linalg.cholesky(spread)]
+    evaluate_moments = _compile([], inputs, moments)
+
+    def effects_prior(*arguments: Any) -> EffectsPrior:
+        size = sum(k)
+        (origin,) = evaluate(np.zeros(size), *arguments)
+        A = np.stack([evaluate(row, *arguments)[0] - origin for row in np.eye(size)], axis=1)
+        (probe,) = evaluate(np.full(size, -1.7), *arguments)
+        scale = 1e-8 * (np.abs(origin) + np.abs(A).sum(axis=1) + 1.0)
+        if np.any(np.abs(probe - origin + 1.7 * A.sum(axis=1)) > scale):
+            raise ModelError("β is not an affine function of its normal parameters")
+        if size != origin.size or not np.all(np.isfinite(A)) or np.linalg.matrix_rank(A) < size:
+            raise ModelError("β is not an invertible function of its normal parameters")
+        if improper:
+            return EffectsPrior(origin, None, origin, A)
+        found = evaluate_moments(*arguments)
+        mean = np.concatenate([np.ravel(found[2 * i]) for i in range(len(effects))])
+        blocks = [found[2 * i + 1] for i in range(len(effects))]
+        factor = np.zeros((size, size))
+        start = 0
+        for block in blocks:
+            stop = start + (block.shape[0] if block.ndim else 1)
+            factor[start:stop, start:stop] = block if block.ndim == 2 else np.diag(np.atleast_1d(block))
+            start = stop
+        return EffectsPrior(origin + A @ mean, A @ factor, origin, A)
+
+    return effects_prior
+
+
+def _variables(
+    model: pm.Model, hyper: list[Any], effects: list[Any], inputs: list[Any], data: list[Any]
+) -> Callable[..., dict[str, Any]]:
+    """Every variable of the model at draws of (z, t, β)."""
+    to_hyper = _to_hyper(model, hyper, inputs, data)
+    free = [*hyper, *effects]
+    values = [model.rvs_to_values[rv] for rv in free]
+    points = [pt.tensor(dtype="float64", shape=(None,) * (1 + value.ndim)) for value in values]
+    named = [*model.free_RVs, *model.deterministics]
+    graphs = model.replace_rvs_by_values(named)
+    densities = [model.logp(vars=[rv], jacobian=False) for rv in model.free_RVs]
+    outputs = vectorize_graph([*graphs, *densities], dict(zip(values, points, strict=True)))
+    evaluate = _compile(points, inputs, outputs)
+    shapes = [tuple(int(size) for size in rv.shape.eval()) for rv in effects]
+    stops = np.cumsum([int(np.prod(shape)) for shape in shapes])
+
+    def variables(
+        z: Floats, t: Floats, beta: Floats, prior: EffectsPrior, *arguments: Any
+    ) -> dict[str, Any]:
+        v1, v2, _ = to_hyper(z, t, *arguments)
+        count = z.shape[0]
+        parts = np.split(np.linalg.solve(prior.A, (beta - prior.origin).T).T, stops[:-1], axis=1)
+        gamma = [part.reshape(count, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        found = evaluate(v1, v2, *gamma, *arguments)
+        full = [
+            np.broadcast_to(x, (count, *x.shape)) if x.shape[:1] != (count,) else x for x in found
+        ]
+        out: dict[str, Any] = {rv.name: x for rv, x in zip(named, full, strict=False)}
+        out["log_prior"] = {
+            rv.name: x for rv, x in zip(model.free_RVs, full[len(named) :], strict=True)
+        }
+        return out
+
+    return variables
