@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import as_individuals, names_of
-from bayeslmm.plink import Block, Index
+from bayeslmm.plink_readers import Block, Index
 from bayeslmm.plink_tables import VARIANT_COLUMNS
 
 HARD_CALL = 0.1  # a dosage this near to 0, 1 or 2 is a hard call, as in plink2

@@ -202,8 +202,15 @@ def cohorts(
     if not names:
         raise InputError("no trait", "at least one", "name one (--pheno-name)")
     path = phenotypes.attrs.get("path")
-    require_columns(names, [str(name) for name in phenotypes.columns], path=path)
-    for name in names:
+    _check_columns(phenotypes, "phenotypes")
+    if covariates is not None:
+        _check_columns(covariates, "covariates")
+    require_columns(names, list(phenotypes.columns), path=path)
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise InputError(
+                f"the trait '{name}' is asked for twice", "different traits", "drop it"
+            )
         check_trait_name(name)
         if not pd.api.types.is_numeric_dtype(phenotypes[name]):
             raise InputError(
@@ -366,6 +373,16 @@ def group_by_individuals(cohorts: Sequence[Cohort]) -> list[list[Cohort]]:
             known[identity] = digest.digest()
         groups.setdefault(known[identity], []).append(one)
     return list(groups.values())
+
+
+def _check_columns(table: pd.DataFrame, what: str) -> None:
+    if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
+        raise InputError(
+            f"columns {list(table.columns)[:20]} of the {what}",
+            "different names, as text",
+            "rename them",
+            path=table.attrs.get("path"),
+        )
 
 
 def _broken(found: str, expected: str) -> InputError:

@@ -83,7 +83,9 @@ def fixed_effects(cohort: Cohort, prior: str | Prior = "normal(0, 10)") -> Any:
     origin[0] = 1.0
     centre = pm.modelcontext(None)["phenotype_centre"]
     T = standardised_design(cohort.X)
-    return pm.Deterministic("beta", centre * origin + unit * (pt.constant(T) @ gamma), dims="covariate")
+    return pm.Deterministic(
+        "beta", centre * origin + unit * (pt.constant(T) @ gamma), dims="covariate"
+    )
 
 
 def variance_shares(

@@ -141,7 +141,7 @@ def spectral_normal(
     *,
     spectrum: Spectrum,
     observed: Floats,
-    dims: str = "individual",
+    dims: str | None = "individual",
 ) -> Any:
     """Register ``y ~ N(Xβ, σ²_u K + σ²_e I)`` with g integrated out, in the model on the stack.
 
@@ -182,7 +182,7 @@ def spectral_normal(
     data.tag.rotated = pm.Data(f"{name}_rotated", spectrum.rotate(observed))
     rv = SpectralNormalRV(spectrum)(pt.as_tensor(beta), pt.as_tensor(variance))
     model = pm.modelcontext(None)
-    return model.register_rv(rv, name, observed=data, dims=dims)
+    return model.register_rv(rv, name, observed=data, dims=(dims,) if dims else None)
 
 
 def polygenic(name: str, variance: Any, factor: Floats, dims: str = "individual") -> Any:

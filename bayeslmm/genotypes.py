@@ -16,7 +16,8 @@ from bayeslmm.array_source import ArrayReader, array_individuals, array_variants
 from bayeslmm.errors import InputError
 from bayeslmm.files import PathArg
 from bayeslmm.ledger import Ledger
-from bayeslmm.plink import Block, Index, Opened, Reader, open_bfile, open_pfile
+from bayeslmm.plink import Opened, open_bfile, open_pfile
+from bayeslmm.plink_readers import Block, Index, Reader
 from bayeslmm.plink_write import write_bfile
 
 type Kind = Literal["bfile", "pfile"]

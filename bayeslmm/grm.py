@@ -12,7 +12,7 @@ from scipy.linalg.blas import dsyrk, ssyrk
 
 from bayeslmm.errors import InputError
 from bayeslmm.memory import require_memory
-from bayeslmm.relationship import Floats, Relationship, row_blocks
+from bayeslmm.relationship import Floats, Relationship, mirror, row_blocks
 
 if TYPE_CHECKING:
     from bayeslmm.genotypes import Genotypes
@@ -192,10 +192,7 @@ class CrossProduct:
         del self._recent
         matrix, self._total = self._total, np.zeros((0, 0))
         matrix /= self.count
-        for rows in row_blocks(matrix.shape[0]):
-            corner = matrix[rows, rows]
-            corner[:] = np.tril(corner) + np.tril(corner, -1).T
-            matrix[rows, rows.stop :] = matrix[rows.stop :, rows].T
+        mirror(matrix)
         return matrix
 
     def _flush(self) -> None:

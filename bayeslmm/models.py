@@ -58,7 +58,9 @@ class ModelFile:
         """The file's `build` function."""
         spec = importlib.util.spec_from_file_location(f"bayeslmm_model_{self.name}", self.path)
         if spec is None or spec.loader is None:
-            raise InputError("not a Python file", "a file that ends in .py", "rename it", path=self.path)
+            raise InputError(
+                "not a Python file", "a file that ends in .py", "rename it", path=self.path
+            )
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)

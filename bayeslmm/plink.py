@@ -1,20 +1,17 @@
-"""The binary halves of PLINK file sets: .bed and .pgen, checked when opened, read in blocks."""
+"""PLINK file sets, opened and checked: .bed .bim .fam and .pgen .pvar .psam."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.files import PathArg, require_file
+from bayeslmm.plink_readers import BedReaderReader, Index, PgenlibReader, Reader
 from bayeslmm.plink_tables import (
     fam_phenotypes,
     read_bim,
@@ -24,38 +21,11 @@ from bayeslmm.plink_tables import (
     warn_duplicate_variants,
 )
 
-__all__ = ["Opened", "Reader", "fam_phenotypes", "open_bfile", "open_pfile"]
-
-type Index = NDArray[np.int64]
-type Block = NDArray[Any]
+__all__ = ["Opened", "fam_phenotypes", "open_bfile", "open_pfile"]
 
 BED_MAGIC = b"\x6c\x1b\x01"
 CHECK_BYTES = 1 << 22  # .bed bytes looked at in one go when the file is checked
 PHANTOM_VARIANTS = 10  # below, a last individual of only 00 is a warning, not an error
-
-
-class Reader(Protocol):
-    """Where dosages come from: a file or an array."""
-
-    @property
-    def name(self) -> str:
-        """The file, or "array"."""
-        ...
-
-    @property
-    def hard_calls(self) -> bool:
-        """Whether every dosage is 0, 1, 2 or missing."""
-        ...
-
-    def read(
-        self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
-    ) -> Iterator[Block]:
-        """Yield (b, n) arrays of counts of A1, one for each chunk of increasing variant numbers.
-
-        int8 with -9 for missing if `integer`, else float32 with NaN. `individuals` is increasing;
-        None stands for all.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,138 +48,6 @@ class Opened:
     individuals: pd.MultiIndex
     variants: pd.DataFrame
     alleles: Index
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PgenlibReader:
-    """Blocks of a ``.bed`` or ``.pgen`` file through pgenlib.
-
-    Parameters
-    ----------
-    path
-        The file.
-    n, m
-        Individuals and variants in the file.
-    hard_calls
-        True for ``.bed``.
-    alleles
-        (m,) number of alleles, or None if all variants have two.
-    """
-
-    path: Path
-    n: int
-    m: int
-    hard_calls: bool
-    alleles: Index | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the file."""
-        return os.fspath(self.path)
-
-    def read(
-        self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
-    ) -> Iterator[Block]:
-        """Yield the blocks; the file is open only while this runs."""
-        from pgenlib import PgenReader
-
-        options: dict[str, Any] = {"raw_sample_ct": self.n, "variant_ct": self.m}
-        if individuals is not None:
-            options["sample_subset"] = individuals.astype(np.uint32)
-        if self.alleles is not None:
-            options["allele_idx_offsets"] = np.append(0, np.cumsum(self.alleles)).astype(np.uintp)
-        reader = self._guard(PgenReader, os.fsencode(self.path), **options)
-        count = self.n if individuals is None else len(individuals)
-        try:
-            for chunk in chunks:
-                yield self._block(reader, chunk, count, integer)
-        finally:
-            reader.close()
-
-    def _block(self, reader: Any, chunk: Index, count: int, integer: bool) -> Block:
-        as_int = integer or self.hard_calls
-        block: Block = np.empty((len(chunk), count), np.int8 if as_int else np.float32)
-        where: tuple[Any, ...]
-        if chunk[-1] - chunk[0] + 1 == len(chunk):
-            method = reader.read_range if as_int else reader.read_dosages_range
-            where = (int(chunk[0]), int(chunk[-1]) + 1)
-        else:
-            method = reader.read_list if as_int else reader.read_dosages_list
-            where = (chunk.astype(np.uint32),)
-        self._guard(method, *where, block)
-        return block if integer else nan_for_missing(block)
-
-    def _guard(self, call: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return call(*args, **options)
-        except (RuntimeError, OSError, ValueError, MemoryError) as error:
-            text = error.args[0] if error.args else str(error)
-            if isinstance(text, bytes):
-                text = text.decode("utf-8", "replace")
-            raise InputError(
-                f"pgenlib cannot read it: {str(text).strip()}",
-                "a whole PLINK file",
-                "copy the file again, or re-make it with plink2 "
-                + ("--make-bed" if self.hard_calls else "--make-pgen"),
-                path=self.path,
-            ) from None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BedReaderReader:
-    """Blocks of a ``.bed`` file through bed-reader, where there is no pgenlib (Windows).
-
-    Parameters
-    ----------
-    path
-        The file.
-    n, m
-        Individuals and variants in the file.
-    """
-
-    path: Path
-    n: int
-    m: int
-
-    @property
-    def name(self) -> str:
-        """Name of the file."""
-        return os.fspath(self.path)
-
-    @property
-    def hard_calls(self) -> bool:
-        """True: ``.bed`` files have no dosages."""
-        return True
-
-    def read(
-        self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
-    ) -> Iterator[Block]:
-        """Yield the blocks."""
-        from bed_reader import open_bed
-
-        rows = slice(None) if individuals is None else individuals
-        with open_bed(self.path, iid_count=self.n, sid_count=self.m, count_A1=True) as bed:
-            for chunk in chunks:
-                try:
-                    block = bed.read((rows, chunk), dtype="int8", order="F", num_threads=1).T
-                except (ValueError, OSError, IndexError, RuntimeError) as error:
-                    raise InputError(
-                        f"bed-reader cannot read it: {error}",
-                        "a whole .bed file",
-                        "copy the file again, or re-make it with plink2 --make-bed",
-                        path=self.path,
-                    ) from None
-                np.copyto(block, np.int8(-9), where=block < 0)
-                yield block if integer else nan_for_missing(block)
-
-
-def nan_for_missing(block: Block) -> NDArray[np.float32]:
-    """float32 dosages with NaN where `block` is negative (missing); may reuse its memory."""
-    dosages: NDArray[np.float32] = block.astype(np.float32, copy=False)
-    missing = block < 0
-    if missing.any():
-        np.copyto(dosages, np.float32(np.nan), where=missing)
-    return dosages
 
 
 def open_bfile(bed: PathArg, bim: PathArg, fam: PathArg) -> Opened:

@@ -84,7 +84,9 @@ class Prior:
 
     def words(self, unit: str = "") -> str:
         """The prior in words; `unit` names what its scale counts in."""
-        return FAMILIES[self.family].words(*self.parameters) + (f", in units of {unit}" * bool(unit))
+        return FAMILIES[self.family].words(*self.parameters) + (
+            f", in units of {unit}" * bool(unit)
+        )
 
     def variable(self, name: str, *, unit: Any = 1.0, dims: str | None = None) -> Any:
         """Register the PyMC variable; `unit` multiplies its scale."""

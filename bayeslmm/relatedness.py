@@ -66,7 +66,8 @@ def close_pairs(relationship: Relationship, threshold: float = TWIN) -> Pairs:
     found = []
     for rows in row_blocks(relationship.n):
         correlation = matrix[rows] * weight[rows, None] * weight
-        pairs = np.argwhere(correlation > threshold) + (rows.start, 0)
+        pairs = np.argwhere(correlation > threshold)
+        pairs[:, 0] += rows.start
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found)
 

@@ -185,6 +185,14 @@ def row_blocks(n: int, size: int = 512) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
+def mirror(matrix: Floats) -> None:
+    """Copy the lower triangle of a matrix (n, n) onto the upper one, in place."""
+    for rows in row_blocks(matrix.shape[0]):
+        corner = matrix[rows, rows]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        matrix[rows, rows.stop :] = matrix[rows.stop :, rows].T
+
+
 def _check_individuals(individuals: pd.MultiIndex, source: str = "") -> None:
     if not isinstance(individuals, pd.MultiIndex) or list(individuals.names) != ["FID", "IID"]:
         raise InputError(
@@ -223,7 +231,7 @@ def _check_finite(matrix: Floats, individuals: pd.MultiIndex, source: str) -> No
     for rows in row_blocks(matrix.shape[0]):
         bad = np.argwhere(~np.isfinite(matrix[rows]))
         if bad.size:
-            i, j = bad[0] + (rows.start, 0)
+            i, j = bad[0] + [rows.start, 0]
             raise InputError(
                 f"the relationship of {pair_name(individuals, i, j)} "
                 f"(row {i + 1}, column {j + 1}) is {matrix[i, j]}",

@@ -127,9 +127,9 @@ def founder_haplotypes(m: int, count: int, rng: np.random.Generator) -> Haplotyp
 
     Ancestors are the points of a circle. A haplotype copies one of them, and at each variant it
     switches, with probability 1/`LD_VARIANTS`, to another one. The ancestors with A1 at a variant
-    are an arc whose length is the allele frequency; neighbouring variants mostly share the
-    beginning of their arcs. So D' falls geometrically with distance, its sign differs from pair to
-    pair, and the allele frequencies are exactly as drawn.
+    (or, as often, with the other allele) are an arc whose length is their frequency; neighbouring
+    variants mostly share the beginning of their arcs. So LD falls with distance, its sign differs
+    from pair to pair, and the allele frequencies are those drawn.
 
     Returns
     -------
@@ -139,18 +139,16 @@ def founder_haplotypes(m: int, count: int, rng: np.random.Generator) -> Haplotyp
     frequency = allele_frequencies(m, rng)
     ancestor = rng.random(count, dtype=np.float32)
     haplotypes = np.empty((m, count), dtype=np.int8)
-    start = 0.0
+    flipped = rng.random(m) < 0.5  # A1 is what the arc carries, or the other allele
+    length = np.where(flipped, 1 - frequency, frequency)
+    start = np.float32(0)
     for variant in range(m):
         switch = np.flatnonzero(rng.random(count, dtype=np.float32) < 1 / LD_VARIANTS)
         ancestor[switch] = rng.random(len(switch), dtype=np.float32)
-        if variant == 0 or rng.random() < REARRANGE:
-            start = rng.random()
-        np.less(
-            (ancestor - np.float32(start)) % 1,
-            frequency[variant],
-            out=haplotypes[variant],
-            casting="unsafe",
-        )
+        if rng.random() < REARRANGE:
+            start = np.float32(rng.random())
+        on_arc = (ancestor - start) % 1 < length[variant]
+        haplotypes[variant] = on_arc != flipped[variant]
     return haplotypes
 
 
@@ -184,4 +182,5 @@ def transmit(
     recombination = np.append(0.5, -0.5 * np.expm1(-2 * distance))
     crossover = rng.random((len(position), parents.shape[2])) < recombination[:, None]
     second = np.logical_xor.accumulate(crossover, axis=0)
-    return np.where(second, parents[1], parents[0])
+    gametes: Haplotypes = np.where(second, parents[1], parents[0])
+    return gametes

@@ -43,7 +43,7 @@ def test_hard_calls_within_a_tenth() -> None:
 @pytest.mark.parametrize("size", [1, 4, 10, 11, 1000])
 def test_blocks_cover_the_variants(size: int) -> None:
     dosages = RNG.integers(0, 3, (4, 10))
-    seen = []
+    seen: list[int] = []
     for where, block in from_array(dosages).blocks(size):
         assert block.shape == (where.stop - where.start, 4)
         assert block.flags.c_contiguous
@@ -190,7 +190,7 @@ def test_plink2_reads_what_we_write(tmp_path: Path) -> None:
     )
     exported = pd.read_csv(tmp_path / "y.raw", sep="\t").iloc[:, 6:]
     # --export A counts the allele named after the underscore, by default the major or A1
-    counted = np.array([name.rsplit("_", 1)[1] == "1" for name in exported])
+    counted = np.array([str(name).rsplit("_", 1)[1] == "1" for name in exported])
     expected = np.where(counted, dosages, 2 - dosages)
     np.testing.assert_array_equal(exported.to_numpy(float), expected)
 

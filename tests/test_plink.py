@@ -98,8 +98,8 @@ def test_bed_counts_a1(bfile: Path) -> None:
     expected = np.where(DOSAGES < 0, np.nan, DOSAGES)
     np.testing.assert_array_equal(float32(genotypes), expected)
     assert genotypes.individuals[0] == ("F1", "I1")
-    first = genotypes.variants.iloc[0]
-    assert first.to_dict() == {"CHROM": "1", "POS": 100, "ID": "rs0", "A1": "A", "A0": "G"}
+    first = genotypes.variants.to_dict("records")[0]
+    assert first == {"CHROM": "1", "POS": 100, "ID": "rs0", "A1": "A", "A0": "G"}
 
 
 def test_bed_reader_serves_where_pgenlib_is_missing(
@@ -131,7 +131,7 @@ def test_pgen_dosages(tmp_path: Path) -> None:
     np.testing.assert_allclose(float32(genotypes), expected, atol=2**-14)
     np.testing.assert_array_equal(int8(genotypes), [[0, -9, 2, -9, 1], [1, 1, -9, 0, 2]])
     assert genotypes.individuals.tolist()[:2] == [("0", "I1"), ("0", "I2")]
-    assert genotypes.variants.loc[0, ["A1", "A0"]].tolist() == ["A", "G"]
+    assert genotypes.variants[["A1", "A0"]].to_numpy()[0].tolist() == ["A", "G"]
     assert not genotypes.source.hard_calls
 
 
@@ -207,7 +207,7 @@ def test_pvar_headers(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.pvar"
     path.write_text(text)
     variants, alleles = read_pvar(path)
-    assert variants.iloc[0].tolist() == ["1", 5, "rs1", "A", "G"]
+    assert variants.to_numpy()[0].tolist() == ["1", 5, "rs1", "A", "G"]
     assert alleles.tolist() == [2]
 
 
@@ -444,3 +444,39 @@ def test_damage_after_opening_is_an_input_error(bfile: Path) -> None:
     bfile.with_suffix(".bed").write_bytes(b"")
     with pytest.raises(InputError, match="pgenlib cannot read it"):
         int8(genotypes)
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """Cut, overwrite, delete, insert or repeat a few bytes."""
+    at = int(rng.integers(len(data)))
+    end = min(len(data), at + int(rng.integers(1, 30)))
+    noise = rng.integers(0, 256, end - at, dtype=np.uint8).tobytes()
+    return [
+        data[:at],
+        data[:at] + noise + data[end:],
+        data[:at] + data[end:],
+        data[:at] + noise + data[at:],
+        data[:end] + data[at:],
+    ][int(rng.integers(5))]
+
+
+@pytest.mark.filterwarnings("ignore::bayeslmm.errors.BayesLMMWarning")
+@pytest.mark.parametrize("suffix", [".bed", ".bim", ".fam", ".pgen", ".pvar", ".psam"])
+def test_mutated_files_give_an_input_error_or_the_same_shape(bfile: Path, suffix: str) -> None:
+    """Never a crash, another error, another shape or a number outside [0, 2]."""
+    rng = np.random.default_rng(17)
+    write_pfile(bfile, rng.uniform(0, 2, (M, N)))
+    path = bfile.with_suffix(suffix)
+    original = path.read_bytes()
+    refused = 0
+    for _ in range(100):
+        path.write_bytes(mutate(original, rng))
+        try:
+            genotypes = read_genotypes(path)
+            x = float32(genotypes)
+        except InputError:
+            refused += 1
+            continue
+        assert x.shape == (M, N)
+        assert (np.isnan(x) | ((x >= 0) & (x <= 2))).all()
+    assert refused > 50

@@ -19,18 +19,16 @@ import pytensor
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pymc.distributions.continuous import FlatRV
-from pytensor.compile.mode import Mode
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 from scipy.special import log_expit
 
 from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.engines.tree import PYTHON
 from bayeslmm.errors import ModelError
 from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
-
-PYTHON = Mode(linker="py", optimizer="fast_compile")  # small graphs, called with large arrays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +169,9 @@ def _to_hyper(
     logs = [pt.log(variance[0]), pt.log(variance[1])]
     slopes = [[pt.grad(log, value) for value in values] for log in logs]
     points = [pt.dvector(), pt.dvector()]
-    outputs = vectorize_graph([*logs, *slopes[0], *slopes[1]], dict(zip(values, points, strict=True)))
+    outputs = vectorize_graph(
+        [*logs, *slopes[0], *slopes[1]], dict(zip(values, points, strict=True))
+    )
     evaluate = _compile(points, inputs, outputs)
 
     def solve(z: Floats, t: Floats, *arguments: Any) -> tuple[Floats, Floats, Floats]:
@@ -267,7 +267,9 @@ def _effects_prior(
         start = 0
         for block in blocks:
             stop = start + (block.shape[0] if block.ndim else 1)
-            factor[start:stop, start:stop] = block if block.ndim == 2 else np.diag(np.atleast_1d(block))
+            factor[start:stop, start:stop] = (
+                block if block.ndim == 2 else np.diag(np.atleast_1d(block))
+            )
             start = stop
         return EffectsPrior(origin + A @ mean, A @ factor, origin, A)
 

@@ -1,0 +1,157 @@
+"""`fit`: a PyMC model in, an `xarray.DataTree` out, whatever the engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from scipy.special import expit
+
+from bayeslmm.engines import exact, nuts
+from bayeslmm.engines.choose import Engine, choose_engine
+from bayeslmm.engines.densities import log_densities
+from bayeslmm.engines.genetic import add_genetic
+from bayeslmm.engines.tree import (
+    Variables,
+    add_named_quantities,
+    chain_draw,
+    constant_data,
+    dataset,
+    prior_draws,
+    provenance,
+)
+from bayeslmm.errors import InputError
+from bayeslmm.posterior import SHARES
+
+ORDER = (
+    "posterior",
+    "sample_stats",
+    "prior",
+    "log_prior",
+    "log_likelihood",
+    "observed_data",
+    "constant_data",
+    "quadrature",
+)
+
+
+def fit(
+    model: pm.Model,
+    engine: Engine = "auto",
+    *,
+    draws: int = 4000,
+    chains: int = 4,
+    seed: int = 1,
+    tune: int = 1000,
+    cores: int | None = None,
+    genetic_values: bool = False,
+    progress: bool = False,
+) -> xr.DataTree:
+    """Posterior of a model.
+
+    Parameters
+    ----------
+    model
+        A model that keeps the contract of the model files (see ``models/README.md``).
+    engine
+        "exact" (quadrature, independent draws), "nuts" (nutpie), or "auto": exact where it can
+        serve the model, otherwise NUTS. The choice and the reason stand in the attributes
+        ``engine`` and ``engine_reason``.
+    draws
+        Draws kept, over all chains; a multiple of `chains`.
+    chains
+        Number of chains. The exact engine's draws are independent; they are dealt out to as many
+        "chains" so that every ArviZ function works on them.
+    seed
+        The same seed gives the same numbers.
+    tune, cores, progress
+        For NUTS: warm-up draws per chain, chains at a time, progress bar.
+    genetic_values
+        Keep the draws of g (n numbers each) in the posterior.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior`` (with h2, sigma2_u, sigma2_e, beta, variance, pve_fixed, pve_random,
+        pve_total, pve_share), ``sample_stats``, ``observed_data``, ``constant_data``, ``prior``,
+        ``log_prior``, ``log_likelihood``, and ``quadrature`` (exact engine: the density of h² and
+        its moments, log evidence). Provenance in the attributes.
+
+    Raises
+    ------
+    InputError, ModelError
+        Impossible options; a model that breaks the contract or that the engine cannot serve.
+    """
+    if draws < 4 * chains or chains < 1 or draws % chains:
+        raise InputError(
+            f"draws = {draws}, chains = {chains}",
+            "at least 4 draws a chain, and a multiple of the number of chains",
+            "for instance draws=4000, chains=4",
+        )
+    chosen, reason = choose_engine(model, engine)
+    rng = np.random.default_rng(seed)
+    groups: dict[str, xr.Dataset] = {}
+    log_prior: Variables
+    log_likelihood: Variables
+    if chosen == "exact":
+        found, values = exact.fit_one(model, draws, rng)
+        log_prior = chain_draw(model, values.pop("log_prior"), chains, names=False)
+        likelihood = {"phenotype": found.draws.log_likelihood}
+        log_likelihood = chain_draw(model, likelihood, chains, names=False)
+        variables = chain_draw(model, values, chains)
+        groups["quadrature"] = quadrature_group(found)
+        log_prior = {k: (("chain", "draw"), _total(v)) for k, (_, v) in log_prior.items()}
+    else:
+        variables, groups["sample_stats"] = nuts.sample(
+            model, draws // chains, chains, seed, tune=tune, cores=cores, progress=progress
+        )
+        log_prior, log_likelihood = log_densities(model, variables)
+    if "sample_stats" not in groups:
+        lp = sum(_total(value) for _, value in (*log_prior.values(), *log_likelihood.values()))
+        groups["sample_stats"] = dataset({"lp": (("chain", "draw"), lp)}, {})
+    add_named_quantities(variables)
+    add_genetic(model, variables, rng, keep=genetic_values)
+    coords = {**model.coords, "pve_part": list(SHARES)}
+    groups["posterior"] = dataset(variables, coords)
+    groups["log_prior"] = dataset(log_prior, coords)
+    groups["log_likelihood"] = dataset(log_likelihood, coords)
+    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    groups["observed_data"] = dataset({"phenotype": (("individual",), y)}, coords)
+    groups["constant_data"] = constant_data(model)
+    if (prior := prior_draws(model, 1000, seed)) is not None:
+        add_named_quantities(prior)
+        groups["prior"] = dataset(prior, coords)
+    tree = xr.DataTree.from_dict({name: groups[name] for name in ORDER if name in groups})
+    tree.attrs = provenance(
+        model, engine=chosen, engine_reason=reason, seed=seed, draws=draws, chains=chains, tune=tune
+    )
+    return tree
+
+
+def _total(value: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Sum over all but (chain, draw)."""
+    return np.asarray(value).reshape(*value.shape[:2], -1).sum(axis=-1)
+
+
+def quadrature_group(found: exact.Exact) -> xr.Dataset:
+    """The exact marginal of h² and the log evidence, as a group of the tree."""
+    share = found.share
+    mean, sd = share.moments()
+    values = {
+        "density": share.density,
+        "cdf": share.cdf,
+        "prior_density": found.prior_h2,
+        "logit_h2": share.z,
+    }
+    return xr.Dataset(
+        {name: (("h2",), value) for name, value in values.items()},
+        coords={"h2": expit(share.z)},
+        attrs={
+            "mean": mean,
+            "sd": sd,
+            "median": float(share.quantile(0.5)),
+            "mode": share.mode(),
+            "log_evidence": found.log_evidence,
+            "log_evidence_h2_0": found.log_evidence_at_zero,
+        },
+    )
