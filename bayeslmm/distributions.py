@@ -200,7 +200,9 @@ def polygenic(name: str, variance: Any, factor: Floats, dims: str = "individual"
         Dimension of g.
     """
     z = pm.Normal(f"{name}_z", 0.0, 1.0, shape=factor.shape[1])
-    return pm.Deterministic(name, pt.sqrt(variance) * (pt.constant(factor) @ z), dims=dims)
+    g = pm.Deterministic(name, pt.sqrt(variance) * (pt.constant(factor) @ z), dims=dims)
+    g.tag.factor = factor
+    return g
 
 
 def kernel_cholesky(K: Floats, *, tolerance: float = 1e-10) -> Floats:

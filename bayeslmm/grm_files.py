@@ -162,17 +162,20 @@ def _find(text: str) -> Found:
                 path=text,
             )
         return Found(text.removesuffix(suffix), suffix)
-    for prefix in dict.fromkeys((text, text.removesuffix(".grm"))):
-        present = [end for end in ID_SUFFIX if Path(prefix + end).is_file()]
-        if len(present) == 1:
-            return Found(prefix, present[0])
-        if present:
-            raise InputError(
-                f"{len(present)} matrices: {', '.join(prefix + end for end in present)}",
-                "one relationship matrix under a prefix",
-                "give the full name of the one that you mean",
-                path=text,
-            )
+    named = any(Path(text + end).is_file() for end in (".bin", ".gz"))
+    prefix = text.removesuffix(".grm") if named else text
+    present = [end for end in ID_SUFFIX if Path(prefix + end).is_file()]
+    if prefix != text:  # "x.grm" for x.grm.bin or x.grm.gz
+        present = [end for end in present if end.startswith(".grm.")]
+    if len(present) == 1:
+        return Found(prefix, present[0])
+    if present:
+        raise InputError(
+            f"{len(present)} matrices: {', '.join(prefix + end for end in present)}",
+            "one relationship matrix under a prefix",
+            "give the full name of the one that you mean",
+            path=text,
+        )
     packed = [text + end for end in (".rel.zst", ".grm.zst") if Path(text + end).is_file()]
     raise InputError(
         f"only the compressed {packed[0]}" if packed else "no relationship matrix",

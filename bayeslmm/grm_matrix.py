@@ -46,6 +46,8 @@ def read_text_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
     with open(path, "rb") as file:
         number = 0
         while line := file.readline(WIDEST * n + 2):
+            if len(line) > WIDEST * n + 1:
+                raise _wrong_size(path, f"a line of more than {WIDEST * n} bytes", n, number + 1)
             fields = line.split()
             if number == n:
                 if fields:

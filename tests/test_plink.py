@@ -480,3 +480,33 @@ def test_mutated_files_give_an_input_error_or_the_same_shape(bfile: Path, suffix
         assert x.shape == (M, N)
         assert (np.isnan(x) | ((x >= 0) & (x <= 2))).all()
     assert refused > 50
+
+
+def test_only_multiallelic_variants(tmp_path: Path) -> None:
+    prefix = write_pfile(tmp_path / "p", np.ones((2, 4)))
+    path = prefix.with_suffix(".pvar")
+    path.write_text(path.read_text().replace("\tA\n", "\tA,T\n"))
+    fails(prefix, "all 2 variants have more than two alleles", "bcftools norm")
+
+
+def test_bed_under_the_name_of_a_pgen(tmp_path: Path) -> None:
+    """plink2 reads it as storage mode 1, and so does pgenlib."""
+    prefix = write_pfile(tmp_path / "p", np.ones((M, N)))
+    prefix.with_suffix(".pgen").write_bytes(bed_bytes(DOSAGES))
+    np.testing.assert_array_equal(int8(read_genotypes(prefix)), DOSAGES)
+
+
+def test_bed_reader_errors_are_input_errors(bfile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pgenlib", None)
+    genotypes = read_genotypes(bfile)
+    assert genotypes.source.name == str(bfile) + ".bed"
+    bfile.with_suffix(".bed").write_bytes(bed_bytes(DOSAGES)[:9])
+    with pytest.raises(InputError, match="bed-reader cannot read it"):
+        int8(genotypes)
+
+
+def test_pvar_of_comments_only(tmp_path: Path) -> None:
+    path = tmp_path / "x.pvar"
+    path.write_text("##one\n##two\n")
+    with pytest.raises(InputError, match="no rows -> one row or more"):
+        read_pvar(path)

@@ -267,3 +267,11 @@ def test_plink2_accepts_the_files(families: Simulation, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         dosages(families.genotypes).mean(axis=1) / 2, frequency, rtol=1e-5, atol=1e-6
     )
+
+
+def test_no_variation_cannot_be_heritable() -> None:
+    seeds = [
+        seed for seed in range(20) if np.ptp(dosages(simulate(2, 1, 0.0, seed=seed).genotypes)) == 0
+    ]
+    with pytest.raises(InputError, match="no causal variant varies"):
+        simulate(2, 1, 0.5, seed=seeds[0])

@@ -52,8 +52,7 @@ def log_densities(model: pm.Model, variables: Variables) -> tuple[Variables, Var
         for rv in plain.free_RVs
     ]
     blocks = [
-        function(*(value[i : i + BLOCK] for value in flat))
-        for i in range(0, chains * draws, BLOCK)
+        function(*(value[i : i + BLOCK] for value in flat)) for i in range(0, chains * draws, BLOCK)
     ]
     found = [_join([block[k] for block in blocks], flat[0], chains) for k in range(len(outputs))]
     names = [rv.name for rv in plain.free_RVs]

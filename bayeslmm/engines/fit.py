@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pymc as pm
 import xarray as xr
 from scipy.special import expit
 
+from bayeslmm.diagnostics import latent_health
 from bayeslmm.engines import exact, nuts
 from bayeslmm.engines.choose import Engine, choose_engine
 from bayeslmm.engines.densities import log_densities
@@ -110,6 +113,8 @@ def fit(
         lp = sum(_total(value) for _, value in (*log_prior.values(), *log_likelihood.values()))
         groups["sample_stats"] = dataset({"lp": (("chain", "draw"), lp)}, {})
     add_named_quantities(variables)
+    dropped = {} if genetic_values else _latent_health(variables)
+    groups["sample_stats"].attrs["latent"] = json.dumps(dropped)
     add_genetic(model, variables, rng, keep=genetic_values)
     coords = {**model.coords, "pve_part": list(SHARES)}
     groups["posterior"] = dataset(variables, coords)
@@ -126,6 +131,12 @@ def fit(
         model, engine=chosen, engine_reason=reason, seed=seed, draws=draws, chains=chains, tune=tune
     )
     return tree
+
+
+def _latent_health(variables: Variables) -> dict[str, dict[str, float]]:
+    """Convergence of a latent g, which is judged even where its draws are not kept."""
+    latent = {k: np.asarray(v) for k, (_, v) in variables.items() if k == "g"}
+    return {name: latent_health(value) for name, value in latent.items()}
 
 
 def _total(value: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

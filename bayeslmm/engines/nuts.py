@@ -22,7 +22,8 @@ def compiled(model: pm.Model) -> Any:
             kept = nutpie.compile_pymc_model(model)
         model.bayeslmm_nutpie = kept
         return kept
-    return kept.with_data(**model_data(model))
+    known = {variable.name for variable in kept.shared_var_keys}
+    return kept.with_data(**{k: v for k, v in model_data(model).items() if k in known})
 
 
 def sample(

@@ -21,6 +21,7 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.components import prior_words
 from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.spectrum import decompose
 
 type Variables = dict[str, tuple[tuple[str, ...], Any]]
 
@@ -99,7 +100,7 @@ def dataset(variables: Variables, coords: Mapping[str, Any]) -> xr.Dataset:
 
 
 def constant_data(model: pm.Model) -> xr.Dataset:
-    """Data of the model, and the spectrum behind a `spectral_normal` (eigenvalues, contrasts)."""
+    """Data of the model, and the spectrum of its kernel: eigenvalues and error contrasts of y."""
     skip = {"phenotype_rotated", "phenotype_observed"}
     out: Variables = {
         v.name: (tuple(model.named_vars_to_dims.get(v.name) or ()), v.get_value())
@@ -115,6 +116,12 @@ def constant_data(model: pm.Model) -> xr.Dataset:
         if "design" not in out:
             X = op.spectrum.basis[:, :p] @ op.spectrum.triangle
             out["design"] = (("individual", "covariate"), X)
+    elif "design" in out and "g" in model.named_vars and hasattr(model["g"].tag, "factor"):
+        factor = model["g"].tag.factor
+        spectrum = decompose(factor @ factor.T, out["design"][1])
+        y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+        out["eigenvalue"] = (("contrast",), spectrum.eigenvalues)
+        out["contrasts"] = (("contrast",), spectrum.rotate(y)[spectrum.p :])
     return dataset(out, model.coords)
 
 

@@ -1,0 +1,173 @@
+"""Is a posterior fit to be used? R-hat, ESS, MCSE, divergences, E-BFMI, and a verdict in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+type Floats = NDArray[np.float64]
+
+R_HAT = 1.01
+ESS = 400.0
+E_BFMI = 0.3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Diagnosis:
+    """Health of one posterior.
+
+    Parameters
+    ----------
+    ok
+        False if any R-hat >= 1.01 or any bulk or tail ESS < 400, with divergences, or with an
+        E-BFMI below 0.3: the numbers are not to be used.
+    verdict
+        The same in words, with what to do.
+    problems
+        One sentence for each rule that is broken.
+    table
+        ``r_hat ess_bulk ess_tail mcse`` by quantity.
+    divergences
+        Number of divergent transitions; None for independent draws.
+    e_bfmi
+        Smallest energy Bayesian fraction of missing information; None where there is none.
+    """
+
+    ok: bool
+    verdict: str
+    problems: tuple[str, ...]
+    table: pd.DataFrame
+    divergences: int | None
+    e_bfmi: float | None
+
+
+def convergence(draws: Floats) -> dict[str, float]:
+    """R-hat, bulk and tail ESS and MCSE of the mean for draws (chain, draw).
+
+    A constant (the fixed part's PVE with an intercept alone, for instance) has none of them: nan.
+    """
+    if np.ptp(draws) == 0.0 or not np.all(np.isfinite(draws)):
+        return dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "mcse"), float("nan"))
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    return {
+        "r_hat": float(array_stats.rhat(draws, **axes)) if draws.shape[0] > 1 else float("nan"),
+        "ess_bulk": float(array_stats.ess(draws, method="bulk", **axes)),
+        "ess_tail": float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes)),
+        "mcse": float(array_stats.mcse(draws, method="mean", **axes)),
+    }
+
+
+def columns(posterior: xr.Dataset, largest: int = 200) -> dict[str, Floats]:
+    """Scalar draws (chain, draw) of every quantity by name, ``beta[sex]`` for entries.
+
+    Variables with more than `largest` entries (g) are left out.
+    """
+    out: dict[str, Floats] = {}
+    for name, variable in posterior.data_vars.items():
+        values = variable.transpose("chain", "draw", ...)
+        extra = values.dims[2:]
+        flat = values.to_numpy().reshape(*values.shape[:2], -1)
+        if flat.shape[2] > largest:
+            continue
+        if not extra:
+            out[str(name)] = flat[..., 0]
+            continue
+        labels = [
+            [str(x) for x in posterior[dim].to_numpy()]
+            if dim in posterior.coords
+            else [str(i) for i in range(posterior.sizes[dim])]
+            for dim in extra
+        ]
+        index = pd.MultiIndex.from_product(labels)
+        for i, key in enumerate(index):
+            out[f"{name}[{', '.join(key)}]"] = flat[..., i]
+    return out
+
+
+def diagnose(tree: xr.DataTree) -> Diagnosis:
+    """Judge the posterior of one trait.
+
+    Parameters
+    ----------
+    tree
+        What `bayeslmm.fit` returns.
+
+    Returns
+    -------
+    Diagnosis
+
+    References
+    ----------
+    Vehtari et al. (2021) Bayesian Anal 16:667 (R-hat, ESS); Betancourt (2016) arXiv:1604.00695
+    (E-BFMI).
+    """
+    rows = {name: convergence(x) for name, x in columns(tree["posterior"].to_dataset()).items()}
+    stats = tree["sample_stats"].to_dataset()
+    rows |= json.loads(stats.attrs.get("latent", "{}"))
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    problems: list[str] = []
+    worst = table["r_hat"].idxmax() if table["r_hat"].notna().any() else None
+    if worst is not None and table.loc[worst, "r_hat"] >= R_HAT:
+        value = float(table["r_hat"].max())
+        problems.append(f"R-hat of {worst} is {value:.3f}; it has to be below {R_HAT}")
+    for kind in ("bulk", "tail"):
+        ess = table[f"ess_{kind}"]
+        if ess.notna().any() and ess.min() < ESS:
+            problems.append(
+                f"{kind} ESS of {ess.idxmin()} is {ess.min():.0f}; it has to be at least {ESS:.0f}"
+            )
+    divergences = e_bfmi = None
+    if "diverging" in stats:
+        divergences = int(stats["diverging"].sum())
+        if divergences:
+            problems.append(f"{divergences} divergent transitions; there have to be none")
+    if "energy" in stats:
+        energy = stats["energy"].to_numpy()
+        gain = (np.diff(energy, axis=1) ** 2).mean(axis=1)
+        e_bfmi = float((gain / energy.var(axis=1)).min())
+        if e_bfmi < E_BFMI:
+            problems.append(f"E-BFMI is {e_bfmi:.2f}; it has to be at least {E_BFMI}")
+    return Diagnosis(
+        not problems,
+        _verdict(problems, table, divergences, str(tree.attrs.get("engine", ""))),
+        tuple(problems),
+        table,
+        divergences,
+        e_bfmi,
+    )
+
+
+def _verdict(problems: list[str], table: pd.DataFrame, divergences: int | None, engine: str) -> str:
+    if problems:
+        advice = (
+            "take more draws"
+            if engine == "exact"
+            else "take more draws, or a marginal model with engine='exact'"
+        )
+        return (
+            f"NOT healthy, do not use these numbers: {'; '.join(problems)}. What to do: {advice}."
+        )
+    least = min(float(table["ess_bulk"].min()), float(table["ess_tail"].min()))
+    words = f"Healthy: R-hat at most {float(table['r_hat'].max()):.3f}, ESS at least {least:.0f}"
+    if engine == "exact":
+        return words + ", independent draws from the exact posterior."
+    if divergences is not None:
+        words += f", {divergences} divergences"
+    return words + "."
+
+
+def latent_health(draws: Floats) -> dict[str, float]:
+    """Worst convergence over the entries of a latent vector (chain, draw, k)."""
+    rows = pd.DataFrame([convergence(draws[:, :, i]) for i in range(draws.shape[2])])
+    return {
+        "r_hat": float(rows["r_hat"].max()),
+        "ess_bulk": float(rows["ess_bulk"].min()),
+        "ess_tail": float(rows["ess_tail"].min()),
+        "mcse": float(rows["mcse"].max()),
+    }

@@ -1,0 +1,191 @@
+"""The heritability table: every reported number with its uncertainty and diagnostics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+from bayeslmm.boundary import expected_se, restricted_lrt
+from bayeslmm.diagnostics import columns, convergence
+from bayeslmm.engines.draws import ShareMarginal
+
+type Floats = NDArray[np.float64]
+
+COLUMNS = (
+    "trait model engine quantity n mean sd median mode lower upper interval prob "
+    "ess_bulk ess_tail r_hat mcse"
+).split()
+
+DRAWN = ("h2", "sigma2_u", "sigma2_e", "pve_fixed", "pve_random", "pve_total")
+
+
+def trait_trees(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    """The trees of single traits, by trait, of a tree of one trait or of several."""
+    if "posterior" in tree.children:
+        return {str(tree.attrs.get("trait", "phenotype")): tree}
+    return {name: child for name, child in tree.children.items() if "posterior" in child.children}
+
+
+def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
+    """Heritability, variance components, PVE, effects and tests, a row each.
+
+    Parameters
+    ----------
+    tree
+        What `bayeslmm.fit` returns, or several of them in one tree.
+    prob
+        Probability of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``trait model engine quantity n mean sd median mode lower upper interval prob
+        ess_bulk ess_tail r_hat mcse``. ``interval`` is "hdi" for h² (the shortest interval; an
+        equal-tailed one can never contain 0) and "eti" (equal-tailed) for the rest. With the
+        exact engine mean, sd, median, mode and interval of h² come from the quadrature, without
+        Monte Carlo error (mcse 0). Quantities that are no posterior draws stand in ``mean`` alone:
+
+        - ``p_h2_below_0.01``: posterior probability that h² < 0.01;
+        - ``log10_bf_h2_0``: log10 Bayes factor in favour of h² = 0 (Savage-Dickey);
+        - ``p_rlrt``: p-value of the exact restricted likelihood ratio test of h² = 0;
+        - ``se_expected``: standard error of h² expected from n and the spectrum, at h² = 0.
+    """
+    if not 0 < prob < 1:
+        raise ValueError(f"prob = {prob}: a probability between 0 and 1, for instance 0.95")
+    frames = [_one(trait, part, prob) for trait, part in trait_trees(tree).items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
+    posterior = tree["posterior"].to_dataset()
+    draws = columns(posterior)
+    names = [name for name in DRAWN if name in draws]
+    names += [name for name in draws if name.startswith(("beta[", "pve_share["))]
+    rows = [
+        {"quantity": name, **describe(draws[name], name, prob), **convergence(draws[name])}
+        for name in names
+    ]
+    if (exact := exact_share(tree)) is not None:
+        rows[0].update(_describe_exact(exact, prob))
+    rows += [{"quantity": name, "mean": value} for name, value in tests(tree).items()]
+    common = {
+        "trait": trait,
+        "model": tree.attrs.get("model", ""),
+        "engine": tree.attrs.get("engine", ""),
+        "n": tree["observed_data"].sizes["individual"],
+    }
+    return pd.DataFrame([{**common, **row} for row in rows], columns=COLUMNS)
+
+
+def describe(draws: Floats, name: str, prob: float) -> dict[str, Any]:
+    """Mean, sd, median, mode and interval of draws (chain, draw)."""
+    flat = draws.ravel()
+    if name == "h2":
+        lower, upper = shortest_interval(flat, prob)
+    else:
+        lower, upper = (float(q) for q in np.quantile(flat, [(1 - prob) / 2, (1 + prob) / 2]))
+    return {
+        "mean": float(flat.mean()),
+        "sd": float(flat.std(ddof=1)),
+        "median": float(np.median(flat)),
+        "mode": density_mode(flat),
+        "lower": lower,
+        "upper": upper,
+        "interval": "hdi" if name == "h2" else "eti",
+        "prob": prob,
+    }
+
+
+def _describe_exact(share: ShareMarginal, prob: float) -> dict[str, Any]:
+    mean, sd = share.moments()
+    lower, upper = share.hdi(prob)
+    median = float(share.quantile(0.5))
+    values = {"mean": mean, "sd": sd, "median": median, "mode": share.mode()}
+    return {**values, "lower": lower, "upper": upper, "mcse": 0.0}
+
+
+def exact_share(tree: xr.DataTree) -> ShareMarginal | None:
+    """The exact marginal posterior of h², where the exact engine has been at work."""
+    if "quadrature" not in tree.children:
+        return None
+    group = tree["quadrature"].to_dataset()
+    arrays = (group[name].to_numpy() for name in ("logit_h2", "cdf", "density"))
+    return ShareMarginal(*arrays)
+
+
+def shortest_interval(draws: Floats, prob: float) -> tuple[float, float]:
+    """Shortest interval of a share: it reaches to 0 or 1 when it starts at the outermost draw."""
+    ordered = np.sort(draws)
+    count = math.ceil(prob * ordered.size)
+    width = ordered[count - 1 :] - ordered[: ordered.size - count + 1]
+    best = int(np.argmin(width))
+    lower, upper = float(ordered[best]), float(ordered[best + count - 1])
+    last = ordered.size - count
+    return (0.0 if best == 0 else lower), (1.0 if best == last else upper)
+
+
+def density_mode(draws: Floats) -> float:
+    """Mode of a kernel density estimate with boundary correction."""
+    if np.ptp(draws) == 0.0:
+        return float(draws[0])
+    grid, density, _ = array_stats.kde(draws, grid_len=1024)
+    return float(grid[int(np.argmax(density))])
+
+
+def tests(tree: xr.DataTree) -> dict[str, float]:
+    """What is reported about h² beyond its draws; nan where it cannot be computed."""
+    h2 = tree["posterior"]["h2"].to_numpy().ravel()
+    out = {"p_h2_below_0.01": float(np.mean(h2 < 0.01)), "log10_bf_h2_0": savage_dickey(tree)}
+    if (share := exact_share(tree)) is not None:
+        out["p_h2_below_0.01"] = share.below(0.01)
+    out |= {"p_rlrt": float("nan"), "se_expected": float("nan")}
+    if "eigenvalue" in (data := tree["constant_data"].to_dataset()):
+        s, e = data["eigenvalue"].to_numpy(), data["contrasts"].to_numpy()
+        out["p_rlrt"] = restricted_lrt(s, e).p_value
+        out["se_expected"] = expected_se(s)
+    return out
+
+
+def savage_dickey(tree: xr.DataTree) -> float:
+    """log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
+
+    By quadrature with the exact engine. Otherwise the ratio of posterior to prior density at 0,
+    from draws; nan if too few draws lie near 0 to say.
+
+    References
+    ----------
+    Dickey (1971) Ann Math Stat 42:204.
+    """
+    if "quadrature" in tree.children:
+        attrs = tree["quadrature"].attrs
+        return float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / math.log(10))
+    if "prior" not in tree.children:
+        return float("nan")
+    posterior = tree["posterior"]["h2"].to_numpy().ravel()
+    prior = tree["prior"]["h2"].to_numpy().ravel()
+    width = max(0.01, float(np.quantile(posterior, 0.02)))
+    near, near_prior = np.mean(posterior < width), np.mean(prior < width)
+    if width > 0.1 or near * posterior.size < 20 or near_prior * prior.size < 20:
+        return float("nan")
+    return float(np.log10(_edge_density(posterior, width) / _edge_density(prior, width)))
+
+
+def _edge_density(draws: Floats, width: float) -> float:
+    """Density at 0, linear in h² over [0, width], from the share and the mean of draws there."""
+    inside = draws[draws < width] / width
+    share = inside.size / draws.size
+    return float(max(share / width * (4.0 - 6.0 * inside.mean()), 1e-300))
+
+
+def prior_contribution(tree: xr.DataTree) -> float:
+    """Posterior variance of h² over its prior variance: 1 when the data have said nothing."""
+    posterior = tree["posterior"]["h2"].to_numpy()
+    if "prior" not in tree.children:
+        return float("nan")
+    return float(posterior.var() / tree["prior"]["h2"].to_numpy().var())
