@@ -112,10 +112,10 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     rows |= json.loads(stats.attrs.get("latent", "{}"))
     table = pd.DataFrame.from_dict(rows, orient="index")
     problems: list[str] = []
-    worst = table["r_hat"].idxmax() if table["r_hat"].notna().any() else None
-    if worst is not None and table.loc[worst, "r_hat"] >= R_HAT:
-        value = float(table["r_hat"].max())
-        problems.append(f"R-hat of {worst} is {value:.3f}; it has to be below {R_HAT}")
+    worst = float(table["r_hat"].max()) if table["r_hat"].notna().any() else 1.0
+    if worst >= R_HAT:
+        name = table["r_hat"].idxmax()
+        problems.append(f"R-hat of {name} is {worst:.3f}; it has to be below {R_HAT}")
     for kind in ("bulk", "tail"):
         ess = table[f"ess_{kind}"]
         if ess.notna().any() and ess.min() < ESS:

@@ -25,7 +25,7 @@ from bayeslmm.spectrum import Spectrum
 type Floats = NDArray[np.float64]
 
 
-class SpectralLogp(Op):  # type: ignore[misc]
+class SpectralLogp(Op):
     """`bayeslmm.likelihood.spectral_logp` as one node: (logp, ∂/∂β, ∂/∂σ²).
 
     The gradient outputs are the pullback of the first output, so that the value and its gradient
@@ -57,9 +57,9 @@ class SpectralLogp(Op):  # type: ignore[misc]
         return [constant[0], g * outputs[1], g * outputs[2], *constant[3:]]
 
 
-@register_funcify_default_op_cache_key(SpectralLogp)  # type: ignore[untyped-decorator]
+@register_funcify_default_op_cache_key(SpectralLogp)
 def _numba_spectral_logp(op: SpectralLogp, node: Apply, **_: Any) -> tuple[Any, int]:
-    @numba_njit  # type: ignore[untyped-decorator]
+    @numba_njit
     def evaluate(rotated, beta, variance, s, C, T, R):  # type: ignore[no-untyped-def]
         logp, d_beta, d_variance = spectral_logp(rotated, beta, variance, s, C, T, R)
         return np.asarray(logp), d_beta, d_variance
@@ -67,7 +67,7 @@ def _numba_spectral_logp(op: SpectralLogp, node: Apply, **_: Any) -> tuple[Any, 
     return evaluate, 1
 
 
-class SpectralNormalRV(RandomVariable):  # type: ignore[misc]
+class SpectralNormalRV(RandomVariable):
     """The random variable behind `spectral_normal`; engines find the spectrum in `spectrum`."""
 
     name = "spectral_normal"
@@ -121,7 +121,7 @@ def draw_unit_genetic(spectrum: Spectrum, rng: np.random.Generator, size: int = 
     return out if size else out[0]
 
 
-@_logprob.register(SpectralNormalRV)  # type: ignore[untyped-decorator]
+@_logprob.register(SpectralNormalRV)
 def _spectral_normal_logprob(
     op: SpectralNormalRV, values: Any, rng: Any, size: Any, beta: Any, variance: Any, **_: Any
 ) -> Any:
@@ -129,8 +129,8 @@ def _spectral_normal_logprob(
     rotated = getattr(value.tag, "rotated", None)  # the model's own phenotype: rotated once
     if rotated is None:
         rotated = pt.constant(op.spectrum.basis.T) @ value
-    constants = (op.spectrum.eigenvalues, op.spectrum.coupling)
-    constants += (op.spectrum.schur, op.spectrum.triangle)
+    S = op.spectrum
+    constants = (S.eigenvalues, S.coupling, S.schur, S.triangle)
     return SpectralLogp()(rotated, beta, variance, *map(pt.constant, constants))[0]
 
 
@@ -180,7 +180,9 @@ def spectral_normal(
     """
     data = pm.Data(f"{name}_observed", np.asarray(observed, dtype=np.float64), dims=dims)
     data.tag.rotated = pm.Data(f"{name}_rotated", spectrum.rotate(observed))
-    rv = SpectralNormalRV(spectrum)(pt.as_tensor(beta), pt.as_tensor(variance))
+    parameters = (pt.as_tensor(beta), pt.as_tensor(variance))
+    rng = pt.random.shared_rng(seed=None)
+    _, rv = SpectralNormalRV(spectrum)(*parameters, rng=rng, return_next_rng=True)
     model = pm.modelcontext(None)
     return model.register_rv(rv, name, observed=data, dims=(dims,) if dims else None)
 

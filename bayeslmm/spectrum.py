@@ -61,12 +61,12 @@ class Spectrum:
     @property
     def n(self) -> int:
         """Number of records."""
-        return self.basis.shape[0]
+        return int(self.basis.shape[0])
 
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.triangle.shape[0]
+        return int(self.triangle.shape[0])
 
     @property
     def m(self) -> int:

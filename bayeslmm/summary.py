@@ -17,10 +17,11 @@ from bayeslmm.engines.draws import ShareMarginal
 
 type Floats = NDArray[np.float64]
 
-COLUMNS = (
-    "trait model engine quantity n mean sd median mode lower upper interval prob "
-    "ess_bulk ess_tail r_hat mcse"
-).split()
+COLUMNS = [
+    *("trait", "model", "engine", "quantity", "n"),
+    *("mean", "sd", "median", "mode", "lower", "upper", "interval", "prob"),
+    *("ess_bulk", "ess_tail", "r_hat", "mcse"),
+]
 
 DRAWN = ("h2", "sigma2_u", "sigma2_e", "pve_fixed", "pve_random", "pve_total")
 

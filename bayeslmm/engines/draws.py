@@ -94,7 +94,7 @@ def share_marginal(grid: Grid, upsample: int = 16) -> ShareMarginal:
     log_rows = np.maximum(grid.log_rows, grid.log_rows.max() - 200.0)
     log_density = CubicSpline(z, log_rows)(fine)
     weight = np.exp(log_density - log_density.max())
-    cdf = cumulative_trapezoid(weight, fine, initial=0.0)
+    cdf = cumulative_trapezoid(weight, fine, initial=0)
     weight, cdf = weight / cdf[-1], cdf / cdf[-1]
     return ShareMarginal(fine, cdf, weight * np.exp(-log_expit(fine) - log_expit(-fine)))
 
@@ -106,7 +106,7 @@ def row_distributions(grid: Grid, upsample: int = 8) -> tuple[Floats, Floats, Fl
     fine = np.linspace(0, nodes[-1], nodes[-1] * upsample + 1)
     log_density = CubicSpline(nodes, values, axis=1)(fine)
     weight = np.exp(log_density - log_density.max(axis=1)[:, None])
-    cdf = cumulative_trapezoid(weight, axis=1, initial=0.0)
+    cdf = cumulative_trapezoid(weight, axis=1, initial=0)
     cdf /= cdf[:, -1:]
     return cdf, grid.t[:, 0].copy(), (grid.t[:, 1] - grid.t[:, 0]) / upsample
 
@@ -171,7 +171,7 @@ def draw(
 def _lagrange(position: float, nodes: int, weights: Floats) -> int:
     """Weights (8,) of polynomial interpolation at `position` (in steps); returns the first node."""
     size = weights.shape[0]
-    start = int(math.floor(position)) - size // 2 + 1
+    start: int = math.floor(position) - size // 2 + 1
     start = min(max(start, 0), nodes - size)
     x = position - start
     for i in range(size):
@@ -245,8 +245,8 @@ def _conditional_draws(
             log_rss += w * scalars[row, 1]
             for k in range(p):
                 r[k] -= w * shifts[row, k]
-                for l in range(k + 1):
-                    S[k, l] += w * S_rows[row, k, l]
+                for c in range(k + 1):
+                    S[k, c] += w * S_rows[row, k, c]
         t[i] = ti
         tau = math.exp(ti)
         if not cholesky_in_place(S):
@@ -259,33 +259,33 @@ def _conditional_draws(
         if improper:  # β = R⁻¹(q - shift - τ S^½ ξ)
             for k in range(p):
                 b[k] = r[k]
-                for l in range(k + 1):
-                    b[k] -= tau * S[k, l] * xi[i, l]
+                for c in range(k + 1):
+                    b[k] -= tau * S[k, c] * xi[i, c]
             for k in range(p - 1, -1, -1):
-                for l in range(k + 1, p):
-                    b[k] -= R[k, l] * b[l]
+                for c in range(k + 1, p):
+                    b[k] -= R[k, c] * b[c]
                 b[k] /= R[k, k]
         else:  # β = mean + factor ξ', ξ' of precision I + WᵀS⁻¹W/τ²
-            for l in range(p):
+            for c in range(p):
                 for k in range(p):
-                    column[k] = W[k, l]
+                    column[k] = W[k, c]
                 solve_lower(S, column)
                 for k in range(p):
-                    white[k, l] = column[k] / tau
+                    white[k, c] = column[k] / tau
             for k in range(p):
                 column[k] = r[k]
-                for l in range(k, p):
-                    column[k] -= R[k, l] * mean[l]
+                for c in range(k, p):
+                    column[k] -= R[k, c] * mean[c]
             solve_lower(S, column)
             for k in range(p):
                 b[k] = 0.0
-                for l in range(p):
-                    b[k] += white[l, k] * column[l] / tau
-                for l in range(k + 1):
-                    value = 1.0 if l == k else 0.0
+                for c in range(p):
+                    b[k] += white[c, k] * column[c] / tau
+                for c in range(k + 1):
+                    value = 1.0 if c == k else 0.0
                     for j in range(p):
-                        value += white[j, k] * white[j, l]
-                    P[k, l] = value
+                        value += white[j, k] * white[j, c]
+                    P[k, c] = value
             cholesky_in_place(P)
             solve_lower(P, b)
             for k in range(p):
@@ -293,14 +293,14 @@ def _conditional_draws(
             solve_lower_transposed(P, b)
             for k in range(p):
                 column[k] = mean[k]
-                for l in range(p):
-                    column[k] += factor[k, l] * b[l]
+                for c in range(p):
+                    column[k] += factor[k, c] * b[c]
             for k in range(p):
                 b[k] = column[k]
         for k in range(p):
             beta[i, k] = b[k]
-            for l in range(k, p):
-                r[k] -= R[k, l] * b[l]
+            for c in range(k, p):
+                r[k] -= R[k, c] * b[c]
         solve_lower(S, r)
         quadratic = math.exp(log_rss)
         for k in range(p):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pymc as pm
 import xarray as xr
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from bayeslmm.diagnostics import latent_health
@@ -25,6 +26,8 @@ from bayeslmm.engines.tree import (
 )
 from bayeslmm.errors import InputError
 from bayeslmm.posterior import SHARES
+
+type Floats = NDArray[np.float64]
 
 ORDER = (
     "posterior",
@@ -139,7 +142,7 @@ def _latent_health(variables: Variables) -> dict[str, dict[str, float]]:
     return {name: latent_health(value) for name, value in latent.items()}
 
 
-def _total(value: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _total(value: Floats) -> Floats:
     """Sum over all but (chain, draw)."""
     return np.asarray(value).reshape(*value.shape[:2], -1).sum(axis=-1)
 

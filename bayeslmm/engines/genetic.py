@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pymc as pm
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from bayeslmm.distributions import SpectralNormalRV
 from bayeslmm.engines.tree import Variables
 from bayeslmm.posterior import genetic_values, realised_pve
+from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
 
@@ -31,10 +33,10 @@ def add_genetic(
     variance = variables["variance"][1].reshape(chains * draws, -1)
     kept: list[Floats] = []
     pieces: list[dict[str, Floats]] = []
-    for piece, g in _pieces(model, variables, beta, variance, rng):
+    for piece, give in _pieces(model, variables, beta, variance, rng):
         pieces.append(piece)
         if keep:
-            kept.append(g() if callable(g) else g)
+            kept.append(give())
     if not keep:
         variables.pop("g", None)
         variables.pop("g_z", None)
@@ -49,8 +51,8 @@ def add_genetic(
 
 def _pieces(
     model: pm.Model, variables: Variables, beta: Floats, variance: Floats, rng: np.random.Generator
-) -> Iterator[tuple[dict[str, Floats], Floats | object]]:
-    """Realised PVE of blocks of draws, each with g or a function that gives it."""
+) -> Iterator[tuple[dict[str, Floats], Callable[[], Floats]]]:
+    """Realised PVE of blocks of draws, each with a function that gives g (draws, n)."""
     n = len(model.coords["individual"])
     ones = np.full(n, 1 / np.sqrt(n))
     op = model["phenotype"].owner.op
@@ -61,11 +63,16 @@ def _pieces(
         for part, g in genetic_values(S, y, beta, variance, rng, BLOCK):
             fixed = np.zeros_like(g)
             fixed[:, : S.p] = beta[part] @ S.triangle.T
-            yield realised_pve(fixed, g, y, rotated_ones), lambda g=g: S.unrotate(g.T).T
+            yield realised_pve(fixed, g, y, rotated_ones), partial(_unrotated, S, g)
     elif "g" in variables and "design" in model.named_vars:
         X = np.asarray(model["design"].get_value())
         y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
         latent = variables["g"][1].reshape(-1, n)
         for start in range(0, latent.shape[0], BLOCK):
             g = latent[start : start + BLOCK]
-            yield realised_pve(beta[start : start + BLOCK] @ X.T, g, y, ones), g
+            fixed = beta[start : start + BLOCK] @ X.T
+            yield realised_pve(fixed, g, y, ones), partial(np.asarray, g)
+
+
+def _unrotated(spectrum: Spectrum, g: Floats) -> Floats:
+    return spectrum.unrotate(g.T).T

@@ -58,8 +58,8 @@ class Marginal:
     effects_prior
         ``(*data) → EffectsPrior``.
     variables
-        ``(z, t, β, effects prior, *data) → {name: draws}`` of every free and deterministic variable, and
-        the log prior of every free variable under ``"log_prior"``.
+        ``(z, t, β, effects prior, *data) → {name: draws}`` of every free and deterministic
+        variable, and the log prior of every free variable under ``"log_prior"``.
     """
 
     spectrum: Spectrum
