@@ -1,1 +1,113 @@
-"""bayeslmm."""
+"""Bayesian linear mixed models for statistical genetics.
+
+Files → genotypes → GRM → cohort → PyMC model → posterior → heritability and report::
+
+    import bayeslmm as bl
+
+    genotypes = bl.quality_control(bl.read_genotypes("data"))
+    grm = bl.compute_grm(genotypes)
+    cohort = bl.build_cohort(bl.read_phenotypes("data.pheno"), "y", individuals=grm.individuals)
+    tree = bl.fit(bl.models.additive(cohort, grm))
+    bl.heritability(tree)
+
+Importing the package imports nothing heavy: every name is loaded when it is first used. Functions
+are verbs, so that none has the name of a submodule (``bayeslmm.grm`` is always the module).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayeslmm import models
+    from bayeslmm.cohort import Cohort, cohort_from_arrays
+    from bayeslmm.cohort import cohort as build_cohort
+    from bayeslmm.diagnostics import diagnose
+    from bayeslmm.engines import fit, fit_traits
+    from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
+    from bayeslmm.genotypes import Genotypes, from_array, read_genotypes
+    from bayeslmm.grm import grm as compute_grm
+    from bayeslmm.grm_files import read_grm, write_grm
+    from bayeslmm.qc import quality_control
+    from bayeslmm.relationship import Relationship
+    from bayeslmm.report import report as write_report
+    from bayeslmm.simulate import simulate as simulate_cohort
+    from bayeslmm.spectrum import spectrum as compute_spectrum
+    from bayeslmm.summary import heritability
+    from bayeslmm.tables import read_covariates, read_phenotypes
+
+    __version__: str
+
+__all__ = [
+    "BayesLMMWarning",
+    "Cohort",
+    "Genotypes",
+    "InputError",
+    "ModelError",
+    "Relationship",
+    "__version__",
+    "build_cohort",
+    "cohort_from_arrays",
+    "compute_grm",
+    "compute_spectrum",
+    "diagnose",
+    "fit",
+    "fit_traits",
+    "from_array",
+    "heritability",
+    "models",
+    "quality_control",
+    "read_covariates",
+    "read_genotypes",
+    "read_grm",
+    "read_phenotypes",
+    "simulate_cohort",
+    "write_grm",
+    "write_report",
+]
+
+_HOME = {  # public name -> module:name
+    "BayesLMMWarning": "errors:BayesLMMWarning",
+    "Cohort": "cohort:Cohort",
+    "Genotypes": "genotypes:Genotypes",
+    "InputError": "errors:InputError",
+    "ModelError": "errors:ModelError",
+    "Relationship": "relationship:Relationship",
+    "build_cohort": "cohort:cohort",
+    "cohort_from_arrays": "cohort:cohort_from_arrays",
+    "compute_grm": "grm:grm",
+    "compute_spectrum": "spectrum:spectrum",
+    "diagnose": "diagnostics:diagnose",
+    "fit": "engines:fit",
+    "fit_traits": "engines:fit_traits",
+    "from_array": "genotypes:from_array",
+    "heritability": "summary:heritability",
+    "quality_control": "qc:quality_control",
+    "read_covariates": "tables:read_covariates",
+    "read_genotypes": "genotypes:read_genotypes",
+    "read_grm": "grm_files:read_grm",
+    "read_phenotypes": "tables:read_phenotypes",
+    "simulate_cohort": "simulate:simulate",
+    "write_grm": "grm_files:write_grm",
+    "write_report": "report:report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name == "__version__":
+        value = import_module("importlib.metadata").version("bayeslmm")
+    elif name == "models":
+        return import_module("bayeslmm.models")
+    elif name in _HOME:
+        module, attribute = _HOME[name].split(":")
+        value = getattr(import_module(f"bayeslmm.{module}"), attribute)
+    else:
+        raise AttributeError(f"module 'bayeslmm' has no attribute {name!r}; it has {__all__}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 
-from bayeslmm.errors import ModelError
+from bayeslmm.errors import InputError, ModelError
 from bayeslmm.priors import Prior, require_support
 
 if TYPE_CHECKING:
@@ -24,9 +24,22 @@ type Floats = NDArray[np.float64]
 
 
 def residual_sd(y: Floats, X: Floats) -> float:
-    """sd(y | X): root mean squared residual of ordinary least squares on n - p degrees."""
+    """sd(y | X): root mean squared residual of ordinary least squares on n - p degrees.
+
+    Raises
+    ------
+    InputError
+        If the covariates explain y exactly: the unit of the priors would be zero.
+    """
+    n, p = X.shape
     residual = y - X @ np.linalg.lstsq(X, y, rcond=None)[0]
-    return float(np.sqrt(residual @ residual / (X.shape[0] - X.shape[1])))
+    if n <= p or residual @ residual <= 1e-20 * (y @ y):
+        raise InputError(
+            f"the {p} covariates explain the phenotype of the {n} individuals exactly",
+            "a phenotype that varies among individuals with the same covariates",
+            "check the phenotype, or leave covariates out",
+        )
+    return float(np.sqrt(residual @ residual / (n - p)))
 
 
 def phenotype_unit(cohort: Cohort) -> Any:
@@ -149,7 +162,14 @@ def set_phenotype(model: pm.Model, y: Floats) -> None:
             "the model holds y as a constant; observe pm.Data('phenotype_observed', y) to "
             "exchange the trait"
         )
-    values: dict[str, Any] = {"phenotype_observed": np.asarray(y, dtype=np.float64)}
+    y = np.asarray(y, dtype=np.float64)
+    if y.shape != (n := data["phenotype_observed"].get_value().shape) or not np.isfinite(y).all():
+        raise InputError(
+            f"a phenotype of shape {y.shape} with {int((~np.isfinite(y)).sum())} non-finite values",
+            f"finite values of the shape {n}, in the order of the cohort",
+            "build a model for the individuals that have this trait",
+        )
+    values: dict[str, Any] = {"phenotype_observed": y}
     if "phenotype_rotated" in data:
         rotated = model["phenotype"].owner.op.spectrum.rotate(values["phenotype_observed"])
         values["phenotype_rotated"] = rotated

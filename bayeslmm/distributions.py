@@ -20,7 +20,7 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_defa
 from pytensor.tensor.random.op import RandomVariable
 
 from bayeslmm.likelihood import spectral_logp
-from bayeslmm.spectrum import Spectrum
+from bayeslmm.spectrum import Spectrum, check_definite
 
 type Floats = NDArray[np.float64]
 
@@ -211,7 +211,9 @@ def kernel_cholesky(K: Floats, *, tolerance: float = 1e-10) -> Floats:
     """Cholesky factor of a kernel that may be singular: L (n, r) with L Lᵀ = K.
 
     Pivoted Cholesky (LAPACK ``pstrf``), stopped at numerical rank r, so that a centred GRM, or
-    one of fewer variants than individuals, needs no jitter.
+    one of fewer variants than individuals, needs no jitter. Where that does not give back K (an
+    indefinite K, as of pairwise missing genotypes), the same rules as for a spectrum hold
+    (`bayeslmm.spectrum.decompose`) and L is a root of the positive part of K.
 
     Parameters
     ----------
@@ -219,6 +221,11 @@ def kernel_cholesky(K: Floats, *, tolerance: float = 1e-10) -> Floats:
         Kernel (n, n), positive semidefinite up to rounding.
     tolerance
         Pivots below this share of the largest diagonal entry count as zero.
+
+    Raises
+    ------
+    InputError
+        If K has a negative eigenvalue beyond 1% of the largest; beyond 1e-6 of it warns.
 
     References
     ----------
@@ -231,4 +238,9 @@ def kernel_cholesky(K: Floats, *, tolerance: float = 1e-10) -> Floats:
         raise np.linalg.LinAlgError(f"dpstrf failed with info = {info}")
     L = np.zeros((n, rank))
     L[pivot - 1] = np.tril(c)[:, :rank]
-    return L
+    if np.max(np.abs(K - L @ L.T)) <= 100 * cutoff:
+        return L
+    values, vectors = scipy.linalg.eigh(K)
+    check_definite(float(values[0]), float(values[-1]))
+    kept = values > max(n * np.finfo(float).eps, 1e-14) * values[-1]
+    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))

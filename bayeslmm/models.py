@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.files import PathArg, atomic_path, read_bytes, require_file
+from bayeslmm.files import PathArg, atomic_path, read_bytes, read_lines, require_file
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -47,12 +47,15 @@ class ModelFile:
     @property
     def doc(self) -> str:
         """The docstring: equation, priors in words, reference."""
-        return ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8"))) or ""
+        try:
+            return ast.get_docstring(ast.parse(self.source)) or ""
+        except SyntaxError as error:
+            raise _syntax_error(self.path, error) from error
 
     @property
     def source(self) -> str:
         """The text of the file."""
-        return self.path.read_text(encoding="utf-8")
+        return "".join(f"{line}\n" for line in read_lines(self.path))
 
     def function(self) -> Any:
         """The file's `build` function."""
@@ -62,14 +65,13 @@ class ModelFile:
                 "not a Python file", "a file that ends in .py", "rename it", path=self.path
             )
         module = importlib.util.module_from_spec(spec)
+        _ = self.source  # its encoding is checked with a message of ours
         try:
             spec.loader.exec_module(module)
         except SyntaxError as error:
-            raise InputError(
-                f"syntax error: {error.msg}", "Python", "mend it", path=self.path, line=error.lineno
-            ) from error
-        except ImportError as error:
-            raise ModelError(f"{self.path}: {error}") from error
+            raise _syntax_error(self.path, error) from error
+        except Exception as error:  # whatever the user's file does
+            raise ModelError(f"{self.path}: {type(error).__name__}: {error}") from error
         build = getattr(module, "build", None)
         if not callable(build):
             raise InputError(
@@ -98,7 +100,15 @@ class ModelFile:
 
     def __call__(self, cohort: Cohort, *matrices: Relationship, **arguments: Any) -> pm.Model:
         """Build the model and check the contract."""
-        given: dict[str, Any] = dict(zip(self.matrices(), matrices, strict=False))
+        wanted = self.matrices()
+        if len(matrices) > len(wanted):
+            raise InputError(
+                f"{len(matrices)} relationships",
+                f"at most {len(wanted)}: {', '.join(wanted)}",
+                "leave the others out, or name them",
+                path=self.path,
+            )
+        given: dict[str, Any] = dict(zip(wanted, matrices, strict=False))
         return self.build(cohort, {**given, **arguments}, {})
 
     def build(
@@ -147,6 +157,12 @@ class ModelFile:
         return model
 
 
+def _syntax_error(path: Path, error: SyntaxError) -> InputError:
+    return InputError(
+        f"syntax error: {error.msg}", "Python", "mend it", path=path, line=error.lineno
+    )
+
+
 def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:
     """Check the names that carry everything generic: phenotype, variance, beta.
 
@@ -169,10 +185,13 @@ def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:
     if [rv.name for rv in model.observed_RVs] != ["phenotype"]:
         names = [rv.name for rv in model.observed_RVs]
         raise ModelError(f"{path}: observed variables {names}; the contract says ['phenotype']")
-    if tuple(model.coords["component"])[-1] != "residual":
+    if (model.coords.get("component") or (None,))[-1] != "residual":
         raise ModelError(f"{path}: the last component of 'variance' has to be 'residual'")
-    if len(model.coords["individual"]) != cohort.y.size:
-        raise ModelError(f"{path}: 'phenotype' does not hold the cohort's individuals")
+    if list(model.coords.get("individual") or ()) != cohort.labels:
+        raise ModelError(
+            f"{path}: the coordinate 'individual' is not the cohort's individuals in their order; "
+            "use coords=cohort.coords(...)"
+        )
 
 
 def folder() -> Path:

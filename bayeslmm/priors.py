@@ -73,7 +73,7 @@ class Prior:
         match = _FORM.fullmatch(text)
         if match is None:
             raise InputError(f"prior {text!r}", "family(number, ...)", "for instance beta(1,1)")
-        numbers = [part for part in (match[2] or "").split(",") if part.strip()]
+        numbers = match[2].split(",") if match[2] else []
         try:
             values = tuple(float(part) for part in numbers)
         except ValueError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.array_source import hard_calls
-from bayeslmm.errors import BayesLMMWarning, InputError
+from bayeslmm.caution import caution
+from bayeslmm.errors import InputError
 from bayeslmm.files import PathArg, read_lines
 from bayeslmm.genotypes import Genotypes
 from bayeslmm.hwe import hwe_p_values
 from bayeslmm.individuals import match_individuals, names_of
+from bayeslmm.ledger import Ledger
 
 BLOCK_VALUES = 1 << 22  # dosages held at a time while counting
 
@@ -161,15 +163,18 @@ def quality_control(
     thresholds = Thresholds(maf, max_missing, hwe)
     if chr_set < 1:
         raise InputError(f"chr_set {chr_set}", "1 or more autosome pairs", "correct --chr-set")
-    for path, option in ((keep, "keep"), (remove, "remove")):
+    lists: tuple[tuple[PathArg | None, Literal["keep", "remove"]], ...]
+    lists = (keep, "keep"), (remove, "remove")
+    for path, option in lists:
         if path is not None:
-            genotypes = _choose_individuals(genotypes, path, option)
+            kept, ledger = choose_individuals(genotypes.individuals, genotypes.ledger, path, option)
+            genotypes = genotypes.select(individuals=kept, ledger=ledger)
     if autosomes:
         kept = autosomal(genotypes.variants["CHROM"], chr_set)
         genotypes = _drop(genotypes, kept, f"not on the autosomes 1 to {chr_set}")
-    for path, option in ((extract, "extract"), (exclude, "exclude")):
+    for path, which in ((extract, "extract"), (exclude, "exclude")):
         if path is not None:
-            genotypes = _choose_variants(genotypes, path, option)
+            genotypes = _choose_variants(genotypes, path, which)
     return _filter_by_counts(genotypes, thresholds)
 
 
@@ -227,12 +232,37 @@ def _drop(genotypes: Genotypes, kept: NDArray[np.bool_], reason: str) -> Genotyp
     return genotypes.select(variants=kept, ledger=ledger)
 
 
-def _choose_individuals(genotypes: Genotypes, path: PathArg, option: str) -> Genotypes:
+def choose_individuals(
+    individuals: pd.MultiIndex, ledger: Ledger, path: PathArg, option: Literal["keep", "remove"]
+) -> tuple[NDArray[np.bool_], Ledger]:
+    """Who stays after a ``--keep`` or ``--remove`` file.
+
+    Parameters
+    ----------
+    individuals
+        (n,) to choose from.
+    ledger
+        Steps before.
+    path
+        The list, ``FID IID`` or ``IID``.
+    option
+        Whether the listed ones are kept or removed.
+
+    Returns
+    -------
+    kept, ledger
+        (n,) mask, and the ledger with one step more.
+
+    Raises
+    ------
+    InputError
+        A list that matches nobody, IIDs that are not unique, nobody left.
+    """
     from bayeslmm.tables import read_ids
 
     listed = read_ids(path).index
     assert isinstance(listed, pd.MultiIndex)
-    match = match_individuals(genotypes.individuals, listed)
+    match = match_individuals(individuals, listed)
     if match.ambiguous:
         raise InputError(
             "IIDs alone do not tell individuals apart",
@@ -241,23 +271,19 @@ def _choose_individuals(genotypes: Genotypes, path: PathArg, option: str) -> Gen
             path=path,
         )
     if match.fids_differ:
-        warnings.warn(
-            f"{path}: no FID agrees with the genotypes; individuals were matched by IID",
-            BayesLMMWarning,
-            stacklevel=3,
-        )
+        caution(f"{path}: no FID agrees with the genotypes; individuals were matched by IID")
     chosen = match.found
     _report_unmatched(len(listed) - int(chosen.sum()), len(listed), "individuals", path)
     kept = chosen if option == "keep" else ~chosen
     reason = "not in the --keep file" if option == "keep" else "in the --remove file"
-    ledger = genotypes.ledger.add(
-        "individuals", reason, names_of(genotypes.individuals[~kept]), remaining=int(kept.sum())
+    ledger = ledger.add(
+        "individuals", reason, names_of(individuals[~kept]), remaining=int(kept.sum())
     )
     if not kept.any():
         raise InputError(
             f"no individual is left:\n{ledger}\n", "at least one", "check the list", path=path
         )
-    return genotypes.select(individuals=kept, ledger=ledger)
+    return kept, ledger
 
 
 def _choose_variants(genotypes: Genotypes, path: PathArg, option: str) -> Genotypes:
@@ -307,11 +333,7 @@ def _report_unmatched(unmatched: int, listed: int, unit: str, path: PathArg) -> 
             path=path,
         )
     if unmatched:
-        warnings.warn(
-            f"{path}: {unmatched} of {listed} {unit} are not among the genotypes",
-            BayesLMMWarning,
-            stacklevel=4,
-        )
+        caution(f"{path}: {unmatched} of {listed} {unit} are not among the genotypes")
 
 
 def _check_option(name: str, value: float, low: float, high: float) -> None:

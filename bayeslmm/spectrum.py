@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.linalg
@@ -100,19 +102,33 @@ class Spectrum:
         InputError
             If the file is missing, damaged or no spectrum.
         """
-        try:
-            with np.load(require_file(path), allow_pickle=False) as archive:
-                values = {field.name: archive[field.name] for field in fields(cls)}
-        except (ValueError, KeyError, OSError, EOFError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"not a spectrum file ({error})",
-                "a .npz file written by Spectrum.save",
-                "delete it; it will be computed again",
-                path=path,
-            ) from None
-        return cls(**{**values, "key": str(values["key"])})
+        values = _read_archive(path, *(field.name for field in fields(cls)))
+        s, C, T, R, W = (values[field.name] for field in fields(cls)[:5])
+        n, p = len(np.atleast_1d(W)), len(np.atleast_1d(R))
+        shapes = ((n - p,), (p, n - p), (p, p), (p, p), (n, n))
+        for array, shape in zip((s, C, T, R, W), shapes, strict=True):
+            if array.shape != shape or array.dtype != float or not np.isfinite(array).all():
+                raise _no_spectrum(path, "its arrays do not fit together")
+        return cls(s, C, T, R, W, str(values["key"]))
+
+
+def _read_archive(path: PathArg, *names: str) -> dict[str, NDArray[Any]]:
+    try:
+        with open(require_file(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except InputError:
+        raise
+    except (ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile) as error:
+        raise _no_spectrum(path, str(error)) from None
+
+
+def _no_spectrum(path: PathArg, why: str) -> InputError:
+    return InputError(
+        f"not a spectrum file ({why})",
+        "a .npz file written by Spectrum.save",
+        "delete it; it will be computed again",
+        path=path,
+    )
 
 
 def kernel_key(K: Floats, X: Floats) -> str:
@@ -139,9 +155,18 @@ def decompose(K: Floats, X: Floats) -> Spectrum:
     -------
     Spectrum
     """
-    n, p = X.shape
+    n = X.shape[0]
     require_memory(6 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
-    key = kernel_key(K, X)
+    found, smallest, largest = _split(K, X)
+    if smallest < -NEGATIVE_SILENT * largest:  # of K_cc or of T: look at K itself
+        K_psd = positive_part(K, largest)
+        found = replace(_split(K_psd, X)[0], key=found.key)
+    return found
+
+
+def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
+    """The spectrum, the smallest eigenvalue of K_cc and T, and what is large for this kernel."""
+    n, p = X.shape
     reflectors = scipy.linalg.qr(X, mode="raw")
     (factor, tau), R = reflectors[0], reflectors[1]
     half = apply_q(factor, tau, K, transpose=True)  # QᵀK
@@ -149,19 +174,23 @@ def decompose(K: Floats, X: Floats) -> Spectrum:
     rotated = 0.5 * (rotated + rotated.T)
     s, V = scipy.linalg.eigh(rotated[p:, p:], driver="evd", overwrite_a=False, check_finite=False)
     top = max(float(s[-1]), float(np.trace(K)) / n, np.finfo(float).tiny)
-    check_definite(float(s[0]), top)
-    null = s <= max(n * np.finfo(float).eps, 1e-14) * top
+    smallest = float(s[0])
+    rounding = max(n * np.finfo(float).eps, 1e-14)
+    null = s <= rounding * top
     s = np.where(null, 0.0, s)
     coupling = rotated[:p, p:] @ V
     coupling[:, null] = 0.0
     weights = np.divide(1.0, s, out=np.zeros_like(s), where=~null)
     schur = rotated[:p, :p] - (coupling * weights) @ coupling.T
+    smallest = min(smallest, float(np.linalg.eigvalsh(schur)[0]))
+    schur = nearest_psd(schur, rounding * max(top, float(np.trace(rotated[:p, :p]))))
     inner = np.zeros((n, n))  # W = Q diag(I, V)
     inner[:p, :p] = np.eye(p)
     inner[p:, p:] = V
     basis = np.ascontiguousarray(apply_q(factor, tau, inner, transpose=False))
     triangle = np.ascontiguousarray(np.triu(R[:p]))
-    return Spectrum(s, np.ascontiguousarray(coupling), nearest_psd(schur), triangle, basis, key)
+    key = kernel_key(K, X)
+    return Spectrum(s, np.ascontiguousarray(coupling), schur, triangle, basis, key), smallest, top
 
 
 def apply_q(factor: Floats, tau: Floats, A: Floats, *, transpose: bool) -> Floats:
@@ -194,10 +223,29 @@ def check_definite(smallest: float, largest: float) -> None:
         )
 
 
-def nearest_psd(A: Floats) -> Floats:
-    """Symmetric A (p, p) with its negative eigenvalues, which are rounding, set to zero."""
+def positive_part(K: Floats, largest: float) -> Floats:
+    """K (n, n) without its negative eigenvalues, on which `check_definite` decides.
+
+    All of K is projected, not K_cc alone: an indefinite K has no Schur complement that would
+    keep the variance of Xβ + g what K says it is.
+    """
+    values, vectors = scipy.linalg.eigh(K)
+    check_definite(float(values[0]), largest)
+    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def nearest_psd(A: Floats, rounding: float) -> Floats:
+    """Symmetric A (p, p) with its eigenvalues up to `rounding` set to zero.
+
+    Rows of no size become exact zeros: as h² → 1 the intercept's variance is σ²_e alone, and
+    1e-16 left there would be 1e-8 of it at h² = 1 - 1e-8.
+    """
     values, vectors = np.linalg.eigh(0.5 * (A + A.T))
-    return np.ascontiguousarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+    clean = (vectors * np.where(values > rounding, values, 0.0)) @ vectors.T
+    null = np.diag(clean) <= rounding
+    clean[null] = 0.0
+    clean[:, null] = 0.0
+    return np.ascontiguousarray(clean)
 
 
 def spectrum(
@@ -221,13 +269,14 @@ def spectrum(
     """
     aligned = relationship.on(cohort.individuals)
     key = kernel_key(aligned.matrix, cohort.X)
+    kept = path is not None and Path(path).is_file() and _kept_key(path) == key
     if key in _RECENT:
         found = _RECENT[key]
-    elif path is not None and _is_file(path) and (kept := Spectrum.load(path)).key == key:
-        found = kept
+    elif path is not None and kept:
+        found = Spectrum.load(path)
     else:
         found = decompose(aligned.matrix, cohort.X)
-    if path is not None and not (_is_file(path) and Spectrum.load(path).key == key):
+    if path is not None and not kept:
         found.save(path)
     _RECENT.pop(key, None)
     _RECENT[key] = found
@@ -239,7 +288,5 @@ def spectrum(
 _RECENT: dict[str, Spectrum] = {}  # the two last spectra: traits of one cohort share one
 
 
-def _is_file(path: PathArg) -> bool:
-    from pathlib import Path
-
-    return Path(path).is_file()
+def _kept_key(path: PathArg) -> str:
+    return str(_read_archive(path, "key")["key"])

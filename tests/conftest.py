@@ -1,10 +1,15 @@
-"""Fixtures shared by the tests."""
+"""Fixtures shared by the tests, and the rule of `.ci/run` that nothing may skip there."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
 from pathlib import Path
 
+import matplotlib
 import pytest
+
+matplotlib.use("Agg")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -16,3 +21,17 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"shared data missing: {data}")
     return data
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With BAYESLMM_FORBID_SKIPS=1 a skipped test fails, unless the shared data are absent."""
+    report = yield
+    if report.skipped and os.environ.get("BAYESLMM_FORBID_SKIPS") == "1":
+        reason = str(call.excinfo.value) if call.excinfo else "skipped"
+        if not reason.startswith("shared data missing") or (SHARED / "data").is_dir():
+            report.outcome = "failed"
+            report.longrepr = f"BAYESLMM_FORBID_SKIPS=1, but this test skipped: {reason}"
+    return report

@@ -121,7 +121,10 @@ def test_real_valued_dosages(small_is: None, tolerance: float) -> None:
     dosages = np.random.default_rng(3).uniform(0, 2, (40, 300)).astype(np.float32)
     dosages[4, 5] = np.nan
     np.testing.assert_allclose(
-        grm(from_array(dosages)).matrix, dense(dosages.astype(float), "gcta"), rtol=0, atol=tolerance
+        grm(from_array(dosages)).matrix,
+        dense(dosages.astype(float), "gcta"),
+        rtol=0,
+        atol=tolerance,
     )
 
 

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, make_interp_spline
 from scipy.special import expit, log_expit
 
 from bayeslmm.engines.marginal import EffectsPrior
@@ -35,7 +35,7 @@ class ShareMarginal:
     Parameters
     ----------
     z
-        logit h² (f,), even steps.
+        logit h² (f,), ascending.
     cdf
         P(h² <= expit(z) | y) (f,).
     density
@@ -52,7 +52,8 @@ class ShareMarginal:
 
     def moments(self) -> tuple[float, float]:
         """Posterior mean and sd of h²."""
-        weight = self.density * np.exp(log_expit(self.z) + log_expit(-self.z))
+        slope = CubicSpline(np.arange(self.z.size), self.z)(np.arange(self.z.size), 1)
+        weight = self.density * slope * np.exp(log_expit(self.z) + log_expit(-self.z))
         weight /= weight.sum()
         h = expit(self.z)
         mean = float(weight @ h)
@@ -74,33 +75,35 @@ class ShareMarginal:
             return float(expit(self.z[best]))
         a, b, c = np.log(self.density[best - 1 : best + 2])
         offset = 0.5 * (a - c) / (a - 2 * b + c)
-        return float(expit(self.z[best] + offset * (self.z[1] - self.z[0])))
+        return float(expit(np.interp(best + offset, np.arange(self.z.size), self.z)))
 
     def hdi(self, probability: float) -> tuple[float, float]:
         """Shortest interval of h² with the given posterior probability."""
         start = np.linspace(0.0, 1.0 - probability, 4001)
-        cdf = np.concatenate([[0.0], self.cdf, [1.0]])
-        h = np.concatenate([[0.0], expit(self.z), [1.0]])
+        h = expit(self.z)
+        first, last = (0.0 if h[0] < 1e-6 else h[0]), (1.0 if h[-1] > 1 - 1e-6 else h[-1])
+        cdf, h = np.concatenate([[0.0], self.cdf, [1.0]]), np.concatenate([[first], h, [last]])
         low, high = np.interp(start, cdf, h), np.interp(start + probability, cdf, h)
         best = int(np.argmin(high - low))
         lower, upper = float(low[best]), float(high[best])
-        return (0.0 if best == 0 else lower), (1.0 if best == start.size - 1 else upper)
+        return (first if best == 0 else lower), (last if best == start.size - 1 else upper)
 
 
 def share_marginal(grid: Grid, upsample: int = 16) -> ShareMarginal:
     """Marginal of h² by a spline of the log density through the rows of the grid."""
-    z = grid.rows.z
-    fine = np.linspace(z[0], z[-1], (z.size - 1) * upsample + 1)
+    w = grid.rows.kernel.w
+    fine = np.linspace(w[0], w[-1], (w.size - 1) * upsample + 1)
     log_rows = np.maximum(grid.log_rows, grid.log_rows.max() - 200.0)
-    log_density = CubicSpline(z, log_rows)(fine)
+    log_density = make_interp_spline(w, log_rows, k=5)(fine)
     weight = np.exp(log_density - log_density.max())
     cdf = cumulative_trapezoid(weight, fine, initial=0)
     weight, cdf = weight / cdf[-1], cdf / cdf[-1]
-    return ShareMarginal(fine, cdf, weight * np.exp(-log_expit(fine) - log_expit(-fine)))
+    density = weight * np.exp(-grid.coordinates.log_slope(fine))
+    return ShareMarginal(grid.coordinates.z(fine), cdf, density)
 
 
 def row_distributions(grid: Grid, upsample: int = 8) -> tuple[Floats, Floats, Floats]:
-    """Distribution function of t in every row (r, f), the first t (r,) and the step (r,)."""
+    """Distribution function of v in every row (r, f), the first v (r,) and the step (r,)."""
     values = np.maximum(grid.log_density, grid.log_density.max(axis=1)[:, None] - 200.0)
     nodes = np.arange(values.shape[1])
     fine = np.linspace(0, nodes[-1], nodes[-1] * upsample + 1)
@@ -108,7 +111,7 @@ def row_distributions(grid: Grid, upsample: int = 8) -> tuple[Floats, Floats, Fl
     weight = np.exp(log_density - log_density.max(axis=1)[:, None])
     cdf = cumulative_trapezoid(weight, axis=1, initial=0)
     cdf /= cdf[:, -1:]
-    return cdf, grid.t[:, 0].copy(), (grid.t[:, 1] - grid.t[:, 0]) / upsample
+    return cdf, grid.v[:, 0].copy(), (grid.v[:, 1] - grid.v[:, 0]) / upsample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,36 +137,33 @@ class Draws:
 def draw(
     grid: Grid,
     spectrum: Spectrum,
-    q: Floats,
     effects: EffectsPrior,
     draws: int,
     rng: np.random.Generator,
 ) -> Draws:
-    """Independent draws from the posterior on a grid; q (p,) is the first part of ``Wᵀy``."""
+    """Independent draws from the posterior on a grid."""
     marginal = share_marginal(grid)
-    z = np.interp(rng.random(draws), marginal.cdf, marginal.z)
+    p, rows, kernel = spectrum.p, grid.rows, grid.rows.kernel
+    steps = np.linspace(0.0, kernel.w.size - 1.0, marginal.z.size)
+    position = np.interp(rng.random(draws), marginal.cdf, steps)
     cdf, first, step = row_distributions(grid)
-    p = spectrum.p
-    improper = effects.factor is None
-    rows = grid.rows
-    t, beta, log_likelihood = _conditional_draws(
-        z,
+    i, j = np.tril_indices(p)
+    scalars = [kernel.log_d, np.log(rows.rss), kernel.log_S]
+    proper = effects.factor is not None
+    t, xi, log_likelihood = _conditional_draws(
+        position,
         rng.random(draws),
         rng.standard_normal((draws, p)),
-        (rows.z[0], rows.z[1] - rows.z[0]),
         cdf,
         first,
         step,
-        np.column_stack([rows.log_d, np.log(rows.rss)]),
-        rows.shift,
-        rows.S,
-        q,
-        spectrum.triangle,
-        effects.mean,
-        np.eye(p) if effects.factor is None else effects.factor,
-        improper,
+        np.column_stack([*scalars, rows.rho, kernel.G[:, i, j]]),
+        grid.coordinates.scale,
+        1.0 if proper else 0.0,
         spectrum.m,
     )
+    z = grid.coordinates.z(kernel.w[0] + position * (kernel.w[1] - kernel.w[0]))
+    beta = effects.mean + xi @ effects.factor.T if effects.factor is not None else xi
     return Draws(z, t, beta, log_likelihood)
 
 
@@ -194,118 +194,104 @@ def _invert(cdf: Floats, u: float) -> float:
         else:
             high = middle
     rise = cdf[high] - cdf[low]
-    return low + ((u - cdf[low]) / rise if rise > 0.0 else 0.0)
+    return float(low + ((u - cdf[low]) / rise if rise > 0.0 else 0.0))
+
+
+@numba.njit(cache=True, nogil=True)
+def _unpack(packed: Floats, A: Floats) -> None:
+    """Fill the symmetric A (p, p) from its lower triangle, row by row."""
+    k = 0
+    for i in range(A.shape[0]):
+        for j in range(i + 1):
+            A[i, j] = A[j, i] = packed[k]
+            k += 1
 
 
 @numba.njit(cache=True, nogil=True)
 def _conditional_draws(
-    z: Floats,
+    position: Floats,
     u: Floats,
-    xi: Floats,
-    axis: tuple[float, float],
+    normal: Floats,
     cdf: Floats,
     first: Floats,
     step: Floats,
-    scalars: Floats,
-    shifts: Floats,
-    S_rows: Floats,
-    q: Floats,
-    R: Floats,
-    mean: Floats,
-    factor: Floats,
-    improper: bool,
+    table: Floats,
+    support: tuple[float, float],
+    prior_precision: float,
     m: int,
 ) -> tuple[Floats, Floats, Floats]:
-    """Draw t given z and β given both; see `draw`."""
-    count, p = xi.shape
+    """Draw t given z, and ξ given both, from the rows of a grid.
+
+    ξ has the precision ``P = (1 or 0) I + G/τ²`` and the mean ``P⁻¹ G ρ/τ²``.
+
+    Parameters
+    ----------
+    position
+        w (draws,) in steps of the grid.
+    u, normal
+        Uniform (draws,) and standard normal (draws, p) numbers.
+    cdf, first, step
+        Distribution function of v in each row, from `row_distributions`.
+    table
+        log_d, log rss, log |S|, ρ, lower triangle of G in each row (r, 3 + p + p(p+1)/2).
+    support
+        Bounds of τ: v is log τ if there is no upper one, otherwise the logit between them.
+    prior_precision
+        1 for a proper prior of ξ, 0 for a flat one.
+    m
+        Number of contrasts.
+
+    Returns
+    -------
+    t (draws,), ξ (draws, p), log likelihood (draws,)
+    """
+    count, p = normal.shape
     t = np.empty(count)
-    beta = np.empty((count, p))
+    xi = np.empty((count, p))
     log_likelihood = np.empty(count)
     weights = np.empty(STENCIL)
-    S = np.empty((p, p))
+    at = np.empty(table.shape[1])
+    G = np.empty((p, p))
     P = np.empty((p, p))
-    r = np.empty(p)
-    column = np.empty(p)
-    W = R @ factor
-    white = np.empty((p, p))
     b = np.empty(p)
     for i in range(count):
-        start = _lagrange((z[i] - axis[0]) / axis[1], scalars.shape[0], weights)
-        ti = 0.0
-        log_d = 0.0
-        log_rss = 0.0
-        S[:] = 0.0
-        for k in range(p):
-            r[k] = q[k]
+        start = _lagrange(position[i], table.shape[0], weights)
+        ti = 0.0  # v, then log τ
+        at[:] = 0.0
         for j in range(STENCIL):
             row = start + j
-            w = weights[j]
-            ti += w * (first[row] + step[row] * _invert(cdf[row], u[i]))
-            log_d += w * scalars[row, 0]
-            log_rss += w * scalars[row, 1]
-            for k in range(p):
-                r[k] -= w * shifts[row, k]
-                for c in range(k + 1):
-                    S[k, c] += w * S_rows[row, k, c]
-        t[i] = ti
-        tau = math.exp(ti)
-        if not cholesky_in_place(S):
-            beta[i] = np.nan
-            log_likelihood[i] = np.nan
+            ti += weights[j] * (first[row] + step[row] * _invert(cdf[row], u[i]))
+            for k in range(at.shape[0]):
+                at[k] += weights[j] * table[row, k]
+        if support[1] < np.inf:
+            ti = math.log(support[0] + (support[1] - support[0]) / (1.0 + math.exp(-ti)))
+        rho = at[3 : 3 + p]
+        _unpack(at[3 + p :], G)
+        precision = math.exp(-2.0 * ti)
+        for k in range(p):
+            total = 0.0
+            for j in range(p):
+                total += G[k, j] * rho[j]
+                P[k, j] = precision * G[k, j]
+            b[k] = precision * total
+            P[k, k] += prior_precision
+        if not cholesky_in_place(P):
+            t[i] = log_likelihood[i] = np.nan
+            xi[i] = np.nan
             continue
-        log_S = 0.0
+        solve_lower(P, b)
         for k in range(p):
-            log_S += 2.0 * math.log(S[k, k])
-        if improper:  # β = R⁻¹(q - shift - τ S^½ ξ)
-            for k in range(p):
-                b[k] = r[k]
-                for c in range(k + 1):
-                    b[k] -= tau * S[k, c] * xi[i, c]
-            for k in range(p - 1, -1, -1):
-                for c in range(k + 1, p):
-                    b[k] -= R[k, c] * b[c]
-                b[k] /= R[k, k]
-        else:  # β = mean + factor ξ', ξ' of precision I + WᵀS⁻¹W/τ²
-            for c in range(p):
-                for k in range(p):
-                    column[k] = W[k, c]
-                solve_lower(S, column)
-                for k in range(p):
-                    white[k, c] = column[k] / tau
-            for k in range(p):
-                column[k] = r[k]
-                for c in range(k, p):
-                    column[k] -= R[k, c] * mean[c]
-            solve_lower(S, column)
-            for k in range(p):
-                b[k] = 0.0
-                for c in range(p):
-                    b[k] += white[c, k] * column[c] / tau
-                for c in range(k + 1):
-                    value = 1.0 if c == k else 0.0
-                    for j in range(p):
-                        value += white[j, k] * white[j, c]
-                    P[k, c] = value
-            cholesky_in_place(P)
-            solve_lower(P, b)
-            for k in range(p):
-                b[k] += xi[i, k]
-            solve_lower_transposed(P, b)
-            for k in range(p):
-                column[k] = mean[k]
-                for c in range(p):
-                    column[k] += factor[k, c] * b[c]
-            for k in range(p):
-                b[k] = column[k]
+            b[k] += normal[i, k]
+        solve_lower_transposed(P, b)
+        quadratic = math.exp(at[1])
         for k in range(p):
-            beta[i, k] = b[k]
-            for c in range(k, p):
-                r[k] -= R[k, c] * b[c]
-        solve_lower(S, r)
-        quadratic = math.exp(log_rss)
-        for k in range(p):
-            quadratic += r[k] * r[k]
+            total = 0.0
+            for j in range(p):
+                total += G[k, j] * (rho[j] - b[j])
+            quadratic += total * (rho[k] - b[k])
+        t[i] = ti
+        xi[i] = b
         log_likelihood[i] = -0.5 * (
-            (m + p) * (LOG_2PI + 2.0 * ti) + log_d + log_S + quadratic / (tau * tau)
+            (m + p) * (LOG_2PI + 2.0 * ti) + at[0] + at[2] + quadratic * precision
         )
-    return t, beta, log_likelihood
+    return t, xi, log_likelihood

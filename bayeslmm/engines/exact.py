@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pymc as pm
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from bayeslmm.engines import quadrature
 from bayeslmm.engines.draws import Draws, ShareMarginal, draw, share_marginal
-from bayeslmm.engines.marginal import EffectsPrior, Marginal, marginal
+from bayeslmm.engines.marginal import Coordinates, EffectsPrior, Marginal, marginal
+from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
 
@@ -52,6 +54,30 @@ class Exact:
     prior_h2: Floats
 
 
+class FirstRows:
+    """Rows that traits share as long as the prior of β is the same in units of sd(y | X)."""
+
+    def __init__(self) -> None:
+        self._factor: Floats | None = None
+        self._rows: quadrature.KernelRows | None = None
+
+    def rows(
+        self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates
+    ) -> quadrature.KernelRows:
+        """`quadrature.first_rows`, computed again only for another prior."""
+        factor = np.zeros(0) if effects.factor is None else effects.factor
+        kept = self._factor
+        if (
+            self._rows is None
+            or kept is None
+            or kept.shape != factor.shape
+            or not np.allclose(kept, factor, rtol=1e-12, atol=0.0)
+        ):
+            rows = quadrature.first_rows(spectrum, effects, coordinates)
+            self._factor, self._rows = factor, rows
+        return self._rows
+
+
 def solve(
     split: Marginal,
     rotated: Floats,
@@ -60,6 +86,7 @@ def solve(
     rng: np.random.Generator,
     *,
     at_zero: bool = True,
+    first: FirstRows | None = None,
 ) -> Exact:
     """Exact posterior of one phenotype.
 
@@ -77,6 +104,8 @@ def solve(
         Source of randomness.
     at_zero
         Also compute log p(y | h² = 0) and the induced prior of h².
+    first
+        Where the search starts, kept for other traits.
     """
     spectrum = split.spectrum
     e = rotated[spectrum.p :]
@@ -89,21 +118,29 @@ def solve(
         factor=None if effects.factor is None else effects.factor / unit,
     )
 
-    def log_prior(z: Floats, t: Floats) -> Floats:
-        return split.log_prior(z, t + log_unit, *data)
+    coordinates = split.coordinates(*data).divided(unit)
+    log_shift = 0.0 if coordinates.bounded else log_unit
+
+    def log_prior(w: Floats, v: Floats) -> Floats:
+        return split.log_prior(w, v + log_shift, *data)
 
     y = rotated / unit
-    grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled)
-    found = draw(grid, spectrum, y[: spectrum.p], scaled, draws, rng)
+    start = None if first is None else first.rows(spectrum, scaled, coordinates)
+    grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled, coordinates, start)
+    found = draw(grid, spectrum, scaled, draws, rng)
     share = share_marginal(grid)
     free = spectrum.n if effects.factor is not None else spectrum.m
     shift = free * log_unit  # density of y from that of y / unit
     zero = prior_h2 = np.array(np.nan)
     if at_zero:
-        zero = np.array(quadrature.log_evidence_at_zero(spectrum, y, log_prior, scaled))
-        coarse = np.linspace(share.z[0], share.z[-1], 49)
-        density = quadrature.prior_density_h2(log_prior, coarse)
-        prior_h2 = np.exp(np.interp(share.z, coarse, np.log(np.maximum(density, 1e-300))))
+        zero = np.array(
+            quadrature.log_evidence_at_zero(spectrum, y, log_prior, scaled, coordinates)
+        )
+        w = grid.rows.kernel.w
+        coarse = np.linspace(w[0], w[-1], 49)
+        density = quadrature.prior_density_h2(log_prior, coarse, coordinates)
+        log_density = CubicSpline(coarse, np.log(np.maximum(density, 1e-300)))
+        prior_h2 = np.exp(log_density(np.linspace(w[0], w[-1], share.z.size)))
     return Exact(
         share,
         Draws(
@@ -147,11 +184,13 @@ def fit_many(
     values = {"phenotype_unit": unit, "phenotype_centre": phenotypes.mean(axis=0)}
     streams = np.random.SeedSequence(seed).spawn(phenotypes.shape[1])
 
+    first = FirstRows()
+
     def one(j: int) -> Exact:
         data = tuple(np.asarray(values[name][j]) for name in split.data)
         column = np.ascontiguousarray(rotated[:, j])
         rng = np.random.default_rng(streams[j])
-        return solve(split, column, data, draws, rng, at_zero=False)
+        return solve(split, column, data, draws, rng, at_zero=False, first=first)
 
     with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(one, range(phenotypes.shape[1])))

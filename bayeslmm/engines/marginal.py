@@ -3,7 +3,8 @@
 A model qualifies when ``phenotype`` is a `spectral_normal`, β is an affine function of normal (or
 flat) variables, and the two variances depend on two other scalar parameters, whatever their
 priors. Those are taken to the coordinates (z, t) = (logit h², log τ), τ² = σ²_u + σ²_e, in which
-the likelihood needs the spectrum only once per value of z.
+the likelihood needs the spectrum only once per value of z; where h² or τ is uniform on a part of
+its range, to the logit of that part (`Coordinates`), so that every density is smooth.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from pymc.distributions.continuous import FlatRV
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
-from scipy.special import log_expit
+from pytensor.tensor.random.basic import UniformRV
+from scipy.special import expit, log_expit
 
 from bayeslmm.distributions import SpectralNormalRV
 from bayeslmm.engines.tree import PYTHON
@@ -29,6 +31,8 @@ from bayeslmm.errors import ModelError
 from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
+
+EDGE = 20.0  # |logit h²| beyond which a user's 1 - h² is rounding; log densities are straight there
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +43,68 @@ class EffectsPrior:
     factor: Floats | None
     origin: Floats
     A: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Coordinates (w, v) of the grid: h² = expit(w) and τ = e^v, or logits of bounded supports.
+
+    Parameters
+    ----------
+    share
+        Lower and upper bound of h², w is the logit of the place between them.
+    scale
+        Lower and upper bound of τ; v is the logit of the place between them if the upper one is
+        finite, otherwise log τ.
+    """
+
+    share: tuple[float, float] = (0.0, 1.0)
+    scale: tuple[float, float] = (0.0, np.inf)
+
+    @property
+    def bounded(self) -> bool:
+        """Has τ an upper bound?"""
+        return bool(np.isfinite(self.scale[1]))
+
+    def z(self, w: Floats) -> Floats:
+        """Logit of h²."""
+        a, b = self.share
+        if (a, b) == (0.0, 1.0):
+            return w
+        inside = b - a
+        return np.asarray(np.log(a + inside * expit(w)) - np.log(1 - b + inside * expit(-w)))
+
+    def log_slope(self, w: Floats) -> Floats:
+        """``log ∂h²/∂w``."""
+        a, b = self.share
+        return np.asarray(np.log(b - a) + log_expit(w) + log_expit(-w))
+
+    def t(self, v: Floats) -> Floats:
+        """Log τ."""
+        c, d = self.scale
+        if not self.bounded:
+            return v
+        if c == 0.0:
+            return np.asarray(np.log(d) + log_expit(v))
+        return np.asarray(np.log(c + (d - c) * expit(v)))
+
+    def inverse(self, z: Floats, t: Floats) -> tuple[Floats, Floats]:
+        """(w, v) of (z, t)."""
+        (a, b), (c, d) = self.share, self.scale
+        tiny = np.finfo(float).tiny
+        w, v = z, t
+        if (a, b) != (0.0, 1.0):
+            low = np.where(a > 0, expit(z) - a, expit(z))
+            high = np.where(b < 1, b - expit(z), expit(-z))
+            w = np.log(np.maximum(low, tiny)) - np.log(np.maximum(high, tiny))
+        if self.bounded:
+            tau = np.exp(t)
+            v = np.log(np.maximum(tau - c, tiny)) - np.log(np.maximum(d - tau, tiny))
+        return w, v
+
+    def divided(self, unit: float) -> Coordinates:
+        """The same for τ in another unit."""
+        return Coordinates(self.share, (self.scale[0] / unit, self.scale[1] / unit))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +119,10 @@ class Marginal:
         Names of the free variables behind the variances and behind β.
     data
         Current values of the exchangeable ``phenotype_*`` data.
+    coordinates
+        ``(*data) → Coordinates`` of the grid.
     log_prior
-        ``(z, t, *data) → log p(z, t)`` for arrays of one shape, with all Jacobians.
+        ``(w, v, *data) → log p(w, v)`` for arrays of one shape, with all Jacobians.
     effects_prior
         ``(*data) → EffectsPrior``.
     variables
@@ -66,6 +134,7 @@ class Marginal:
     hyper: tuple[str, ...]
     effects: tuple[str, ...]
     data: dict[str, Any]
+    coordinates: Callable[..., Coordinates]
     log_prior: Callable[..., Floats]
     effects_prior: Callable[..., EffectsPrior]
     variables: Callable[..., dict[str, Any]]
@@ -104,6 +173,11 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
             raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
         if set(ancestors([rv])) & (free - {rv}):
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
+    if any(isinstance(rv.owner.op, UniformRV) for rv in hyper) and not _separate(model, hyper):
+        names = ", ".join(rv.name for rv in hyper)
+        raise ModelError(
+            f"a uniform prior among {names}: on the way to h² and τ its bounds are no straight lines"
+        )
     flats = [isinstance(rv.owner.op, FlatRV) for rv in effects]
     if any(flats) and not all(flats):
         raise ModelError("β mixes flat and normal priors")
@@ -128,6 +202,7 @@ def marginal(model: pm.Model) -> Marginal:
         kept = (
             tuple(rv.name for rv in hyper),
             tuple(rv.name for rv in effects),
+            _coordinates(model, hyper, inputs),
             _log_prior(model, hyper, inputs, list(data.values())),
             _effects_prior(model, effects, inputs),
             _variables(model, hyper, effects, inputs, list(data.values())),
@@ -156,29 +231,67 @@ def _compile(inputs: list[Any], shared: list[Any], outputs: list[Any]) -> Callab
     return call
 
 
+def _coordinates(
+    model: pm.Model, hyper: list[Any], inputs: list[Any]
+) -> Callable[..., Coordinates]:
+    """``(*data) → Coordinates``: the bounds of h² and τ where they are uniform."""
+    separate = _separate(model, hyper)
+    bounds = [
+        bound
+        for rv, usual in zip(hyper, ((0.0, 1.0), (0.0, np.inf)), strict=True)
+        for bound in (
+            rv.owner.op.dist_params(rv.owner)
+            if separate and isinstance(rv.owner.op, UniformRV)
+            else [pt.constant(x) for x in usual]
+        )
+    ]
+    evaluate = _compile([], inputs, bounds)
+
+    def coordinates(*arguments: Any) -> Coordinates:
+        a, b, c, d = (float(x) for x in evaluate(*arguments))
+        return Coordinates((a, b), (c, d))
+
+    return coordinates
+
+
+def _separate(model: pm.Model, hyper: list[Any]) -> bool:
+    """Are the two parameters h² and τ themselves?"""
+    share, scale = hyper
+    u1, u2 = np.array([0.047, 0.62, 0.88]), np.array([0.37, 7.4, 1.35])
+    points = [pt.dvector(), pt.dvector()]
+    variance = vectorize_graph(model["variance"], dict(zip(hyper, points, strict=True)))
+    found = pytensor.function(points, variance, mode=PYTHON, on_unused_input="ignore")(u1, u2)
+    wanted = np.stack([u1 * u2**2, (1 - u1) * u2**2], axis=-1)
+    if not np.allclose(found, wanted, rtol=1e-10):
+        return False
+    transforms = [type(model.rvs_to_transforms[rv]).__name__ for rv in (share, scale)]
+    usual = ("LogOddsTransform", "Interval"), ("LogTransform", "Interval")
+    return all(name in known for name, known in zip(transforms, usual, strict=True))
+
+
 def _to_hyper(
     model: pm.Model, hyper: list[Any], inputs: list[Any], data: list[Any]
 ) -> Callable[..., tuple[Floats, Floats, Floats]]:
-    """``(z, t, *data) → v₁, v₂`` (unconstrained) and ``log |∂v/∂(z, t)|``.
+    """``(w, v, *data)`` → unconstrained parameters u₁, u₂ and ``log |∂u/∂(w, v)|``.
 
-    For the parameters (h², τ) with their usual transforms v = (z, t); any other pair is found by
-    Newton's method on log σ² (one step when the variances are powers of the parameters).
+    For the parameters (h², τ) with their usual transforms u = (w, v); any other pair is found by
+    Newton's method on log σ² (one step when the variances are powers of the parameters), and
+    taken as at |logit h²| = `EDGE` beyond it.
     """
     values = [model.rvs_to_values[rv] for rv in hyper]
     (variance,) = model.replace_rvs_by_values([model["variance"]])
     logs = [pt.log(variance[0]), pt.log(variance[1])]
-    slopes = [[pt.grad(log, value) for value in values] for log in logs]
+    slopes = [pt.grad(log, value) for log in logs for value in values]
     points = [pt.dvector(), pt.dvector()]
-    outputs = vectorize_graph(
-        [*logs, *slopes[0], *slopes[1]], dict(zip(values, points, strict=True))
-    )
+    outputs = vectorize_graph([*logs, *slopes], dict(zip(values, points, strict=True)))
     evaluate = _compile(points, inputs, outputs)
 
     def solve(z: Floats, t: Floats, *arguments: Any) -> tuple[Floats, Floats, Floats]:
         shape = np.broadcast_shapes(z.shape, t.shape)
         z, t = (np.broadcast_to(x, shape).ravel() for x in (z, t))
+        z = np.clip(z, -EDGE, EDGE)
         target = np.stack([2 * t + log_expit(z), 2 * t + log_expit(-z)])
-        v = np.stack([z, t])
+        v = np.stack([np.clip(z, -3.0, 3.0), t])
         best = np.full(v.shape[1], np.inf)
         for _ in range(100):
             f1, f2, a, b, c, d = evaluate(*v, *arguments)
@@ -200,10 +313,7 @@ def _to_hyper(
         z, t = np.broadcast_to(z, shape), np.broadcast_to(t, shape)
         return z, t, np.zeros(shape)
 
-    z, t = np.array([-3.0, 0.5, 2.0]), np.array([-1.0, 2.0, 0.3])
-    f1, f2, *_ = evaluate(z, t, *data)
-    same = np.allclose(f1, 2 * t + log_expit(z)) and np.allclose(f2, 2 * t + log_expit(-z))
-    return identity if same else solve
+    return identity if _separate(model, hyper) else solve
 
 
 def _log_prior(
@@ -216,12 +326,21 @@ def _log_prior(
     outputs = vectorize_graph([log_density], dict(zip(values, points, strict=True)))
     evaluate = _compile(points, inputs, outputs)
 
-    def log_prior(z: Floats, t: Floats, *arguments: Any) -> Floats:
-        v1, v2, log_jacobian = to_hyper(z, t, *arguments)
-        (density,) = evaluate(v1.ravel(), v2.ravel(), *arguments)
-        return np.asarray(density.reshape(v1.shape) + log_jacobian)
+    def log_prior(w: Floats, v: Floats, *arguments: Any) -> Floats:
+        u1, u2, log_jacobian = to_hyper(w, v, *arguments)
+        (density,) = evaluate(u1.ravel(), u2.ravel(), *arguments)
+        return np.asarray(density.reshape(u1.shape) + log_jacobian)
 
-    return log_prior
+    def with_tails(z: Floats, t: Floats, *arguments: Any) -> Floats:
+        value = log_prior(np.clip(z, -EDGE, EDGE), t, *arguments)
+        if np.all(np.abs(z) <= EDGE):
+            return value
+        end = np.where(z > 0, EDGE, -EDGE)
+        inner = log_prior(0.9 * end, t, *arguments)
+        slope = (log_prior(end, t, *arguments) - inner) / (0.1 * EDGE)
+        return np.asarray(value + np.maximum(np.abs(z) - EDGE, 0.0) * slope)
+
+    return log_prior if _separate(model, hyper) else with_tails
 
 
 def _effects_prior(
@@ -231,9 +350,10 @@ def _effects_prior(
     values = [model.rvs_to_values[rv] for rv in effects]
     (beta,) = model.replace_rvs_by_values([model["beta"]])
     k = [int(np.prod(rv.shape.eval())) for rv in effects]
-    flat = pt.dvector()
+    flat = pt.dmatrix()  # many points at once
     parts = [
-        flat[sum(k[:i]) : sum(k[: i + 1])].reshape(rv.shape.eval()) for i, rv in enumerate(effects)
+        flat[:, sum(k[:i]) : sum(k[: i + 1])].reshape((flat.shape[0], *rv.shape.eval()))
+        for i, rv in enumerate(effects)
     ]
     beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
     evaluate = _compile([flat], inputs, [beta])
@@ -250,9 +370,10 @@ def _effects_prior(
 
     def effects_prior(*arguments: Any) -> EffectsPrior:
         size = sum(k)
-        (origin,) = evaluate(np.zeros(size), *arguments)
-        A = np.stack([evaluate(row, *arguments)[0] - origin for row in np.eye(size)], axis=1)
-        (probe,) = evaluate(np.full(size, -1.7), *arguments)
+        points = np.vstack([np.zeros(size), np.eye(size), np.full(size, -1.7)])
+        (found,) = evaluate(points, *arguments)
+        origin, probe = found[0], found[-1]
+        A = (found[1:-1] - origin).T
         scale = 1e-8 * (np.abs(origin) + np.abs(A).sum(axis=1) + 1.0)
         if np.any(np.abs(probe - origin + 1.7 * A.sum(axis=1)) > scale):
             raise ModelError("β is not an affine function of its normal parameters")
@@ -260,9 +381,9 @@ def _effects_prior(
             raise ModelError("β is not an invertible function of its normal parameters")
         if improper:
             return EffectsPrior(origin, None, origin, A)
-        found = evaluate_moments(*arguments)
-        mean = np.concatenate([np.ravel(found[2 * i]) for i in range(len(effects))])
-        blocks = [found[2 * i + 1] for i in range(len(effects))]
+        prior = evaluate_moments(*arguments)
+        mean = np.concatenate([np.ravel(prior[2 * i]) for i in range(len(effects))])
+        blocks = [prior[2 * i + 1] for i in range(len(effects))]
         factor = np.zeros((size, size))
         start = 0
         for block in blocks:
@@ -281,6 +402,7 @@ def _variables(
 ) -> Callable[..., dict[str, Any]]:
     """Every variable of the model at draws of (z, t, β)."""
     to_hyper = _to_hyper(model, hyper, inputs, data)
+    coordinates = _coordinates(model, hyper, inputs)
     free = [*hyper, *effects]
     values = [model.rvs_to_values[rv] for rv in free]
     points = [pt.tensor(dtype="float64", shape=(None,) * (1 + value.ndim)) for value in values]
@@ -295,11 +417,11 @@ def _variables(
     def variables(
         z: Floats, t: Floats, beta: Floats, prior: EffectsPrior, *arguments: Any
     ) -> dict[str, Any]:
-        v1, v2, _ = to_hyper(z, t, *arguments)
+        u1, u2, _ = to_hyper(*coordinates(*arguments).inverse(z, t), *arguments)
         count = z.shape[0]
         parts = np.split(np.linalg.solve(prior.A, (beta - prior.origin).T).T, stops[:-1], axis=1)
         gamma = [part.reshape(count, *shape) for part, shape in zip(parts, shapes, strict=True)]
-        found = evaluate(v1, v2, *gamma, *arguments)
+        found = evaluate(u1, u2, *gamma, *arguments)
         full = [
             np.broadcast_to(x, (count, *x.shape)) if x.shape[:1] != (count,) else x for x in found
         ]

@@ -57,7 +57,7 @@ def sample(
     dict, Dataset
         Posterior variables by name (dimensions, array (chain, draw, ...)), and sample statistics.
     """
-    trace = nutpie.sample(
+    sampler = nutpie.sample(
         compiled(model),
         draws=draws,
         tune=tune,
@@ -67,7 +67,13 @@ def sample(
         save_warmup=False,
         progress_bar=progress,
         target_accept=target_accept,
+        blocking=False,
     )
+    try:
+        trace = sampler.wait()
+    except BaseException:  # Ctrl-C: nutpie's own wait gives the draws so far as if they were all
+        sampler.cancel()
+        raise
     posterior = trace["posterior"].to_dataset()
     names = [rv.name for rv in (*model.free_RVs, *model.deterministics)]
     variables = {

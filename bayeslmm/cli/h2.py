@@ -1,0 +1,189 @@
+"""``bayeslmm h2``: files in, posterior of heritability and PVE out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm import models
+from bayeslmm.cli.analysis import Result, build_cohorts, check_priors, fit_all, parse_priors
+from bayeslmm.cli.record import Clock, command_line, record
+from bayeslmm.cli.source import limited, open_source, with_kernel_scale
+from bayeslmm.errors import InputError
+from bayeslmm.outputs import (
+    BREEDING_VALUES,
+    RESULTS,
+    Writer,
+    check_outputs,
+    join_traits,
+    json_text,
+    output_paths,
+    records,
+    stale,
+    write_table,
+    write_together,
+    write_tree,
+)
+from bayeslmm.terminal import trait_summary
+
+if TYPE_CHECKING:
+    from bayeslmm.ledger import Ledger
+    from bayeslmm.relationship import Relationship
+    from bayeslmm.terminal import Terminal
+
+TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude")
+
+
+def run(args: Namespace, terminal: Terminal) -> int:
+    """Run the command; 0 if every posterior is healthy, else 1."""
+    clock = Clock()
+    _check_options(args)
+    tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
+    suffixes = (*RESULTS, BREEDING_VALUES) if args.breeding_values else RESULTS
+    paths = output_paths(args.out, suffixes)
+    check_outputs(paths.values(), tables)
+    model = models.load(args.model)
+    with limited(args.threads):
+        source = open_source(args, terminal)
+        cohorts = build_cohorts(args, source)
+        _say_ledger(terminal, [one.ledger for one in cohorts])
+        check_priors(model, parse_priors(args.prior))
+        relationship = with_kernel_scale(source.relationship(), args.kernel_scale)
+        _warn_of_relationship(terminal, relationship)
+        results = fit_all(args, terminal, cohorts, relationship, model)
+        inputs = [*source.files, *tables, *([model.path] if args.model.endswith(".py") else [])]
+        with terminal.step("writing the results"):
+            _write(args, terminal, clock, paths, results, inputs)
+    for left in stale(args.out, list(paths.values())):
+        terminal.warn(f"{left} is of an earlier run, not of this one")
+    _print(args, terminal, results, paths)
+    return 0 if all(result.diagnosis.ok for result in results) else 1
+
+
+def _check_options(args: Namespace) -> None:
+    """What can be seen to be wrong before any file is read."""
+    if args.pheno is None:
+        prefix = args.bfile or "P"
+        raise InputError(
+            "no --pheno FILE",
+            "a phenotype file: FID IID and a column a trait (the .fam's sixth column is not used)",
+            f"to use it: awk 'BEGIN {{print \"FID IID y\"}} {{print $1, $2, $6}}' {prefix}.fam > y.pheno, "
+            "then --pheno y.pheno --missing-code -9",
+        )
+    if args.covar is None:
+        for name in ("covar_name", "cat_covar", "formula"):
+            if getattr(args, name) is not None:
+                option = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"{option} without --covar", "a covariate file", "add --covar FILE"
+                )
+    if args.formula is not None and args.covar_name is not None:
+        raise InputError(
+            "--formula and --covar-name", "one of the two", "put the names into the formula"
+        )
+    parse_priors(args.prior)
+
+
+def _say_ledger(terminal: Terminal, ledgers: list[Ledger]) -> None:
+    """Steps that dropped somebody, each once."""
+    lines: dict[str, None] = {}
+    for ledger in ledgers:
+        for step, line in zip(ledger.steps, str(ledger).split("\n"), strict=True):
+            if step.dropped:
+                lines[line] = None
+    for line in lines:
+        terminal.say(f"  {line}")
+
+
+def _warn_of_relationship(terminal: Terminal, relationship: Relationship) -> None:
+    from bayeslmm.relatedness import relationship_warnings
+
+    for text in relationship_warnings(relationship):
+        terminal.warn(text)
+
+
+def _write(
+    args: Namespace,
+    terminal: Terminal,
+    clock: Clock,
+    paths: dict[str, Path],
+    results: list[Result],
+    inputs: list[Path],
+) -> None:
+    import pandas as pd
+
+    from bayeslmm.report import render
+
+    tree = join_traits({result.cohort.trait: result.tree for result in results})
+    tree.attrs |= {"command": command_line(args), "prob": args.prob}
+    table = pd.concat([result.table for result in results], ignore_index=True)
+    page = render(tree, summary=table, prob=args.prob)
+    files: dict[Path, Writer] = {
+        paths[".h2.tsv"]: partial(write_table, table),
+        paths[".nc"]: partial(write_tree, tree),
+        paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
+    }
+    values = [r.breeding_values for r in results if r.breeding_values is not None]
+    if values:
+        files[paths[BREEDING_VALUES]] = partial(write_table, pd.concat(values))
+    facts = {"traits": {result.cohort.trait: _facts(result) for result in results}}
+    text = record(args, terminal, clock, inputs, facts)
+    write_together(files, (paths[".run.json"], text))
+
+
+def _facts(result: Result) -> dict[str, Any]:
+    """What the record says of a trait."""
+    attrs = dict(result.tree.attrs)
+    nested = ("priors", "relationships", "ledger")
+    kept = ("model", "model_file", "model_sha256", "engine", "engine_reason", "draws", "chains")
+    return {
+        "n": result.cohort.n,
+        "covariates": list(result.cohort.covariates),
+        **{name: attrs[name] for name in kept if name in attrs},
+        "ok": result.diagnosis.ok,
+        "verdict": result.diagnosis.verdict,
+        "problems": list(result.diagnosis.problems),
+        **{name: json.loads(attrs[name]) for name in nested if name in attrs},
+    }
+
+
+def _print(
+    args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
+) -> None:
+    """The summary on stdout."""
+    if args.json:
+        sys.stdout.write(json_text(_json(args, terminal, results, paths)))
+        return
+    for result in results:
+        reason = str(result.tree.attrs.get("engine_reason", ""))
+        rows = result.table.to_dict(orient="records")
+        verdict = result.diagnosis.verdict
+        print(trait_summary([{str(k): v for k, v in row.items()} for row in rows], verdict, reason))
+    print(f"report: {paths['.html']}")
+    print("tables and draws: " + ", ".join(str(p) for s, p in paths.items() if s != ".html"))
+
+
+def _json(
+    args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
+) -> dict[str, Any]:
+    common = ["trait", "model", "engine", "n"]
+    return {
+        "command": command_line(args),
+        "traits": [
+            {
+                **{name: result.table[name].tolist()[0] for name in common},
+                "engine_reason": str(result.tree.attrs.get("engine_reason", "")),
+                "ok": result.diagnosis.ok,
+                "verdict": result.diagnosis.verdict,
+                "problems": list(result.diagnosis.problems),
+                "quantities": records(result.table.drop(columns=common)),
+            }
+            for result in results
+        ],
+        "warnings": list(terminal.warnings),
+        "outputs": {suffix.removeprefix("."): str(path) for suffix, path in paths.items()},
+    }

@@ -1,0 +1,90 @@
+"""The record of a run: what was asked, with what, from which files, who was dropped."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from bayeslmm.outputs import checksums, json_text
+from bayeslmm.terminal import Terminal
+
+PACKAGES = (
+    "bayeslmm", "pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "pandas",
+    "xarray", "h5netcdf", "pgenlib", "formulaic",
+)  # fmt: skip
+
+
+class Clock:
+    """When a run began."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        """Wall time since then."""
+        return round(time.monotonic() - self._start, 3)
+
+
+def command_line(args: Namespace) -> str:
+    """The command as it can be pasted into a shell."""
+    return shlex.join(["bayeslmm", *args.arguments])
+
+
+def record(
+    args: Namespace,
+    terminal: Terminal,
+    clock: Clock,
+    inputs: Iterable[str | os.PathLike[str]],
+    facts: dict[str, Any],
+) -> Callable[[dict[str, str]], str]:
+    """The text of ``.run.json``, as a function of the outputs' checksums.
+
+    Parameters
+    ----------
+    args
+        Options, with every default resolved.
+    terminal
+        Has the warnings.
+    clock
+        When the run began.
+    inputs
+        Files that were read.
+    facts
+        What the command adds.
+    """
+    content: dict[str, Any] = {
+        "command": command_line(args),
+        "working_directory": os.getcwd(),
+        "options": {k: v for k, v in vars(args).items() if k not in ("module", "arguments")},
+        "seed": getattr(args, "seed", None),
+        "started_at": clock.started_at,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+        "inputs": checksums(dict.fromkeys(inputs)),
+        **facts,
+        "warnings": list(terminal.warnings),
+    }
+
+    def text(outputs: dict[str, str]) -> str:
+        last = {"wall_seconds": clock.seconds(), "outputs_sha256": outputs}
+        return json_text(content | last)
+
+    return text
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

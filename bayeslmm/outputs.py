@@ -1,0 +1,198 @@
+"""Results into files: checked before the work begins, written together at its end or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm.errors import InputError
+from bayeslmm.files import PathArg, atomic_path, require_file, sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+type Writer = Callable[[Path], object]
+type Record = Callable[[dict[str, str]], str]
+
+RESULTS = (".h2.tsv", ".nc", ".html", ".run.json")
+BREEDING_VALUES = ".bv.tsv"
+
+
+def output_paths(prefix: PathArg, suffixes: Iterable[str] = RESULTS) -> dict[str, Path]:
+    """Paths of the outputs by suffix: prefix and suffix joined."""
+    return {suffix: Path(os.fspath(prefix) + suffix) for suffix in suffixes}
+
+
+def check_outputs(paths: Iterable[Path], inputs: Iterable[PathArg] = ()) -> None:
+    """Check, before any work, that the outputs can be written; make their folder.
+
+    Temporary files that a killed run left behind for the same outputs are removed.
+
+    Parameters
+    ----------
+    paths
+        The outputs, all in one folder.
+    inputs
+        Files that are read and must not be overwritten.
+
+    Raises
+    ------
+    InputError
+        A prefix without a name, a folder that cannot be made or written to, an output that is a
+        folder or one of the inputs.
+    """
+    read = {os.path.realpath(path) for path in inputs}
+    for path in paths:
+        if path.name.startswith("."):
+            raise InputError(
+                "a prefix without a name", "a path and a name", "for instance --out results/h2",
+                path=path.parent,
+            )  # fmt: skip
+        if path.is_dir() or os.path.realpath(path) in read:
+            found = "is a folder" if path.is_dir() else "is an input, and would be overwritten"
+            raise InputError(found, "a file to write to", "choose another --out", path=path)
+        _require_writable(path)
+        stem = f".{escape(path.name)}.*.tmp{escape(path.suffix)}"
+        for left in path.parent.glob(stem):
+            left.unlink(missing_ok=True)
+
+
+def _require_writable(path: Path) -> None:
+    """Make and remove a temporary file where `path` will be."""
+    probe = path.with_name(f"{path.name}.probe")
+    try:
+        with atomic_path(probe):
+            raise _Enough
+    except _Enough:
+        pass
+
+
+class _Enough(Exception):
+    """Ends an `atomic_path` without a file."""
+
+
+def write_together(files: Mapping[Path, Writer], record: tuple[Path, Record]) -> None:
+    """Write several files: all of them or none.
+
+    Every file is written whole to a temporary name in its folder; only when all are there and on
+    disk are they renamed, one right after the other, the record last. A run that is killed
+    between two renames is told by the record: its checksums are not those of the files.
+
+    Parameters
+    ----------
+    files
+        Path of each file, and a function that writes it to the path it is given.
+    record
+        Path of the record, and a function that gives its text from the SHA-256 of the files by
+        name.
+
+    Raises
+    ------
+    InputError
+        No space, no permission; nothing is left behind.
+    """
+    path, text = record
+    with ExitStack() as stack:
+        last = stack.enter_context(atomic_path(path))
+        checksums = {}
+        for target, write in files.items():
+            temporary = stack.enter_context(atomic_path(target))
+            write(temporary)
+            checksums[target.name] = sha256(temporary)
+        last.write_text(text(checksums), encoding="utf-8", newline="\n")
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """A table as tab-separated text: ten significant digits, empty cells for what does not exist.
+
+    Infinite numbers stand as ``inf`` and ``-inf``.
+    """
+    frame.to_csv(path, sep="\t", index=False, float_format="%.10g", lineterminator="\n")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as dictionaries for JSON: what is not finite is None or text."""
+    return [
+        {str(name): plain(value) for name, value in row.items()}
+        for row in frame.to_dict(orient="records")
+    ]
+
+
+def plain(value: Any) -> Any:
+    """A number for JSON: NaN becomes None, an infinite one "inf" or "-inf"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+def json_text(value: Any) -> str:
+    """Strict JSON, readable, with a line end."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def checksums(paths: Iterable[PathArg]) -> list[dict[str, Any]]:
+    """Path, size and SHA-256 of files."""
+    return [
+        {"path": os.fspath(path), "bytes": os.path.getsize(path), "sha256": sha256(path)}
+        for path in paths
+    ]
+
+
+def join_traits(trees: Mapping[str, xr.DataTree]) -> xr.DataTree:
+    """One tree of a single trait as it is; of several traits a group each."""
+    import xarray as xr
+
+    if len(trees) == 1:
+        return next(iter(trees.values()))
+    return xr.DataTree.from_dict(dict(trees))
+
+
+def write_tree(tree: xr.DataTree, path: PathArg) -> None:
+    """Write a result as netCDF-4; ``xarray.open_datatree`` reads it."""
+    tree.to_netcdf(os.fspath(path), engine="h5netcdf")
+
+
+def read_tree(path: PathArg) -> xr.DataTree:
+    """Read a result into memory and close the file.
+
+    Raises
+    ------
+    InputError
+        A missing file, one that is no netCDF-4, or no result of bayeslmm.
+    """
+    import xarray as xr
+
+    from bayeslmm.summary import trait_trees
+
+    file = require_file(path)
+    try:
+        with xr.open_datatree(file, engine="h5netcdf") as opened:
+            tree = opened.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"cannot be read as netCDF-4 ({str(error).splitlines()[0]})",
+            "the PREFIX.nc that bayeslmm h2 wrote",
+            "check the file; if it is damaged, run bayeslmm h2 again",
+            path=path,
+        ) from None
+    if not trait_trees(tree):
+        raise InputError(
+            f"no posterior among the groups {list(tree.children)[:10]}",
+            "the PREFIX.nc that bayeslmm h2 wrote",
+            "check the file",
+            path=path,
+        )
+    return tree
+
+
+def stale(prefix: PathArg, written: Sequence[Path]) -> list[Path]:
+    """Outputs of an earlier run under the same prefix that this run did not write anew."""
+    known = output_paths(prefix, (*RESULTS, BREEDING_VALUES)).values()
+    return [path for path in known if path not in written and path.is_file()]

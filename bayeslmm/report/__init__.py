@@ -1,0 +1,108 @@
+"""The report: one self-contained HTML file with numbers, plots, diagnostics and provenance.
+
+No script, no remote request; every name from the data is escaped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bayeslmm.errors import InputError
+from bayeslmm.files import PathArg, write_text
+from bayeslmm.report.facts import read_facts
+from bayeslmm.report.relatedness import Relatedness, add_relatedness, relatedness
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["Relatedness", "add_relatedness", "relatedness", "render", "report"]
+
+
+def report(
+    tree: xr.DataTree,
+    path: PathArg,
+    *,
+    command: str | None = None,
+    relatedness: Relatedness | None = None,
+    summary: pd.DataFrame | None = None,
+    prob: float = 0.95,
+) -> Path:
+    """Write the report of a fit.
+
+    Parameters
+    ----------
+    tree
+        What `bayeslmm.fit` returns, or several traits in one tree.
+    path
+        The HTML file; written atomically, a folder that is missing is made.
+    command
+        The command that reproduces the fit. Default: the tree's attribute ``command``.
+    relatedness
+        Histogram of the relationship matrix. Default: what `add_relatedness` has kept.
+    summary
+        `bayeslmm.heritability` of the tree, if it is there already. Default: computed.
+    prob
+        Probability of the intervals where `summary` is not given.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        If the tree holds no posterior, or the file cannot be written.
+    """
+    text = render(tree, command=command, relatedness=relatedness, summary=summary, prob=prob)
+    write_text(path, text)
+    return Path(path)
+
+
+def render(
+    tree: xr.DataTree,
+    *,
+    command: str | None = None,
+    relatedness: Relatedness | None = None,
+    summary: pd.DataFrame | None = None,
+    prob: float = 0.95,
+) -> str:
+    """The report of a fit as the text of an HTML page; arguments as for `report`.
+
+    The same tree and arguments give the same text.
+    """
+    import jinja2
+
+    from bayeslmm.report.overview import overview
+    from bayeslmm.report.sections import section
+    from bayeslmm.report.svg import clean
+    from bayeslmm.summary import heritability, trait_trees
+
+    if not trait_trees(tree):
+        raise InputError(
+            "no posterior in the tree",
+            "what bayeslmm.fit returns, or the PREFIX.nc of bayeslmm h2",
+            "check that this is the file you meant",
+        )
+    table = heritability(tree, prob) if summary is None else summary
+    facts = read_facts(tree, table)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bayeslmm.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clean"] = clean
+    kept = (
+        command if command is not None else tree.attrs.get("command", facts[0].attrs.get("command"))
+    )
+    return environment.get_template("report.html.jinja").render(
+        overview=overview(facts) if len(facts) > 1 else None,
+        sections=[
+            section(one, f"trait-{number}", relatedness) for number, one in enumerate(facts, 1)
+        ],
+        command=None if kept is None else str(kept),
+    )

@@ -1,0 +1,159 @@
+"""The histogram of a relationship matrix that goes with a fit and into its report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayeslmm.relationship import Relationship
+
+type Floats = NDArray[np.float64]
+type Counts = NDArray[np.int64]
+
+BINS = 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relatedness:
+    """How related the individuals of a relationship matrix are.
+
+    Parameters
+    ----------
+    edges, counts
+        Histogram of the entries off the diagonal, one for each pair: (b + 1,) and (b,).
+    diagonal_edges, diagonal_counts
+        Histogram of the diagonal.
+    notes
+        What the reader should know (`bayeslmm.relatedness.relationship_warnings`).
+    name
+        Name of the relationship, "additive" for a GRM.
+    """
+
+    edges: Floats
+    counts: Counts
+    diagonal_edges: Floats
+    diagonal_counts: Counts
+    notes: tuple[str, ...] = ()
+    name: str = "additive"
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of individuals."""
+        return int(self.counts.sum())
+
+
+def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
+    """Histogram of a relationship matrix, in one pass over blocks of rows.
+
+    Parameters
+    ----------
+    relationship
+        The matrix; give the one that was analysed (`Relationship.on` the cohort's individuals).
+    bins
+        Number of bins.
+    """
+    from bayeslmm.relatedness import relationship_warnings
+    from bayeslmm.relationship import row_blocks
+
+    matrix = relationship.matrix
+    low, high = np.inf, -np.inf
+    for values in (_above(matrix, rows) for rows in row_blocks(relationship.n)):
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    edges = _edges(low, high, bins)
+    counts = np.zeros(bins, dtype=np.int64)
+    for rows in row_blocks(relationship.n):
+        counts += np.histogram(_above(matrix, rows), edges)[0]
+    diagonal = np.diagonal(matrix)
+    diagonal_edges = _edges(float(diagonal.min()), float(diagonal.max()), bins)
+    return Relatedness(
+        edges,
+        counts,
+        diagonal_edges,
+        np.histogram(diagonal, diagonal_edges)[0].astype(np.int64),
+        tuple(relationship_warnings(relationship)),
+        relationship.name,
+    )
+
+
+def _above(matrix: Floats, rows: slice) -> Floats:
+    """Entries (i, j) with j > i of a block of rows."""
+    block = matrix[rows, rows.start :]
+    return np.asarray(block[np.triu_indices(block.shape[0], 1, block.shape[1])])
+
+
+def _edges(low: float, high: float, bins: int) -> Floats:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        low, high = 0.0, 1.0  # a single individual has no pair
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
+
+
+def add_relatedness(
+    tree: xr.DataTree, relationship: Relationship | dict[str, Relationship]
+) -> xr.DataTree:
+    """Keep the histogram of a relationship with a fit, so that a report made later can draw it.
+
+    Parameters
+    ----------
+    tree
+        A fit of one or of several traits; changed in place.
+    relationship
+        The relationship for all traits, or one for each trait by its name.
+
+    Returns
+    -------
+    xarray.DataTree
+        The same tree. ``constant_data`` of each trait has gained ``relatedness_edges``,
+        ``relatedness_counts``, ``relatedness_diagonal_edges`` and ``relatedness_diagonal_counts``;
+        notes and name stand in its attribute ``relatedness`` (JSON).
+    """
+    from bayeslmm.summary import trait_trees
+
+    common = None if isinstance(relationship, dict) else relatedness(relationship)
+    for trait, one in trait_trees(tree).items():
+        if isinstance(relationship, dict):
+            if trait not in relationship:
+                continue
+            found = relatedness(relationship[trait])
+        else:
+            assert common is not None
+            found = common
+        data = _constants(one).assign(
+            relatedness_edges=("relatedness_edge", found.edges),
+            relatedness_counts=("relatedness_bin", found.counts),
+            relatedness_diagonal_edges=("relatedness_edge", found.diagonal_edges),
+            relatedness_diagonal_counts=("relatedness_bin", found.diagonal_counts),
+        )
+        data.attrs["relatedness"] = json.dumps({"name": found.name, "notes": list(found.notes)})
+        one.children["constant_data"].dataset = data
+    return tree
+
+
+def _constants(tree: xr.DataTree) -> xr.Dataset:
+    """The group ``constant_data`` by itself."""
+    return tree.children["constant_data"].to_dataset(inherit=False)
+
+
+def relatedness_of(tree: xr.DataTree) -> Relatedness | None:
+    """What `add_relatedness` has kept with the fit of one trait, or None."""
+    if "constant_data" not in tree or "relatedness_edges" not in tree["constant_data"]:
+        return None
+    data = tree["constant_data"]
+    words = json.loads(str(data.attrs.get("relatedness", "{}")))
+    return Relatedness(
+        np.asarray(data["relatedness_edges"].values, dtype=np.float64),
+        np.asarray(data["relatedness_counts"].values, dtype=np.int64),
+        np.asarray(data["relatedness_diagonal_edges"].values, dtype=np.float64),
+        np.asarray(data["relatedness_diagonal_counts"].values, dtype=np.int64),
+        tuple(str(note) for note in words.get("notes", ())),
+        str(words.get("name", "additive")),
+    )

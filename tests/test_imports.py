@@ -1,0 +1,82 @@
+"""Imports go one way, and the parts that only read tables and genotypes start fast."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "bayeslmm"
+
+# A module may import what stands before it, at any place of its text (also inside functions and
+# under TYPE_CHECKING). A new module gets its place here. `engines`, `report` and `cli` are
+# packages of their own: inside them files may import each other.
+ORDER = """
+errors caution files ledger memory terminal
+individuals table_text trait formula tables design_matrix alignment cohort
+plink_tables plink_readers plink_write plink array_source genotypes hwe qc
+relationship grm_matrix grm_gcta grm_files grm relatedness simulate_genotypes simulate
+likelihood spectrum priors components distributions models
+posterior boundary diagnostics engines summary
+report outputs __init__ cli __main__
+""".split()
+
+
+def module_of(path: Path) -> str:
+    """The name in ORDER that a file of the package belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of bayeslmm that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "bayeslmm":
+            names = [f"bayeslmm.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "bayeslmm":
+                known = len(parts) > 1 and parts[1] in ORDER
+                found.add(parts[1] if known else "__init__")
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    module = module_of(path)
+    if module.startswith("_models"):
+        return
+    assert module in ORDER, f"give {module} its place in ORDER"
+    later = ORDER[ORDER.index(module) + 1 :]
+    assert not imported(path) & set(later), f"{module} imports what stands after it"
+
+
+def test_the_order_names_only_modules_that_exist() -> None:
+    assert set(ORDER) == {module_of(path) for path in FILES} - {"_models"}
+
+
+def test_an_import_against_the_order_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from bayeslmm import cli, fit\n    import bayeslmm.engines.nuts\n")
+    assert imported(file) == {"cli", "__init__", "engines"}
+
+
+@pytest.mark.parametrize("modules", ["bayeslmm", "bayeslmm.genotypes, bayeslmm.tables"])
+def test_reading_data_imports_no_heavy_package(modules: str) -> None:
+    heavy = "{'pymc', 'pytensor', 'arviz', 'matplotlib', 'numba'}"
+    modules += ", bayeslmm.cohort, bayeslmm.qc, bayeslmm.grm" * ("," in modules)
+    code = f"import sys, {modules}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,352 @@
+"""The report: what it says, that names cannot break out of it, that it is the same every time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from report_trees import HOSTILE, INDIVIDUALS, made_tree
+
+from bayeslmm.errors import InputError
+from bayeslmm.relationship import Relationship
+from bayeslmm.report import add_relatedness, numbers, predictive, relatedness, render, report, svg
+from bayeslmm.report import density as densities
+from bayeslmm.report.chain_plots import rank_counts
+from bayeslmm.report.relatedness import relatedness_of
+
+
+class Page(HTMLParser):
+    """Elements, ids and text of a page."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def values(self, key: str) -> list[str]:
+        return [value for _, name, value in self.attributes if name == key]
+
+
+@pytest.fixture(scope="module")
+def exact() -> xr.DataTree:
+    return made_tree("exact")
+
+
+@pytest.fixture(scope="module")
+def exact_text(exact: xr.DataTree) -> str:
+    return render(exact, command="bayeslmm h2 --bfile x --out y")
+
+
+def test_headline_gives_number_kind_and_level(exact: xr.DataTree, exact_text: str) -> None:
+    from bayeslmm.summary import heritability
+
+    row = heritability(exact).set_index("quantity").loc["h2"]
+    text = Page(exact_text).text
+    expected = f"h² of height is {row['mean']:.2f} , 95 % HDI {row['lower']:.2f}–{row['upper']:.2f}"
+    assert expected in text
+    assert f"mode {row['mode']:.2f}" in text
+    for part in ("P(h² < 0.01)", "Bayes factor", "p-value", "expected SE", "95 % ETI"):
+        assert part in text
+
+
+def test_page_is_well_formed_without_script_or_anything_remote(exact_text: str) -> None:
+    page = Page(exact_text)
+    assert not page.open
+    assert not {"script", "img", "iframe", "object", "embed"} & set(page.tags)
+    for key in ("src", "href", "xlink:href", "action", "data"):
+        assert all(value.startswith(("#", "data:,")) for value in page.values(key))
+    assert not re.search(r"url\((?!#)|@import", exact_text)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    referred = re.findall(r"url\(#([^)]+)\)", exact_text)
+    referred += [v[1:] for v in (*page.values("href"), *page.values("xlink:href")) if v[0] == "#"]
+    assert referred
+    assert set(referred) <= set(ids)
+
+
+def test_figures_are_described_and_small(exact_text: str) -> None:
+    page = Page(exact_text)
+    titles = [v for tag, key, v in page.attributes if tag == "svg" and key == "aria-labelledby"]
+    assert len(titles) == page.tags.count("svg") >= 6
+    assert set(titles) <= set(page.values("id"))
+    assert len(exact_text) < 1_500_000
+
+
+def test_same_tree_same_text(exact: xr.DataTree, exact_text: str) -> None:
+    assert render(exact, command="bayeslmm h2 --bfile x --out y") == exact_text
+
+
+def test_report_carries_model_sample_and_provenance(exact: xr.DataTree, exact_text: str) -> None:
+    text = Page(exact_text).text
+    assert "1,234 variants" in text
+    assert "divided by 1.25" in text
+    assert "phenotype missing" in text
+    assert "FAM1 IND7" in text
+    assert "uniform between 0 and 1" in text
+    assert "bayeslmm h2 --bfile x --out y" in text
+    assert exact.attrs["model_sha256"] in text
+    assert "2026-01-02T03:04:05" in text
+    assert "Additive polygenic model" in text  # the docstring of the model file
+    assert "independent by construction" in text
+
+
+def test_docstring_of_another_or_missing_file_is_not_shown() -> None:
+    tree = made_tree("exact")
+    tree.attrs["model_sha256"] = "0" * 64
+    text = Page(render(tree)).text
+    assert "Additive polygenic model" not in text
+    assert "was not found" in text
+
+
+def test_other_scales_follow_from_the_factor(exact: xr.DataTree, exact_text: str) -> None:
+    h2 = exact["posterior"]["h2"].to_numpy()
+    genetic = exact["posterior"]["sigma2_u"].to_numpy()
+    raw = float(np.mean(h2 / (h2 + 1.25 * (1 - h2))))
+    text = Page(exact_text).text
+    found = re.search(r"/1\.25 = ([\d.]+), and vg/\(vg \+ ve\) = ([\d.]+)", text)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(float(genetic.mean()) / 1.25, abs=0.006)
+    assert float(found[2]) == pytest.approx(raw, abs=0.006)
+
+
+def test_chains_get_rank_and_trace_plots() -> None:
+    text = render(made_tree("nuts"))
+    assert 'id="trait-1-chains-title"' in text
+    assert "4 chains of 250 draws after 1,000 warm-up draws each" in Page(text).text
+
+
+def test_sick_fit_is_said_loudly_and_first() -> None:
+    text = render(made_tree("nuts", sick=True))
+    assert 'class="alarm" role="alert"' in text
+    assert text.index('class="alarm"') < text.index('class="headline"')
+    assert "Do not use these numbers." in text
+    assert 'class="alarm"' not in render(made_tree("nuts"))
+
+
+def test_weakly_informed_is_warned_with_the_part_of_the_prior() -> None:
+    from bayeslmm.summary import prior_contribution
+
+    tree = made_tree("exact", spread=0.01)
+    text = Page(render(tree)).text
+    assert "Weakly informed." in text
+    assert f"{100 * prior_contribution(tree):.2g} % of the prior variance" in text
+
+
+def test_model_without_spectrum() -> None:
+    text = render(made_tree("nuts", spectral=False))
+    assert "relatives cannot be decorrelated" in Page(text).text
+    assert 'id="trait-1-spectrum-title"' not in text
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_hostile_names_are_text(name: str) -> None:
+    text = render(made_tree("exact", trait=name, covariate=name), command=f"bayeslmm {name}")
+    page = Page(text)
+    assert not page.open
+    assert not {"script", "img"} & set(page.tags)
+    assert not [key for _, key, _ in page.attributes if key.startswith("on")]
+    assert svg.clean(name) in page.text
+    assert not re.search("[\\x00-\\x08\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]", text)
+
+
+def test_several_traits_get_an_overview() -> None:
+    tree = xr.DataTree.from_dict(
+        {"height": made_tree("exact"), "weight": made_tree("exact", trait="weight", seed=5)}
+    )
+    page = Page(render(tree))
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {"overview", "trait-1", "trait-2"} <= set(ids)
+    assert "2 traits" in page.text
+
+
+def test_report_writes_the_file(exact: xr.DataTree, tmp_path: Path, exact_text: str) -> None:
+    path = report(exact, tmp_path / "new" / "a.html", command="bayeslmm h2 --bfile x --out y")
+    assert path == tmp_path / "new" / "a.html"
+    assert path.read_text(encoding="utf-8") == exact_text
+    assert [p.name for p in path.parent.iterdir()] == ["a.html"]
+
+
+def test_command_is_taken_from_the_tree() -> None:
+    tree = made_tree("exact")
+    assert 'id="reproduce"' not in render(tree)
+    tree.attrs["command"] = "bayeslmm h2 --seed 7"
+    assert "bayeslmm h2 --seed 7" in Page(render(tree)).text
+
+
+def test_tree_without_posterior_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no posterior in the tree -> .*PREFIX\.nc"):
+        render(xr.DataTree())
+
+
+def related(n: int = 40) -> Relationship:
+    rng = np.random.default_rng(3)
+    Z = rng.standard_normal((n, 100))
+    matrix = Z @ Z.T / 100
+    matrix[1], matrix[:, 1] = matrix[0], matrix[:, 0]
+    matrix[1, 1] = matrix[0, 1] = matrix[1, 0] = matrix[0, 0]
+    individuals = pd.MultiIndex.from_arrays(
+        [[f"F{i}" for i in range(n)], [f"I{i}" for i in range(n)]], names=["FID", "IID"]
+    )
+    return Relationship(matrix, individuals)
+
+
+def test_relatedness_counts_every_pair_once() -> None:
+    found = relatedness(related())
+    matrix = related().matrix
+    above = matrix[np.triu_indices(40, 1)]
+    assert found.pairs == 780
+    assert found.edges[[0, -1]] == pytest.approx([above.min(), above.max()])
+    np.testing.assert_array_equal(found.counts, np.histogram(above, found.edges)[0])
+    assert found.diagonal_counts.sum() == 40
+    assert "F0 I0" in found.notes[-1]
+
+
+def test_relatedness_is_kept_with_the_tree() -> None:
+    tree = made_tree("exact")
+    assert relatedness_of(tree) is None
+    assert add_relatedness(tree, related()) is tree
+    kept = relatedness_of(tree)
+    assert kept is not None
+    expected = relatedness(related())
+    np.testing.assert_array_equal(kept.counts, expected.counts)
+    np.testing.assert_array_equal(kept.diagonal_edges, expected.diagonal_edges)
+    assert kept.notes == expected.notes
+    text = render(tree)
+    assert 'id="trait-1-related-title"' in text
+    assert "780 pairs of 40 individuals" in Page(text).text
+    assert "twins, or one individual twice" in Page(text).text
+    assert text == render(made_tree("exact"), relatedness=expected)
+
+
+def test_relatedness_of_one_individual_and_of_the_identity() -> None:
+    one = Relationship(np.eye(1), related().individuals[:1])
+    assert relatedness(one).pairs == 0
+    same = relatedness(Relationship(np.eye(5), related().individuals[:5]))
+    assert same.pairs == 10
+    assert same.diagonal_counts.sum() == 5
+
+
+def test_bounded_density_is_a_density_up_to_the_edges() -> None:
+    draws = np.random.default_rng(1).beta(1, 3, 20000)
+    x = np.linspace(0, 1, 2001)
+    density = densities.bounded_density(draws, x)
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
+    assert density[0] == pytest.approx(3.0, rel=0.1)  # Beta(1, 3) has the density 3 at 0
+    inside = (x > 0.1) & (x < 0.9)
+    assert np.abs(density - 3 * (1 - x) ** 2)[inside].max() < 0.12
+
+
+def test_eigenvalue_bins_cover_everything_once() -> None:
+    for m in (1, 5, 8, 9, 30, 1409):
+        bins = predictive.eigenvalue_bins(np.arange(m, dtype=float))
+        covered = np.concatenate([np.arange(m)[b] for b in bins])
+        np.testing.assert_array_equal(covered, np.arange(m))
+        assert min(b.stop - b.start for b in bins) >= min(m, 8)
+
+
+def test_variance_check_has_the_level_it_says_under_the_model() -> None:
+    rng = np.random.default_rng(4)
+    s = np.sort(rng.gamma(0.5, 2.0, 500))
+    u, e = np.full(400, 0.6), np.full(400, 0.4)
+    outside = bins = 0
+    for seed in range(60):
+        contrasts = np.sqrt(0.6 * s + 0.4) * rng.standard_normal(500)
+        check = predictive.variance_check(s, contrasts, u, e, seed)
+        outside += check.outside()
+        bins += check.size.size
+    assert outside / bins == pytest.approx(0.05, abs=0.025)
+    wrong = predictive.variance_check(s, np.sqrt(s) * rng.standard_normal(500), 0 * u, e + 1, 1)
+    assert wrong.outside() > 0.4 * wrong.size.size
+
+
+def test_variance_check_does_not_depend_on_the_order_of_eigenvalues() -> None:
+    rng = np.random.default_rng(4)
+    s, e = rng.gamma(0.5, 2.0, 100), rng.standard_normal(100)
+    u = np.full(10, 0.5)
+    order = np.argsort(s)
+    first = predictive.variance_check(s, e, u, u, 1)
+    second = predictive.variance_check(s[order], e[order], u, u, 1)
+    np.testing.assert_array_equal(first.observed, second.observed)
+    np.testing.assert_array_equal(first.replicated, second.replicated)
+
+
+def test_normal_check_covers_the_whole_sample() -> None:
+    z = np.random.default_rng(2).standard_normal(5000)
+    check = predictive.normal_check(z)
+    assert check.observed.size <= 240
+    assert check.observed[[0, -1]] == pytest.approx([z.min(), z.max()])
+    assert check.largest == pytest.approx(np.abs(z).max())
+    assert abs(check.skewness) < 0.1
+    assert abs(check.kurtosis) < 0.25
+    heavy = predictive.normal_check(np.random.default_rng(2).standard_t(3, 5000))
+    assert heavy.share_outside > 0.5
+
+
+def test_ranks_of_independent_chains_are_even() -> None:
+    draws = np.random.default_rng(2).standard_normal((4, 1000))
+    counts = rank_counts(draws)
+    np.testing.assert_array_equal(counts.sum(axis=1), 1000)
+    np.testing.assert_array_equal(counts.sum(axis=0), 200)
+
+
+def test_numbers_read_as_they_should() -> None:
+    cases: list[tuple[Callable[..., str], tuple[float, ...], str]] = [
+        (numbers.number, (0.60059, 0.0326), "0.601"),
+        (numbers.number, (-1523.4, 12.0), "−1523"),
+        (numbers.number, (float("nan"), 1.0), "–"),
+        (numbers.number, (-0.0001, 0.1), "0.00"),
+        (numbers.plain, (1.015564,), "1.02"),
+        (numbers.plain, (0.000012,), "1.20 × 10⁻⁵"),
+        (numbers.plain, (float("inf"),), "∞"),
+        (numbers.probability, (0.0,), "< 0.0001"),
+        (numbers.probability, (0.03,), "0.03"),
+        (numbers.probability, (1.0,), "> 0.9999"),
+        (numbers.p_value, (0.0314,), "= 0.031"),
+        (numbers.p_value, (1e-5,), "≤ 1.0 × 10⁻⁵"),
+        (numbers.percent, (1.05,), "105\u00a0%"),
+        (numbers.percent, (0.0131,), "1.3\u00a0%"),
+        (numbers.span, (0.536, 0.664, 0.033), "0.536–0.664"),
+        (numbers.span, (-0.1, 0.2, 0.08), "−0.100 to 0.200"),
+        (numbers.span, (0.0, 0.0, 0.0), "0"),
+    ]
+    assert [(f(*values)) for f, values, _ in cases] == [expected for _, _, expected in cases]
+
+
+def test_trees_are_json_where_nested(exact: xr.DataTree) -> None:
+    assert json.loads(exact.attrs["ledger"])  # the made tree has the shape of a real one
+    assert len(INDIVIDUALS) == exact["observed_data"].sizes["individual"]

@@ -1,0 +1,112 @@
+"""The report in a real browser: nothing fetched, nothing on the console, everything visible.
+
+Debian's Chromium through playwright. Where one of them is missing the tests are skipped, unless
+``BAYESLMM_REQUIRE_BROWSER=1`` forbids it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_trees import HOSTILE, made_tree
+
+from bayeslmm.report import report
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def missing(reason: str) -> None:
+    if os.environ.get("BAYESLMM_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{reason}, and BAYESLMM_REQUIRE_BROWSER=1 forbids skipping")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        missing(f"no {CHROMIUM} (apt-get install chromium)")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed (uv sync --group dev)")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+class Visit:
+    """A page opened with the network blocked, and what it tried and said."""
+
+    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+        self.context = browser.new_context(offline=True, **options)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.said: list[str] = []
+        self.own = path.resolve().as_uri()
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.said.append(f"dialog {dialog.message}"))
+        self.page.route("**/*", self._only_own)
+        self.page.goto(self.own)
+
+    def _only_own(self, route: Any) -> None:
+        route.continue_() if route.request.url == self.own else route.abort()
+
+    def quiet(self) -> bool:
+        return self.requests == [self.own] and not self.said
+
+    def wider_than_the_window(self) -> int:
+        script = "() => document.documentElement.scrollWidth - window.innerWidth"
+        return int(self.page.evaluate(script))
+
+
+@pytest.mark.parametrize("engine", ["exact", "nuts"])
+def test_page_needs_nothing_and_says_nothing(browser: Any, tmp_path: Path, engine: str) -> None:
+    path = report(made_tree(engine), tmp_path / "report.html", command="bayeslmm h2")
+    visit = Visit(browser, path)
+    assert visit.quiet(), (visit.requests, visit.said)
+    assert visit.page.locator("h2").first.inner_text() == "height"
+    for figure in visit.page.locator("svg").all():
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["width"] > 200
+        assert box["height"] > 50
+    visit.context.close()
+
+
+def test_page_fits_a_telephone_and_a_dark_screen(browser: Any, tmp_path: Path) -> None:
+    path = report(made_tree("nuts"), tmp_path / "report.html", command="x" * 300)
+    for options in ({"viewport": {"width": 380, "height": 800}}, {"color_scheme": "dark"}):
+        visit = Visit(browser, path, **options)
+        assert visit.quiet(), (visit.requests, visit.said)
+        assert visit.wider_than_the_window() <= 0
+        ink, paper = visit.page.evaluate(
+            "() => ['color', 'backgroundColor'].map(k => getComputedStyle(document.body)[k])"
+        )
+        assert ink != paper
+        visit.context.close()
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_hostile_names_do_nothing(browser: Any, tmp_path: Path, name: str) -> None:
+    tree = made_tree("exact", trait=name, covariate=name)
+    path = report(tree, tmp_path / "report.html", command=name)
+    visit = Visit(browser, path)
+    assert visit.quiet(), (visit.requests, visit.said)
+    assert visit.page.locator("script, img").count() == 0
+    visit.context.close()
