@@ -17,6 +17,7 @@ from scipy.special import expit
 type Floats = NDArray[np.float64]
 
 WEAK = 0.15  # expected SE beyond which the prior matters
+SPREAD = 1e-4  # variance of the eigenvalues below which h² is not identified
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,29 @@ def expected_se(eigenvalues: Floats, h2: float = 0.0) -> float:
     slope = (eigenvalues - 1.0) / (h2 * eigenvalues + 1.0 - h2)
     information = 0.5 * slope.size * float(np.var(slope))
     return float(1.0 / np.sqrt(information)) if information > 0 else float("inf")
+
+
+def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
+    """What is wrong with the eigenvalues s (m,) of a kernel of n individuals; None if nothing.
+
+    Either all are (nearly) the same, so that the data cannot tell g from ε; or some are zero: the
+    kernel comes from fewer variants than individuals (or from duplicates).
+    """
+    spread = float(np.var(eigenvalues))
+    if spread < SPREAD:
+        return (
+            f"h² is not identified: the eigenvalues of the relationship matrix hardly differ "
+            f"(variance {spread:.1e}), as if nobody were related; the posterior is the prior "
+            f"(expected standard error of h² {expected_se(eigenvalues):.3g})"
+        )
+    rank = int(np.count_nonzero(eigenvalues))
+    if rank < eigenvalues.size:
+        return (
+            f"GRM rank {rank} < n = {n}: fewer independent variants than individuals, or "
+            "duplicates; a part of the phenotype that the variants cannot reach counts against "
+            "h² near 1"
+        )
+    return None
 
 
 def restricted_lrt(

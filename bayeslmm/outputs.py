@@ -132,9 +132,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def json_text(value: Any) -> str:
-    """Strict JSON, readable, with a line end."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+def json_text(value: Any, *, ascii_only: bool = False) -> str:
+    """Strict JSON, readable, with a line end; `ascii_only` for a stream of unknown encoding."""
+    text = json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False, default=str)
+    return text + "\n"
 
 
 def checksums(paths: Iterable[PathArg]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bayeslmm.errors import InputError
 
 _FORM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(?:\(\s*([^()]*?)\s*\))?\s*", re.ASCII)
@@ -93,7 +95,8 @@ class Prior:
         import pymc as pm
 
         build = FAMILIES[self.family].variable
-        return build(pm, name, unit, *self.parameters, **({"dims": dims} if dims else {}))
+        double = map(np.float64, self.parameters)  # PyTensor takes a plain 2.5 as float32
+        return build(pm, name, unit, *double, **({"dims": dims} if dims else {}))
 
 
 @dataclass(frozen=True, slots=True)

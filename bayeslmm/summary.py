@@ -11,7 +11,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
-from bayeslmm.boundary import expected_se, restricted_lrt
+from bayeslmm.boundary import WEAK, expected_se, restricted_lrt
 from bayeslmm.diagnostics import columns, convergence
 from bayeslmm.engines.draws import ShareMarginal
 
@@ -182,6 +182,23 @@ def _edge_density(draws: Floats, width: float) -> float:
     inside = draws[draws < width] / width
     share = inside.size / draws.size
     return float(max(share / width * (4.0 - 6.0 * inside.mean()), 1e-300))
+
+
+def weakly_informed(tree: xr.DataTree) -> str | None:
+    """One sentence when the data of one trait say little about h²; None when they say enough.
+
+    They say little when the standard error of h² that n and the spectrum promise (at h² = 0) is
+    above 0.15; the sentence says how much of the prior's spread is left.
+    """
+    if "eigenvalue" not in tree["constant_data"]:
+        return None
+    expected = expected_se(tree["constant_data"]["eigenvalue"].to_numpy())
+    if expected <= WEAK:
+        return None
+    n = tree["observed_data"].sizes["individual"]
+    share = prior_contribution(tree)
+    left = "" if math.isnan(share) else f"; the posterior keeps {share:.0%} of the prior's variance"
+    return f"weakly informed: the expected standard error of h² is {expected:.2g} at n = {n}{left}"
 
 
 def prior_contribution(tree: xr.DataTree) -> float:

@@ -251,11 +251,12 @@ figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
 axes.plot(h2, quadrature["density"], label="posterior, n = 5")
 axes.plot(h2, prior.pdf(h2), "--", label="prior: uniform")
 axes.axvline(0.25 / 0.34, color="grey", lw=1, label="truth of the simulation")
-axes.set(xlabel="heritability h²", ylabel="density", xlim=(0, 1), ylim=(0, None))
+axes.set(xlabel="heritability h²", ylabel="density", xlim=(0, 1), ylim=(0, 4))
 axes.legend()
 
 # %% [markdown]
-# The posterior leans to the right but is as wide as the prior. Three numbers say the same:
+# The posterior is nearly the prior: almost flat, with a narrow spike at $h^2 = 1$ (it leaves the
+# plot, and we shall see where it comes from). Three numbers say the same:
 #
 # - the **95 % HDI** (the shortest interval with 95 % of the posterior) is nearly all of [0, 1];
 # - the **expected standard error** of $h^2$ at this sample size and spectrum is about 1, on a

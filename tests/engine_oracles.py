@@ -1,4 +1,4 @@
-"""Dense, independent answers to what the engines compute: SciPy on n × n covariances, no spectrum."""
+"""Dense, independent answers to what the engines compute: n × n covariances, no spectrum."""
 
 from __future__ import annotations
 

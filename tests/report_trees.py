@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def made_tree(
     engine: str,
     *,
     trait: str = "height",
-    covariate: str = "sex",
+    covariates: Sequence[str] = ("sex",),
     spread: float = 1.0,
     spectral: bool = True,
     sick: bool = False,
@@ -42,7 +43,7 @@ def made_tree(
     ----------
     engine
         "exact" (with a quadrature) or "nuts" (with divergences and energy).
-    trait, covariate
+    trait, covariates
         Names from the data.
     spread
         Log sd of the eigenvalues; a small one makes h² weakly informed.
@@ -54,14 +55,16 @@ def made_tree(
         Of the made draws.
     """
     rng = np.random.default_rng(seed)
-    n, m = len(INDIVIDUALS), len(INDIVIDUALS) - 2
+    n, p = len(INDIVIDUALS), 1 + len(covariates)
+    m = n - p
     shape = (4, 250)
     h2 = rng.beta(60, 40, shape)
     if sick:
         h2[0] = rng.beta(10, 90, shape[1])
     total = rng.gamma(400, 1 / 400, shape)
     u, e = h2 * total, (1 - h2) * total
-    beta = rng.normal([2.0, -0.3], 0.1, (*shape, 2))
+    effects = np.linspace(2.0, -0.3, p)
+    beta = rng.normal(effects, 0.1, (*shape, p))
     share = rng.dirichlet([5, 55, 1, 40], shape)
     eigenvalue = np.sort(np.exp(spread * rng.standard_normal(m)))
     eigenvalue /= eigenvalue.mean()
@@ -78,8 +81,8 @@ def made_tree(
         "pve_total": (draws, share[..., :3].sum(axis=-1)),
         "pve_share": ((*draws, "pve_part"), share),
     }
-    design = np.column_stack([np.ones(n), np.arange(n) % 2])
-    y = design @ [2.0, -0.3] + rng.standard_normal(n)
+    design = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
+    y = design @ effects + rng.standard_normal(n)
     constant: dict[str, Any] = {"design": (("individual", "covariate"), design)}
     if spectral:
         contrasts = np.sqrt(0.6 * eigenvalue + 0.4) * rng.standard_normal(m)
@@ -94,7 +97,7 @@ def made_tree(
             {
                 "chain": np.arange(4),
                 "draw": np.arange(250),
-                "covariate": ["intercept", covariate],
+                "covariate": ["intercept", *covariates],
                 "component": ["additive", "residual"],
                 "pve_part": list(SHARES),
             },

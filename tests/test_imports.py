@@ -14,15 +14,54 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bayeslmm"
 # A module may import what stands before it, at any place of its text (also inside functions and
 # under TYPE_CHECKING). A new module gets its place here. `engines`, `report` and `cli` are
 # packages of their own: inside them files may import each other.
-ORDER = """
-errors caution files ledger memory terminal
-individuals table_text trait formula tables design_matrix alignment cohort
-plink_tables plink_readers plink_write plink array_source genotypes hwe qc
-relationship grm_matrix grm_gcta grm_files grm relatedness simulate_genotypes simulate
-likelihood spectrum priors components distributions models
-posterior boundary diagnostics engines summary
-report outputs __init__ cli __main__
-""".split()
+ORDER = [
+    "errors",
+    "caution",
+    "files",
+    "ledger",
+    "memory",
+    "terminal",
+    "individuals",
+    "table_text",
+    "trait",
+    "formula",
+    "tables",
+    "design_matrix",
+    "alignment",
+    "cohort",
+    "plink_tables",
+    "plink_readers",
+    "plink",
+    "plink_write",
+    "array_source",
+    "genotypes",
+    "hwe",
+    "qc",
+    "relationship",
+    "grm_matrix",
+    "grm_gcta",
+    "grm_files",
+    "grm",
+    "relatedness",
+    "simulate_genotypes",
+    "simulate",
+    "likelihood",
+    "spectrum",
+    "priors",
+    "components",
+    "distributions",
+    "models",
+    "posterior",
+    "boundary",
+    "diagnostics",
+    "engines",
+    "summary",
+    "report",
+    "outputs",
+    "__init__",
+    "cli",
+    "__main__",
+]
 
 
 def module_of(path: Path) -> str:
@@ -69,7 +108,9 @@ def test_the_order_names_only_modules_that_exist() -> None:
 
 def test_an_import_against_the_order_is_seen(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
-    file.write_text("def f():\n    from bayeslmm import cli, fit\n    import bayeslmm.engines.nuts\n")
+    file.write_text(
+        "def f():\n    from bayeslmm import cli, fit\n    import bayeslmm.engines.nuts\n"
+    )
     assert imported(file) == {"cli", "__init__", "engines"}
 
 

@@ -100,7 +100,9 @@ def test_the_oracles_gradient_is_that_of_its_density(problem: Problem) -> None:
         return log_normal_density(*parts)[0]
 
     point = np.hstack([betas, variances]).astype(LONG)
-    gradient = np.hstack(log_normal_density(problem.y, problem.X, [problem.K], betas, variances)[1:])
+    gradient = np.hstack(
+        log_normal_density(problem.y, problem.X, [problem.K], betas, variances)[1:]
+    )
     for k in range(point.shape[1]):
         step = np.zeros_like(point)
         step[:, k] = 1e-6

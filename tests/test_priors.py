@@ -90,7 +90,9 @@ def test_every_family_is_tested() -> None:
 
 
 def test_densities_are_those_of_scipy_in_the_unit() -> None:
-    """To 1e-12: the same closed form in the same precision."""
+    """To 1e-12, the same closed form in the same precision; to 3e-9 for the half-t and the
+    half-Cauchy, whose constant log 2 PyMC takes in single precision.
+    """
     x = {text: np.linspace(0.05, 0.95, 7) for text in BY_SCIPY}
     x["uniform(0.5, 2)"] = np.linspace(0.9, 3.3, 7)
     x["normal(0.4, 2)"] = np.linspace(-6.0, 6.0, 7)
@@ -105,7 +107,8 @@ def test_densities_are_those_of_scipy_in_the_unit() -> None:
     for text, found in zip(BY_SCIPY, function(*x.values()), strict=True):
         dist = BY_SCIPY[text]
         expected = 0.0 if dist is None else dist.logpdf(x[text]) + np.log(2) * ("half_t" in text)
-        np.testing.assert_allclose(found, np.broadcast_to(expected, 7), rtol=1e-12, atol=1e-12)
+        exact = 3e-9 if text.startswith(("half_t", "half_cauchy")) else 1e-12
+        np.testing.assert_allclose(found, np.broadcast_to(expected, 7), rtol=1e-12, atol=exact)
 
 
 def test_a_prior_with_a_dimension_is_one_prior_for_each_entry() -> None:

@@ -18,7 +18,8 @@ MODULES = {module.name for module in pkgutil.iter_modules(bayeslmm.__path__)}
 CHECK = """
 import importlib, sys
 import bayeslmm
-names = [name for name in bayeslmm.__all__ if name not in ("models", "__version__")]
+names = [name for name, home in bayeslmm._HOME.items() if home.split(":")[0] in sys.argv[2:]]
+assert len(names) > 10
 def load_modules():
     for name in sys.argv[2:]:
         importlib.import_module(f"bayeslmm.{name}")
@@ -41,14 +42,15 @@ def test_no_public_name_is_that_of_a_submodule() -> None:
 
 @pytest.mark.parametrize("order", ["modules first", "names first"])
 def test_names_stay_what_they_are_in_any_order_of_imports(order: str) -> None:
-    modules = sorted(MODULES - {"__main__"})
+    files = "grm_files qc relationship tables genotypes"
+    modules = ["cohort", "grm", "report", "simulate", "spectrum", *files.split()]
     subprocess.run([sys.executable, "-c", CHECK, order, *modules], check=True, timeout=120)
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys; import bayeslmm; "
-        "sys.exit(' '.join({'pymc', 'pandas', 'numpy', 'numba', 'xarray'} & set(sys.modules)))"
+        "assert not {'pymc', 'pandas', 'numpy', 'numba', 'xarray'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -16,9 +16,20 @@ from report_trees import HOSTILE, INDIVIDUALS, made_tree
 
 from bayeslmm.errors import InputError
 from bayeslmm.relationship import Relationship
-from bayeslmm.report import add_relatedness, numbers, predictive, relatedness, render, report, svg
+from bayeslmm.report import (
+    add_relatedness,
+    numbers,
+    predictive,
+    relatedness,
+    render,
+    report,
+    sections,
+    svg,
+    words,
+)
 from bayeslmm.report import density as densities
 from bayeslmm.report.chain_plots import rank_counts
+from bayeslmm.report.facts import Facts, read_facts
 from bayeslmm.report.relatedness import relatedness_of
 
 
@@ -59,6 +70,12 @@ class Page(HTMLParser):
 
     def values(self, key: str) -> list[str]:
         return [value for _, name, value in self.attributes if name == key]
+
+
+def facts_of(tree: xr.DataTree) -> Facts:
+    from bayeslmm.summary import heritability
+
+    return read_facts(tree, heritability(tree))[0]
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +141,13 @@ def test_report_carries_model_sample_and_provenance(exact: xr.DataTree, exact_te
     assert "independent by construction" in text
 
 
-def test_docstring_of_another_or_missing_file_is_not_shown() -> None:
-    tree = made_tree("exact")
-    tree.attrs["model_sha256"] = "0" * 64
-    text = Page(render(tree)).text
-    assert "Additive polygenic model" not in text
-    assert "was not found" in text
+def test_docstring_of_another_or_missing_file_is_not_shown(exact: xr.DataTree) -> None:
+    facts = facts_of(exact)
+    assert sections.model_section(facts)["doc"].startswith("Additive polygenic model")
+    facts.attrs["model_sha256"] = "0" * 64
+    assert sections.model_section(facts)["doc"] is None
+    facts.attrs.update(model="mine", model_file="../mine.py")
+    assert sections.model_section(facts)["doc"] is None
 
 
 def test_other_scales_follow_from_the_factor(exact: xr.DataTree, exact_text: str) -> None:
@@ -143,69 +161,91 @@ def test_other_scales_follow_from_the_factor(exact: xr.DataTree, exact_text: str
     assert float(found[2]) == pytest.approx(raw, abs=0.006)
 
 
-def test_chains_get_rank_and_trace_plots() -> None:
+def test_healthy_chains_get_rank_and_trace_plots() -> None:
     text = render(made_tree("nuts"))
     assert 'id="trait-1-chains-title"' in text
+    assert 'class="alarm"' not in text
     assert "4 chains of 250 draws after 1,000 warm-up draws each" in Page(text).text
 
 
-def test_sick_fit_is_said_loudly_and_first() -> None:
-    text = render(made_tree("nuts", sick=True))
-    assert 'class="alarm" role="alert"' in text
-    assert text.index('class="alarm"') < text.index('class="headline"')
-    assert "Do not use these numbers." in text
-    assert 'class="alarm"' not in render(made_tree("nuts"))
+def test_sick_fit_without_spectrum_is_said_loudly_and_first() -> None:
+    text = render(made_tree("nuts", sick=True, spectral=False))
+    assert text.index('class="alarm" role="alert"') < text.index('class="headline"')
+    page = Page(text)
+    assert "Do not use these numbers." in page.text
+    assert "R-hat of" in page.text
+    assert "relatives cannot be decorrelated" in page.text
+    assert "trait-1-spectrum-title" not in page.values("id")
 
 
-def test_weakly_informed_is_warned_with_the_part_of_the_prior() -> None:
+def test_several_kernels_get_a_row_each() -> None:
+    tree = made_tree("nuts", spectral=False)
+    posterior = tree["posterior"].to_dataset()
+    u, e = posterior["sigma2_u"], posterior["sigma2_e"]
+    split = xr.concat([0.25 * u, 0.75 * u, e], "component").transpose("chain", "draw", "component")
+    names = ["additive", "<b>household", "residual"]
+    tree["posterior"] = (
+        posterior.drop_dims("component").assign(variance=split).assign_coords(component=names)
+    )
+    page = Page(render(tree))
+    assert "b" not in page.tags
+    assert {"σ²ᵤ genetic", "additive", "<b>household", "σ²ₑ residual"} <= set(page.texts)
+    found = sections.variance_section(facts_of(tree), "k")["rows"]
+    means = {row["label"]: float(row["mean"]) for row in found}
+    assert means["additive"] == pytest.approx(0.25 * float(u.mean()), abs=0.006)
+    assert means["<b>household"] == pytest.approx(0.75 * float(u.mean()), abs=0.006)
+
+
+def test_weakly_informed_is_warned_with_the_part_of_the_prior(exact: xr.DataTree) -> None:
     from bayeslmm.summary import prior_contribution
 
+    assert words.weakly_informed(facts_of(exact)) is None
     tree = made_tree("exact", spread=0.01)
-    text = Page(render(tree)).text
+    text = str(words.weakly_informed(facts_of(tree)))
     assert "Weakly informed." in text
-    assert f"{100 * prior_contribution(tree):.2g} % of the prior variance" in text
+    assert f"{100 * prior_contribution(tree):.2g}\u00a0% of the prior variance" in text
 
 
-def test_model_without_spectrum() -> None:
-    text = render(made_tree("nuts", spectral=False))
-    assert "relatives cannot be decorrelated" in Page(text).text
-    assert 'id="trait-1-spectrum-title"' not in text
+def test_interval_that_reaches_zero_is_said() -> None:
+    tree = made_tree("nuts")
+    h2 = tree["posterior"]["h2"]
+    h2.values[:] = np.random.default_rng(1).beta(1, 20, h2.shape)
+    assert "reaches down to 0" in words.meaning(facts_of(tree))
+    assert "0.00–0.1" in words.headline(facts_of(tree))
+
+
+@pytest.fixture(scope="module")
+def hostile_text() -> str:
+    tree = made_tree("exact", trait="".join(HOSTILE), covariates=HOSTILE)
+    return render(tree, command=" ".join(HOSTILE))
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_hostile_names_are_text(name: str) -> None:
-    text = render(made_tree("exact", trait=name, covariate=name), command=f"bayeslmm {name}")
-    page = Page(text)
+def test_hostile_names_are_text(hostile_text: str, name: str) -> None:
+    page = Page(hostile_text)
     assert not page.open
     assert not {"script", "img"} & set(page.tags)
     assert not [key for _, key, _ in page.attributes if key.startswith("on")]
-    assert svg.clean(name) in page.text
-    assert not re.search("[\\x00-\\x08\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]", text)
+    assert svg.clean(name) in page.texts
+    assert svg.clean("".join(HOSTILE)) in page.texts
+    forbidden = "[\\x00-\\x08\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
+    assert not re.search(forbidden, hostile_text)
 
 
-def test_several_traits_get_an_overview() -> None:
+def test_several_traits_get_an_overview(tmp_path: Path) -> None:
     tree = xr.DataTree.from_dict(
         {"height": made_tree("exact"), "weight": made_tree("exact", trait="weight", seed=5)}
     )
-    page = Page(render(tree))
+    tree.attrs["command"] = "bayeslmm h2 --seed 7"
+    path = report(tree, tmp_path / "new" / "a.html")
+    assert path == tmp_path / "new" / "a.html"
+    assert [p.name for p in path.parent.iterdir()] == ["a.html"]
+    page = Page(path.read_text(encoding="utf-8"))
     ids = page.values("id")
     assert len(ids) == len(set(ids))
-    assert {"overview", "trait-1", "trait-2"} <= set(ids)
+    assert {"overview", "trait-1", "trait-2", "reproduce"} <= set(ids)
     assert "2 traits" in page.text
-
-
-def test_report_writes_the_file(exact: xr.DataTree, tmp_path: Path, exact_text: str) -> None:
-    path = report(exact, tmp_path / "new" / "a.html", command="bayeslmm h2 --bfile x --out y")
-    assert path == tmp_path / "new" / "a.html"
-    assert path.read_text(encoding="utf-8") == exact_text
-    assert [p.name for p in path.parent.iterdir()] == ["a.html"]
-
-
-def test_command_is_taken_from_the_tree() -> None:
-    tree = made_tree("exact")
-    assert 'id="reproduce"' not in render(tree)
-    tree.attrs["command"] = "bayeslmm h2 --seed 7"
-    assert "bayeslmm h2 --seed 7" in Page(render(tree)).text
+    assert "bayeslmm h2 --seed 7" in page.text
 
 
 def test_tree_without_posterior_is_refused() -> None:
@@ -246,11 +286,12 @@ def test_relatedness_is_kept_with_the_tree() -> None:
     np.testing.assert_array_equal(kept.counts, expected.counts)
     np.testing.assert_array_equal(kept.diagonal_edges, expected.diagonal_edges)
     assert kept.notes == expected.notes
-    text = render(tree)
-    assert 'id="trait-1-related-title"' in text
-    assert "780 pairs of 40 individuals" in Page(text).text
-    assert "twins, or one individual twice" in Page(text).text
-    assert text == render(made_tree("exact"), relatedness=expected)
+    shown = sections.kernel_section(facts_of(tree), "k", relatedness_of(tree))
+    assert 'id="k-related-title"' in shown["figures"][1]
+    assert "780 pairs of 40 individuals" in shown["words"][1]
+    assert "twins, or one individual twice" in shown["notes"][-1]
+    given = sections.kernel_section(facts_of(made_tree("exact")), "k", expected)
+    assert given["figures"] == shown["figures"]
 
 
 def test_relatedness_of_one_individual_and_of_the_identity() -> None:

@@ -75,10 +75,14 @@ class Visit:
         return int(self.page.evaluate(script))
 
 
-@pytest.mark.parametrize("engine", ["exact", "nuts"])
-def test_page_needs_nothing_and_says_nothing(browser: Any, tmp_path: Path, engine: str) -> None:
-    path = report(made_tree(engine), tmp_path / "report.html", command="bayeslmm h2")
-    visit = Visit(browser, path)
+@pytest.fixture(scope="module")
+def chains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return report(made_tree("nuts"), path, command="x" * 300)
+
+
+def test_page_needs_nothing_and_says_nothing(browser: Any, chains: Path) -> None:
+    visit = Visit(browser, chains)
     assert visit.quiet(), (visit.requests, visit.said)
     assert visit.page.locator("h2").first.inner_text() == "height"
     for figure in visit.page.locator("svg").all():
@@ -89,24 +93,24 @@ def test_page_needs_nothing_and_says_nothing(browser: Any, tmp_path: Path, engin
     visit.context.close()
 
 
-def test_page_fits_a_telephone_and_a_dark_screen(browser: Any, tmp_path: Path) -> None:
-    path = report(made_tree("nuts"), tmp_path / "report.html", command="x" * 300)
-    for options in ({"viewport": {"width": 380, "height": 800}}, {"color_scheme": "dark"}):
-        visit = Visit(browser, path, **options)
-        assert visit.quiet(), (visit.requests, visit.said)
-        assert visit.wider_than_the_window() <= 0
-        ink, paper = visit.page.evaluate(
-            "() => ['color', 'backgroundColor'].map(k => getComputedStyle(document.body)[k])"
-        )
-        assert ink != paper
-        visit.context.close()
+@pytest.mark.parametrize(
+    "options",
+    [{"viewport": {"width": 380, "height": 800}}, {"color_scheme": "dark"}],
+    ids=["telephone", "dark"],
+)
+def test_page_fits_other_screens(browser: Any, chains: Path, options: dict[str, Any]) -> None:
+    visit = Visit(browser, chains, **options)
+    assert visit.quiet(), (visit.requests, visit.said)
+    assert visit.wider_than_the_window() <= 0
+    script = "() => ['color', 'backgroundColor'].map(k => getComputedStyle(document.body)[k])"
+    ink, paper = visit.page.evaluate(script)
+    assert ink != paper
+    visit.context.close()
 
 
-@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_hostile_names_do_nothing(browser: Any, tmp_path: Path, name: str) -> None:
-    tree = made_tree("exact", trait=name, covariate=name)
-    path = report(tree, tmp_path / "report.html", command=name)
-    visit = Visit(browser, path)
+def test_hostile_names_do_nothing(browser: Any, tmp_path: Path) -> None:
+    tree = made_tree("exact", trait="".join(HOSTILE), covariates=HOSTILE)
+    visit = Visit(browser, report(tree, tmp_path / "report.html", command=" ".join(HOSTILE)))
     assert visit.quiet(), (visit.requests, visit.said)
     assert visit.page.locator("script, img").count() == 0
     visit.context.close()

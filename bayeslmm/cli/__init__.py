@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # β in a Latin-1 terminal is no failure
     try:
         args = build_parser().parse_args(arguments)
     except SystemExit as stop:  # --help, --version, wrong usage

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayeslmm.errors import InputError, ModelError
+from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.models import ModelFile
 
 if TYPE_CHECKING:
@@ -175,7 +176,11 @@ def fit_one(
     from bayeslmm.relatedness import check_duplicates
     from bayeslmm.summary import heritability
 
-    check_duplicates(relationship, cohort.y)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BayesLMMWarning)
+        check_duplicates(relationship, cohort.y)
+    for warning in caught:
+        terminal.warn(f"{cohort.trait}: {warning.message}")
     if args.breeding_values:
         needed = 3 * 8 * cohort.n * args.draws
         require_memory(needed, f"{args.draws} draws of breeding values", "use fewer --draws")

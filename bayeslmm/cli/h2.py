@@ -71,8 +71,8 @@ def _check_options(args: Namespace) -> None:
         raise InputError(
             "no --pheno FILE",
             "a phenotype file: FID IID and a column a trait (the .fam's sixth column is not used)",
-            f"to use it: awk 'BEGIN {{print \"FID IID y\"}} {{print $1, $2, $6}}' {prefix}.fam > y.pheno, "
-            "then --pheno y.pheno --missing-code -9",
+            "to use it, make one, and add --missing-code -9: "
+            f"awk 'BEGIN {{print \"FID IID y\"}} {{print $1, $2, $6}}' {prefix}.fam > y.pheno",
         )
     if args.covar is None:
         for name in ("covar_name", "cat_covar", "formula"):
@@ -156,7 +156,7 @@ def _print(
 ) -> None:
     """The summary on stdout."""
     if args.json:
-        sys.stdout.write(json_text(_json(args, terminal, results, paths)))
+        sys.stdout.write(json_text(_json(args, terminal, results, paths), ascii_only=True))
         return
     for result in results:
         reason = str(result.tree.attrs.get("engine_reason", ""))

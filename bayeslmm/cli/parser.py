@@ -102,7 +102,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         import bayeslmm
 
-        parser.exit(0, f"bayeslmm {bayeslmm.__version__}\n")
+        print(f"bayeslmm {bayeslmm.__version__}")
+        parser.exit(0)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,9 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from bayeslmm.engines import quadrature
+from bayeslmm.engines.coordinates import Coordinates
 from bayeslmm.engines.draws import Draws, ShareMarginal, draw, share_marginal
-from bayeslmm.engines.marginal import Coordinates, EffectsPrior, Marginal, marginal
+from bayeslmm.engines.marginal import EffectsPrior, Marginal, marginal
 from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]

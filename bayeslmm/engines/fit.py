@@ -10,6 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bayeslmm.boundary import spectrum_problem
+from bayeslmm.caution import caution
 from bayeslmm.diagnostics import latent_health
 from bayeslmm.engines import exact, nuts
 from bayeslmm.engines.choose import Engine, choose_engine
@@ -130,6 +132,10 @@ def fit(
         add_named_quantities(prior)
         groups["prior"] = dataset(prior, coords)
     tree = xr.DataTree.from_dict({name: groups[name] for name in ORDER if name in groups})
+    if "eigenvalue" in groups["constant_data"]:
+        problem = spectrum_problem(groups["constant_data"]["eigenvalue"].to_numpy(), y.size)
+        if problem is not None:
+            caution(problem)
     tree.attrs = provenance(
         model, engine=chosen, engine_reason=reason, seed=seed, draws=draws, chains=chains, tune=tune
     )

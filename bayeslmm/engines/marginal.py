@@ -23,16 +23,17 @@ from pymc.distributions.continuous import FlatRV
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import UniformRV
-from scipy.special import expit, log_expit
+from scipy.special import log_expit
 
 from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.engines.coordinates import Coordinates
 from bayeslmm.engines.tree import PYTHON
 from bayeslmm.errors import ModelError
 from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
 
-EDGE = 20.0  # |logit h²| beyond which a user's 1 - h² is rounding; log densities are straight there
+EDGE = 20.0  # |logit h²| beyond which 1 - h² is rounding; log p is a straight line there
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,68 +44,6 @@ class EffectsPrior:
     factor: Floats | None
     origin: Floats
     A: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Coordinates:
-    """Coordinates (w, v) of the grid: h² = expit(w) and τ = e^v, or logits of bounded supports.
-
-    Parameters
-    ----------
-    share
-        Lower and upper bound of h², w is the logit of the place between them.
-    scale
-        Lower and upper bound of τ; v is the logit of the place between them if the upper one is
-        finite, otherwise log τ.
-    """
-
-    share: tuple[float, float] = (0.0, 1.0)
-    scale: tuple[float, float] = (0.0, np.inf)
-
-    @property
-    def bounded(self) -> bool:
-        """Has τ an upper bound?"""
-        return bool(np.isfinite(self.scale[1]))
-
-    def z(self, w: Floats) -> Floats:
-        """Logit of h²."""
-        a, b = self.share
-        if (a, b) == (0.0, 1.0):
-            return w
-        inside = b - a
-        return np.asarray(np.log(a + inside * expit(w)) - np.log(1 - b + inside * expit(-w)))
-
-    def log_slope(self, w: Floats) -> Floats:
-        """``log ∂h²/∂w``."""
-        a, b = self.share
-        return np.asarray(np.log(b - a) + log_expit(w) + log_expit(-w))
-
-    def t(self, v: Floats) -> Floats:
-        """Log τ."""
-        c, d = self.scale
-        if not self.bounded:
-            return v
-        if c == 0.0:
-            return np.asarray(np.log(d) + log_expit(v))
-        return np.asarray(np.log(c + (d - c) * expit(v)))
-
-    def inverse(self, z: Floats, t: Floats) -> tuple[Floats, Floats]:
-        """(w, v) of (z, t)."""
-        (a, b), (c, d) = self.share, self.scale
-        tiny = np.finfo(float).tiny
-        w, v = z, t
-        if (a, b) != (0.0, 1.0):
-            low = np.where(a > 0, expit(z) - a, expit(z))
-            high = np.where(b < 1, b - expit(z), expit(-z))
-            w = np.log(np.maximum(low, tiny)) - np.log(np.maximum(high, tiny))
-        if self.bounded:
-            tau = np.exp(t)
-            v = np.log(np.maximum(tau - c, tiny)) - np.log(np.maximum(d - tau, tiny))
-        return w, v
-
-    def divided(self, unit: float) -> Coordinates:
-        """The same for τ in another unit."""
-        return Coordinates(self.share, (self.scale[0] / unit, self.scale[1] / unit))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,10 +112,11 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
             raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
         if set(ancestors([rv])) & (free - {rv}):
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
-    if any(isinstance(rv.owner.op, UniformRV) for rv in hyper) and not _separate(model, hyper):
-        names = ", ".join(rv.name for rv in hyper)
+    bounded = [rv for rv in hyper if isinstance(rv.owner.op, UniformRV) and not _unit_interval(rv)]
+    if bounded and not _separate(model, hyper):
         raise ModelError(
-            f"a uniform prior among {names}: on the way to h² and τ its bounds are no straight lines"
+            f"the prior of {', '.join(rv.name for rv in bounded)} is uniform, with bounds that are "
+            "not bounds of h² or of the total standard deviation"
         )
     flats = [isinstance(rv.owner.op, FlatRV) for rv in effects]
     if any(flats) and not all(flats):
@@ -254,6 +194,12 @@ def _coordinates(
     return coordinates
 
 
+def _unit_interval(rv: Any) -> bool:
+    """Is this a uniform variable on [0, 1]?"""
+    bounds = rv.owner.op.dist_params(rv.owner)
+    return [getattr(bound, "data", None) for bound in bounds] == [0.0, 1.0]
+
+
 def _separate(model: pm.Model, hyper: list[Any]) -> bool:
     """Are the two parameters h² and τ themselves?"""
     share, scale = hyper
@@ -326,21 +272,24 @@ def _log_prior(
     outputs = vectorize_graph([log_density], dict(zip(values, points, strict=True)))
     evaluate = _compile(points, inputs, outputs)
 
+    separate = _separate(model, hyper)
+
     def log_prior(w: Floats, v: Floats, *arguments: Any) -> Floats:
         u1, u2, log_jacobian = to_hyper(w, v, *arguments)
         (density,) = evaluate(u1.ravel(), u2.ravel(), *arguments)
         return np.asarray(density.reshape(u1.shape) + log_jacobian)
 
-    def with_tails(z: Floats, t: Floats, *arguments: Any) -> Floats:
-        value = log_prior(np.clip(z, -EDGE, EDGE), t, *arguments)
-        if np.all(np.abs(z) <= EDGE):
+    def with_tails(w: Floats, v: Floats, *arguments: Any) -> Floats:
+        value = log_prior(np.clip(w, -EDGE, EDGE), v, *arguments)
+        beyond = np.maximum(np.abs(w) - EDGE, 0.0)
+        if not np.any(beyond):
             return value
-        end = np.where(z > 0, EDGE, -EDGE)
-        inner = log_prior(0.9 * end, t, *arguments)
-        slope = (log_prior(end, t, *arguments) - inner) / (0.1 * EDGE)
-        return np.asarray(value + np.maximum(np.abs(z) - EDGE, 0.0) * slope)
+        end = np.where(w > 0, EDGE, -EDGE)
+        at = v[..., :1] if separate else v  # the slope in w does not depend on v
+        slope = log_prior(end, at, *arguments) - log_prior(0.9 * end, at, *arguments)
+        return np.asarray(value + beyond * slope / (0.1 * EDGE))
 
-    return log_prior if _separate(model, hyper) else with_tails
+    return with_tails
 
 
 def _effects_prior(

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
-from bayeslmm.engines.marginal import Coordinates, EffectsPrior
+from bayeslmm.engines.coordinates import Coordinates
+from bayeslmm.engines.marginal import EffectsPrior
 from bayeslmm.errors import ModelError
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.spectrum import Spectrum
@@ -125,7 +126,9 @@ class Grid:
     @property
     def log_evidence(self) -> float:
         """log p(y), in the unit of `rows`."""
-        return float(log_sum_exp(self.log_rows) + np.log(self.rows.kernel.w[1] - self.rows.kernel.w[0]))
+        return float(
+            log_sum_exp(self.log_rows) + np.log(self.rows.kernel.w[1] - self.rows.kernel.w[0])
+        )
 
 
 def kernel_rows(
@@ -159,9 +162,7 @@ def _effects_root(spectrum: Spectrum, prior: EffectsPrior) -> Floats:
     return spectrum.triangle if prior.factor is None else spectrum.triangle @ prior.factor
 
 
-def rows_of(
-    kernel: KernelRows, spectrum: Spectrum, rotated: Floats, prior: EffectsPrior
-) -> Rows:
+def rows_of(kernel: KernelRows, spectrum: Spectrum, rotated: Floats, prior: EffectsPrior) -> Rows:
     """Likelihood terms of ``rotated = Wᵀy`` (n,)."""
     p, C = spectrum.p, spectrum.coupling
     q, e = rotated[:p], rotated[p:]
@@ -246,9 +247,7 @@ def integrate_rows(
     raise ModelError("the density of the total standard deviation has no end: is its prior proper?")
 
 
-def first_rows(
-    spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates
-) -> KernelRows:
+def first_rows(spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates) -> KernelRows:
     """The rows on which `posterior_grid` first looks: the whole axis of w."""
     return kernel_rows(np.linspace(-LIMIT, LIMIT, NODES_Z), spectrum, effects, coordinates)
 
@@ -323,8 +322,9 @@ def _search(rows: Rows, m: int, coordinates: Coordinates) -> tuple[Floats, Float
 def _check_edge(grid: Grid) -> None:
     """Hardly any probability may lie beyond the first and the last row."""
     w, mass = grid.rows.kernel.w, grid.log_rows - grid.log_evidence
-    for edge, inner, end in ((0, 1, 0), (-1, -2, 1)):
-        decay = float(mass[inner] - mass[edge]) / abs(float(w[inner] - w[edge]))
+    for edge, tail, end in ((0, slice(0, 10), 0), (-1, slice(-10, None), 1)):
+        slope = float(np.polyfit(w[tail], mass[tail], 1)[0])
+        decay = slope if end == 0 else -slope
         beyond = float(np.exp(mass[edge])) / max(decay, 1e-3)
         if abs(w[edge]) < LIMIT - 1e-9 or beyond < CUT:
             continue

@@ -253,8 +253,9 @@ def kernel_section(facts: Facts, key: str, related: Relatedness | None) -> dict[
         figures.append(check_plots.relatedness_figure(related, f"{key}-related"))
         sentences.append(
             f"The {related.pairs:,} pairs of {int(related.diagonal_counts.sum()):,} individuals "
-            f"have relationships from {plain(float(related.edges[0]))} to {plain(float(related.edges[-1]))}; those with "
-            f"themselves go from {plain(float(related.diagonal_edges[0]))} to "
+            f"have relationships from {plain(float(related.edges[0]))} to "
+            f"{plain(float(related.edges[-1]))}; those with themselves go from "
+            f"{plain(float(related.diagonal_edges[0]))} to "
             f"{plain(float(related.diagonal_edges[-1]))}."
         )
     return {

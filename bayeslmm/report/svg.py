@@ -147,8 +147,8 @@ def inline(figure: Figure, key: str, description: str) -> Markup:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'{view.group(0) if view else ""} role="img" aria-labelledby="{key}-title" '
-        f'style="max-width: {width:.0f}px"><title id="{key}-title">{html.escape(description)}'
-        "</title>"
+        f'style="max-width: {width:.0f}px; min-width: {0.6 * width:.0f}px">'
+        f'<title id="{key}-title">{html.escape(description)}</title>'
     )
     body = _prefix_ids(text[len(opening) :], key)
     for colour, name in VARIABLES.items():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from bayeslmm.boundary import WEAK, expected_se
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.numbers import (
     decimals,
@@ -119,8 +120,6 @@ def evidence(facts: Facts) -> list[tuple[str, str, str]]:
 
 def expected_at_mean(facts: Facts) -> str:
     """Expected standard error at the posterior mean of h²."""
-    from bayeslmm.boundary import expected_se
-
     s = facts.constant("eigenvalue")
     if s is None:
         return "–"
@@ -141,14 +140,15 @@ def bayes_factor(log10: float) -> tuple[str, str]:
     return sign(f"{log10:.1f}" if abs(log10) < 1e5 else f"{log10:.3g}"), words
 
 
-def weakly_informed(facts: Facts, limit: float = 0.15) -> Markup | None:
+def weakly_informed(facts: Facts, limit: float = WEAK) -> Markup | None:
     """A warning where the expected standard error is so large that the prior matters."""
     se = facts.number("se_expected")
     if math.isnan(se) or se <= limit:
         return None
     return Markup(
         "<strong>Weakly informed.</strong> With {:,} individuals and this kernel the expected "
-        "standard error of h² is {} (more than {:g}). {} Read the interval, not the point, and try another prior."
+        "standard error of h² is {} (more than {:g}). {} Read the interval, "
+        "not the point, and try another prior."
     ).format(facts.n, number(se, se, 3), limit, prior_part(facts))
 
 
@@ -273,7 +273,8 @@ def normal_words(check: NormalCheck, what: str) -> str:
     return (
         f"{what[:1].upper()}{what[1:]}, standardised at the posterior mean, should lie on the line "
         f"(band: pointwise 95\N{NO-BREAK SPACE}%). Skewness {sign(f'{check.skewness:.2f}')}, "
-        f"excess kurtosis {sign(f'{check.kurtosis:.2f}')}, largest absolute value {check.largest:.1f}.{verdict}"
+        f"excess kurtosis {sign(f'{check.kurtosis:.2f}')}, "
+        f"largest absolute value {check.largest:.1f}.{verdict}"
     )
 
 
