@@ -60,6 +60,9 @@ class Spectrum:
     basis: Floats
     key: str
 
+    def __repr__(self) -> str:
+        return f"Spectrum(n={self.n}, p={self.p}, rank={self.rank}, key={self.key[:8]!r})"
+
     @property
     def n(self) -> int:
         """Number of records."""

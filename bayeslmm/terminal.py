@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 import warnings
@@ -77,7 +78,10 @@ class Terminal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Show Python's warnings in our way, each once."""
+        """Show Python's warnings in our way, each once: bayeslmm's, and those about numbers.
+
+        Those of other libraries about themselves are shown with BAYESLMM_DEBUG=1.
+        """
 
         def show(
             message: Warning | str,
@@ -87,8 +91,10 @@ class Terminal:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            ours = issubclass(category, BayesLMMWarning)
-            self.warn(str(message) if ours else f"{category.__name__}: {message}")
+            if issubclass(category, BayesLMMWarning):
+                self.warn(str(message))
+            elif issubclass(category, RuntimeWarning) or os.environ.get("BAYESLMM_DEBUG"):
+                self.warn(f"{category.__name__}: {message}")
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", BayesLMMWarning)

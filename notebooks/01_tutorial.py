@@ -222,7 +222,18 @@ model = bl.models.additive(cohort, grm)
 print(bl.models.additive.doc)
 
 # %%
-tree = bl.fit(model, draws=4000, seed=1)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    tree = bl.fit(model, draws=4000, seed=1)
+assert any("rank" in str(one.message) for one in caught)
+print(*(one.message for one in caught))
+
+# %% [markdown]
+# A second fair warning: the genetic values have few directions to vary in. (Variant 1 is a fixed
+# effect now and takes one of the three directions of the GRM with it; two are left for $g$.)
+
+# %%
+warnings.simplefilter("ignore", bl.BayesLMMWarning)  # both have been read; do not repeat them
 print(tree.attrs["engine"], "-", tree.attrs["engine_reason"])
 for name, words in json.loads(tree.attrs["priors"]).items():
     print(f"prior of {name}: {words}")

@@ -297,6 +297,45 @@ def test_keep_chooses_the_same_individuals_of_genotypes_and_matrix(
         assert share(tmp_path / name)["n"] == 150
 
 
+@pytest.mark.usefixtures("quick")
+def test_plink_2_files_give_what_plink_1_files_give(data: Path, tmp_path: Path) -> None:
+    from pgenlib import PgenWriter
+
+    genotypes = read_genotypes(data)
+    writer = PgenWriter(bytes(tmp_path / "x.pgen"), genotypes.n, genotypes.m, False)
+    for _, block in genotypes.blocks(dtype=np.int8):
+        for row in block:
+            writer.append_biallelic(row)
+    writer.close()
+    table = genotypes.variants.rename(columns={"CHROM": "#CHROM", "A0": "REF", "A1": "ALT"})
+    order = ["#CHROM", "POS", "ID", "REF", "ALT"]
+    table[order].to_csv(tmp_path / "x.pvar", sep="\t", index=False)
+    people = genotypes.individuals.to_frame(index=False).rename(columns={"FID": "#FID"})
+    people.to_csv(tmp_path / "x.psam", sep="\t", index=False)
+    tables = ["--pheno", f"{data}.pheno", "--out", str(tmp_path / "p")]
+    assert main(["h2", "--pfile", str(tmp_path / "x"), *tables]) == 0
+    assert h2(data, tmp_path / "b", covar=False) == 0
+    pd.testing.assert_frame_equal(table_of(tmp_path / "p"), table_of(tmp_path / "b"))
+    found = json.loads((tmp_path / "p.run.json").read_text(encoding="utf-8"))["inputs"]
+    assert [Path(entry["path"]).suffix for entry in found] == [".pgen", ".pvar", ".psam", ".pheno"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_fixed_effects_by_formula_and_by_names(data: Path, tmp_path: Path) -> None:
+    pheno = Path(f"{data}.pheno").read_text(encoding="utf-8").splitlines()
+    pheno[1] = "\t".join([*pheno[1].split("\t")[:2], "-9"])
+    (tmp_path / "y.pheno").write_text("\n".join(pheno), encoding="utf-8")
+    tables = {"pheno": tmp_path / "y.pheno"}
+    missing = ["--missing-code", "-9"]
+    assert h2(data, tmp_path / "a", "--formula", "~ C(sex) + age", *missing, **tables) == 0
+    names = ["--covar-name", "age", "--cat-covar", "sex"]
+    assert h2(data, tmp_path / "b", *names, *missing, **tables) == 0
+    a, b = (table_of(tmp_path / name).set_index("quantity") for name in "ab")
+    assert {"beta[intercept]", "beta[age]", "beta[sex[2]]"} <= {*b.index}
+    assert set(a["n"]) == set(b["n"]) == {199}
+    assert a.loc["h2", "mean"] == pytest.approx(b.loc["h2", "mean"], rel=1e-6)
+
+
 # --- models and priors -------------------------------------------------------------------------
 
 
@@ -369,13 +408,13 @@ def test_a_weakly_informed_posterior_is_warned_of(
     prefix = tmp_path / "few"
     assert main(["simulate", "--n", "60", "--m", "500", "--out", str(prefix)]) == 0
     assert h2(prefix, tmp_path / "out") == 0
-    assert "warning: y: weakly informed: the expected standard error" in capsys.readouterr().err
+    assert "warning: y: weakly informed: " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyboardInterrupt(), 130), (RuntimeError("no luck"), 1), (MemoryError(), 1)],
+    [(KeyboardInterrupt(), 130), (RuntimeError("no luck"), 1)],
 )
 def test_a_run_that_fails_halfway_leaves_the_old_outputs(
     data: Path,
@@ -448,6 +487,9 @@ def test_debug_shows_the_traceback(
     monkeypatch.setattr("bayeslmm.cli.h2.open_source", fail)
     assert h2(data, tmp_path / "out") == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err
+    monkeypatch.setattr("bayeslmm.cli.h2.open_source", lambda *_: bytearray(2**62))
+    assert h2(data, tmp_path / "out") == 1
+    assert "error: out of memory -> " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")

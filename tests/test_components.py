@@ -46,7 +46,7 @@ def test_residual_sd_is_that_of_least_squares() -> None:
 
 @pytest.mark.parametrize("y", [np.full(16, 3.0), np.zeros(16), PROBLEM.X @ [1.0, 2.0, 3.0, 4.0]])
 def test_a_phenotype_without_residual_has_no_unit(y: Any) -> None:
-    with pytest.raises(InputError, match="the 4 covariates explain the phenotype .* exactly"):
+    with pytest.raises(InputError, match=r"the 4 covariates explain the phenotype .* exactly"):
         residual_sd(y, PROBLEM.X)
 
 
@@ -80,7 +80,7 @@ def test_the_prior_of_beta_follows_the_units_of_x_and_y() -> None:
     z = stats.zscore(X[:, 1:], ddof=1)
     fitted = y.mean() + residual_sd(y, X) * (gamma[0] + z @ gamma[1:])
     np.testing.assert_allclose(X @ base, fitted, rtol=1e-10)
-    moved = X + [0.0, -1990.0, 0.0, 0.0]
+    moved = X + np.array([0.0, -1990.0, 0.0, 0.0])
     found = effects(y, moved, gamma)
     np.testing.assert_allclose(found[1:], base[1:], rtol=1e-9)
     assert found[0] == pytest.approx(base[0] + 1990 * base[1], rel=1e-9)

@@ -215,7 +215,7 @@ def test_the_factor_of_an_indefinite_kernel_follows_the_policy_of_the_spectrum()
         else:
             L = kernel_cholesky(kernel(small))
         np.testing.assert_allclose(L @ L.T, expected, atol=1e-7)
-    with pytest.raises(InputError, match="not |positive semidefinite"):
+    with pytest.raises(InputError, match="positive semidefinite"):
         kernel_cholesky(kernel(-0.1))
     with pytest.raises(InputError, match="positive semidefinite"):
         kernel_cholesky(np.array([[0.0, 1.0], [1.0, 0.0]]))

@@ -31,7 +31,7 @@ from bayeslmm.errors import ModelError
 
 Floats = NDArray[np.float64]
 
-FLAT = {"beta": "flat()", "total_sd": "lognormal(0, 1000)"}  # flat β, p(σ²) ∝ 1/σ² but proper
+FLAT = {"beta": "flat()", "total_sd": "lognormal(0, 70)"}  # flat β, p(σ²) ∝ 1/σ² but proper
 
 
 def solved(model: Any, draws: int = 8) -> exact.Exact:
@@ -73,8 +73,8 @@ def test_posterior_of_h2_under_flat_priors_equals_the_grid_of_20_000_points(
     assert share.below(0.01) == pytest.approx(float(np.interp(0.01, h + 2.5e-5, cdf)), abs=2e-5)
     assert share.hdi(0.95) == pytest.approx(shortest(h, w), abs=6e-4)
     top = int(np.argmax(w))
-    assert share.mode() == pytest.approx((0.0, h[top], 1.0)[1 + (top > 1) + (top > h.size - 2) - 1]
-                                         if top in (0, h.size - 1) else h[top], abs=1e-4)
+    mode = {0: 0.0, h.size - 1: 1.0}.get(top, h[top])
+    assert share.mode() == pytest.approx(mode, abs=1e-4)
 
 
 def test_the_contrast_form_of_the_oracle_is_the_dense_textbook_form() -> None:
@@ -217,8 +217,8 @@ def test_equal_half_normal_sds_against_the_closed_form(tmp_path: Path) -> None:
     w = np.exp(log_p - log_p.max())
     w /= w.sum()
     mean, sd = solved(model).share.moments()
-    assert mean == pytest.approx(w @ h, abs=1e-8)
-    assert sd == pytest.approx(np.sqrt(w @ (h - w @ h) ** 2), rel=1e-6)
+    assert mean == pytest.approx(w @ h, abs=1e-6)
+    assert sd == pytest.approx(np.sqrt(w @ (h - w @ h) ** 2), rel=1e-5)
 
 
 PARAMETERS = {

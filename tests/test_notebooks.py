@@ -1,4 +1,4 @@
-"""The notebooks run from beginning to end, as notebooks, and leave nothing behind in the repository."""
+"""The notebooks run from beginning to end, as notebooks, and leave no files behind."""
 
 from __future__ import annotations
 

@@ -38,10 +38,12 @@ def test_warnings_are_shown_once_and_kept() -> None:
     stream = io.StringIO()
     terminal = Terminal(stream)
     with terminal.listening():
-        for _ in range(2):
-            warnings.warn("mind the gap", BayesLMMWarning, stacklevel=1)
-    assert stream.getvalue() == "warning: mind the gap\n"
-    assert terminal.warnings == ["mind the gap"]
+        warnings.simplefilter("always")
+        for category in (BayesLMMWarning, BayesLMMWarning, FutureWarning, RuntimeWarning):
+            warnings.warn("mind the gap", category, stacklevel=1)
+    shown = ["mind the gap", "RuntimeWarning: mind the gap"]
+    assert stream.getvalue().splitlines() == [f"warning: {text}" for text in shown]
+    assert terminal.warnings == shown
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def fit_one(
         )
         values = take_breeding_values(tree, cohort) if args.breeding_values else None
         table, diagnosis = heritability(tree, args.prob), diagnose(tree)
-    warn_of(terminal, cohort.trait, tree, table, diagnosis)
+    warn_of(terminal, cohort.trait, tree, diagnosis)
     return Result(cohort, tree, table, diagnosis, values)
 
 
@@ -223,21 +223,11 @@ def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
     )
 
 
-def warn_of(
-    terminal: Terminal, trait: str, tree: xr.DataTree, table: pd.DataFrame, diagnosis: Diagnosis
-) -> None:
+def warn_of(terminal: Terminal, trait: str, tree: xr.DataTree, diagnosis: Diagnosis) -> None:
     """Say loudly that a posterior is not healthy, or that the data say little."""
-    from bayeslmm.boundary import WEAK
-    from bayeslmm.summary import prior_contribution
+    from bayeslmm.summary import weakly_informed
 
     if not diagnosis.ok:
         terminal.warn(f"{trait}: {diagnosis.verdict}")
-    expected = table.loc[table["quantity"] == "se_expected", "mean"]
-    if len(expected) and float(expected.iloc[0]) > WEAK:
-        share = prior_contribution(tree)
-        terminal.warn(
-            f"{trait}: weakly informed: the expected standard error of h2 is "
-            f"{float(expected.iloc[0]):.2f} (above {WEAK:g}) with these individuals; the posterior "
-            f"variance of h2 is {share:.0%} of its prior variance (100%: the data say nothing), so "
-            "look at the prior"
-        )
+    if (words := weakly_informed(tree)) is not None:
+        terminal.warn(f"{trait}: {words}")

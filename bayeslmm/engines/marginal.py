@@ -285,7 +285,8 @@ def _log_prior(
         if not np.any(beyond):
             return value
         end = np.where(w > 0, EDGE, -EDGE)
-        at = v[..., :1] if separate else v  # the slope in w does not depend on v
+        middle = v.shape[-1] // 2
+        at = v[..., middle : middle + 1] if separate else v  # then the slope is one for all v
         slope = log_prior(end, at, *arguments) - log_prior(0.9 * end, at, *arguments)
         return np.asarray(value + beyond * slope / (0.1 * EDGE))
 
