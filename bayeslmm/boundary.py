@@ -29,14 +29,17 @@ class RestrictedLRT:
     statistic
         ``2 [max l(h²) - l(0)]`` over h² in [0, 1].
     p_value
-        Share of the simulations under h² = 0, the data included, with at least this statistic:
-        valid at any sample size, without the chi-square mixture.
+        Probability of at least this statistic under h² = 0, at this very sample size and
+        spectrum, without the chi-square mixture.
+    standard_error
+        Monte Carlo standard error of the p-value.
     simulations
-        How many were drawn; the smallest possible p-value is 1/(simulations + 1).
+        How many data sets were drawn.
     """
 
     statistic: float
     p_value: float
+    standard_error: float
     simulations: int
 
 
@@ -88,35 +91,50 @@ def restricted_lrt(
 ) -> RestrictedLRT:
     """Exact test of h² = 0, by simulation from the spectrum.
 
+    The statistic depends on the direction of e only, whose density under h² is proportional to
+    ``exp l(h²)``. Half of the data sets are drawn under h² = 0, half under the estimate ĥ²;
+    weighted by ``2 / (1 + exp[l(ĥ²) - l(0)])`` they give p-values of any size with a small
+    relative error.
+
     Parameters
     ----------
     eigenvalues, contrasts
         s (m,) and e (m,).
     simulations
-        Data sets drawn under h² = 0 (only m normal numbers each). Default: 10 000 to 100 000,
-        as m allows.
+        Data sets drawn (only m normal numbers each). Default: 10 000 to 50 000, as m allows.
     seed
         Seed of the simulation.
 
     References
     ----------
-    Crainiceanu & Ruppert (2004) J R Stat Soc B 66:165.
+    Crainiceanu & Ruppert (2004) J R Stat Soc B 66:165 (the exact null distribution).
     """
     m = eigenvalues.size
-    count = simulations or int(np.clip(4e7 // m, 10_000, 100_000))
+    count = simulations or int(np.clip(4e7 // m, 10_000, 50_000))
     h = np.concatenate([[0.0], expit(np.linspace(-9.0, 9.0, 73))])
     d = h[:, None] * eigenvalues + (1.0 - h)[:, None]
     weights, log_d = 1.0 / d, np.log(d).sum(axis=1)
 
-    def statistic(squares: Floats) -> Floats:
+    def gain(squares: Floats) -> Floats:
+        """l(h²) - l(0) at every node (draws, nodes)."""
         likelihood = -0.5 * (m * np.log(squares @ weights.T) + log_d)
-        return np.asarray(2.0 * (likelihood.max(axis=1) - likelihood[:, 0]))
+        return np.asarray(likelihood - likelihood[:, :1])
 
-    observed = float(statistic(contrasts[None, :] ** 2)[0])
+    found = gain(contrasts[None, :] ** 2)[0]
+    best, observed = int(np.argmax(found)), float(found.max())
+    if observed <= 1e-9:
+        return RestrictedLRT(0.0, 1.0, 0.0, 0)
     rng = np.random.default_rng(seed)
-    exceed, block = 0, max(1, int(4e6 // m))
+    total = squares = 0.0
+    block = max(2, int(4e6 // m))
     for start in range(0, count, block):
         size = min(block, count - start)
-        simulated = statistic(rng.standard_normal((size, m)) ** 2)
-        exceed += int(np.count_nonzero(simulated >= observed - 1e-9))
-    return RestrictedLRT(observed, (exceed + 1) / (count + 1), count)
+        e2 = rng.standard_normal((size, m)) ** 2
+        e2[::2] *= d[best]  # every other data set under the estimate
+        gains = gain(e2)
+        counted = np.where(gains.max(axis=1) >= observed - 1e-9, 2.0 * expit(-gains[:, best]), 0.0)
+        total += float(counted.sum())
+        squares += float((counted**2).sum())
+    p = total / count
+    error = float(np.sqrt(max(squares / count - p * p, 0.0) / count))
+    return RestrictedLRT(2.0 * observed, min(p, 1.0), error, count)

@@ -114,14 +114,14 @@ def realised_pve(fixed: Floats, g: Floats, y: Floats, ones: Floats) -> dict[str,
         var(g), 2 cov(Xβ, g) and var(ε) over their sum, which add to one in every draw.
     """
 
-    def moment(u: Floats, v: Floats) -> Floats:
-        return np.asarray((u * v).sum(axis=-1) - (u @ ones) * (v @ ones))
+    def centred(u: Floats) -> Floats:
+        return np.asarray(u - (u @ ones)[..., None] * ones)
 
     residual = y - fixed - g
-    var_y = moment(y, y)
-    var_f, var_g, var_e = moment(fixed, fixed), moment(g, g), moment(residual, residual)
+    y, fixed, g, residual = centred(y), centred(fixed), centred(g), centred(residual)
+    var_y, var_f, var_g, var_e = ((u * u).sum(axis=-1) for u in (y, fixed, g, residual))
     var_f = np.where(var_f < 1e-14 * var_y, 0.0, var_f)  # an intercept alone explains nothing
-    twice = np.where(var_f == 0.0, 0.0, 2.0 * moment(fixed, g))
+    twice = np.where(var_f == 0.0, 0.0, 2.0 * (fixed * g).sum(axis=-1))
     parts = np.stack([var_f, var_g, twice, var_e], axis=-1)
     return {
         "pve_fixed": var_f / var_y,

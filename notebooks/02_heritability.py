@@ -91,7 +91,7 @@ cohort = bl.build_cohort(
     bl.read_phenotypes(folder / "study.pheno"),
     "y",
     individuals=grm.individuals,
-    covariates=bl.read_covariates(folder / "study.covar", formula="~ C(sex) + age"),
+    covariates=bl.read_covariates(folder / "study.covar"),
     formula="~ C(sex) + age",
     ledger=genotypes.ledger,
 )

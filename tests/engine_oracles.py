@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, logsumexp
 
 from bayeslmm import models
 from bayeslmm.cohort import Cohort, cohort_from_arrays
+from bayeslmm.engines import fit
 from bayeslmm.relationship import Relationship
 
 type Floats = NDArray[np.float64]
@@ -73,12 +74,6 @@ def gram(n: int, variants: int, rng: np.random.Generator) -> Floats:
     Z = (Z - Z.mean(axis=0)) / np.maximum(Z.std(axis=0, ddof=1), 1e-9)
     K = Z @ Z.T
     return K / (np.trace(K) / (n - 1))
-
-
-def index(n: int) -> pd.MultiIndex:
-    return pd.MultiIndex.from_arrays(
-        [["0"] * n, [str(i + 1) for i in range(n)]], names=["FID", "IID"]
-    )
 
 
 def effects_prior(data: Data, sd: float = 10.0) -> tuple[Floats, Floats]:
@@ -205,3 +200,33 @@ def brute() -> Brute:
     log_like = np.stack([log_marginal(data, np.full(t.size, value), t) for value in z])
     at_zero = log_marginal(data, np.full(t.size, -800.0), t)
     return Brute(z, t, log_like, at_zero, data.unit)
+
+
+def family_data() -> Data:
+    """80 individuals in families of eight: both models mix well on it."""
+    return simulated(80, 2, 0.4, seed=8, K=sibships(80, 8))
+
+
+@cache
+def family_model() -> Any:
+    """`additive` on `family_data`: compiled once for the whole test run."""
+    return family_data().model()
+
+
+@cache
+def exact_tree() -> xr.DataTree:
+    """Exact fit of `family_model`, g kept."""
+    return fit(family_model(), "exact", genetic_values=True)
+
+
+@cache
+def nuts_tree() -> xr.DataTree:
+    """NUTS fit of `family_model`."""
+    return fit(family_model(), "nuts", draws=2000, chains=4, tune=500, cores=2, seed=3)
+
+
+def dense_blup(data: Data, beta: Floats, u: float, e: float) -> tuple[Floats, Floats]:
+    """E[g | y, β, σ²] and Var[g | y, β, σ²] by n × n matrices."""
+    V = u * data.K + e * np.eye(data.n)
+    gain = np.linalg.solve(V, u * data.K).T
+    return gain @ (data.y - data.X @ beta), u * data.K - gain @ (u * data.K)

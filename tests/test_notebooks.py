@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +33,6 @@ def test_a_notebook_runs_and_warns_of_nothing_unexpected(path: Path, tmp_path: P
     run = subprocess.run(  # a process of its own: Jupyter's event loops warn of their own things
         [sys.executable, "-c", EXECUTE, str(path), str(executed)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONWARNINGS": "default"},
         capture_output=True,
         text=True,
         check=False,

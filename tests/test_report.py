@@ -378,7 +378,7 @@ def test_numbers_read_as_they_should() -> None:
         (numbers.probability, (0.03,), "0.03"),
         (numbers.probability, (1.0,), "> 0.9999"),
         (numbers.p_value, (0.0314,), "= 0.031"),
-        (numbers.p_value, (1e-5,), "≤ 1.0 × 10⁻⁵"),
+        (numbers.p_value, (1e-5,), "= 1.0 × 10⁻⁵"),
         (numbers.percent, (1.05,), "105\u00a0%"),
         (numbers.percent, (0.0131,), "1.3\u00a0%"),
         (numbers.span, (0.536, 0.664, 0.033), "0.536–0.664"),

@@ -65,18 +65,15 @@ class FirstRows:
     def rows(
         self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates
     ) -> quadrature.KernelRows:
-        """`quadrature.first_rows`, computed again only for another prior."""
+        """`quadrature.first_rows`: those of the first trait, or new ones for another prior."""
         factor = np.zeros(0) if effects.factor is None else effects.factor
+        if self._rows is None or self._factor is None:
+            self._factor = factor
+            self._rows = quadrature.first_rows(spectrum, effects, coordinates)
         kept = self._factor
-        if (
-            self._rows is None
-            or kept is None
-            or kept.shape != factor.shape
-            or not np.allclose(kept, factor, rtol=1e-12, atol=0.0)
-        ):
-            rows = quadrature.first_rows(spectrum, effects, coordinates)
-            self._factor, self._rows = factor, rows
-        return self._rows
+        if kept.shape == factor.shape and np.allclose(kept, factor, rtol=1e-12, atol=0.0):
+            return self._rows
+        return quadrature.first_rows(spectrum, effects, coordinates)
 
 
 def solve(
@@ -194,7 +191,8 @@ def fit_many(
         return solve(split, column, data, draws, rng, at_zero=False, first=first)
 
     with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(phenotypes.shape[1])))
+        leader = one(0)  # fills `first`, so that the numbers do not depend on who comes first
+        return [leader, *pool.map(one, range(1, phenotypes.shape[1]))]
 
 
 def variances(found: Draws) -> Floats:

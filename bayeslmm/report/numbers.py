@@ -59,10 +59,10 @@ def probability(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """A simulated p-value with its sign: "= 0.031", "≤ 2.8 × 10⁻⁵" at the simulation's limit."""
+    """A simulated p-value with its sign: "= 0.031", "= 2.8 × 10⁻⁵"."""
     if math.isnan(value):
         return "not available"
-    return f"≤ {power(value)}" if value < 1.05e-4 else f"= {value:.2g}"
+    return f"= {power(value)}" if value < 1e-3 else f"= {value:.2g}"
 
 
 def percent(share: float) -> str:
