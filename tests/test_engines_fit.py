@@ -1,0 +1,330 @@
+"""`fit`: the tree, its groups and attributes, the choice of the engine, ArviZ on top."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import arviz as az
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from engine_oracles import (
+    Data,
+    exact_tree,
+    family_data,
+    family_model,
+    nuts_tree,
+    sibships,
+    simulated,
+    small,
+)
+from scipy import stats
+
+from bayeslmm import models
+from bayeslmm.components import set_phenotype
+from bayeslmm.engines import choose_engine, exact, fit, fit_traits
+from bayeslmm.engines.fit import ORDER
+from bayeslmm.engines.marginal import why_not_exact
+from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
+
+QUANTITIES = {
+    "h2", "total_sd", "sigma2_u", "sigma2_e", "variance", "beta", "beta_std",
+    "pve_fixed", "pve_random", "pve_total", "pve_share",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["exact", "nuts"])
+def test_groups_variables_and_dimensions(engine: str) -> None:
+    tree = exact_tree() if engine == "exact" else nuts_tree()
+    groups = [name for name in ORDER if name != "quadrature" or engine == "exact"]
+    assert list(tree.children) == groups
+    posterior = tree["posterior"]
+    assert set(posterior.data_vars) == QUANTITIES | ({"g"} if engine == "exact" else set())
+    chains, draws = (4, 1000) if engine == "exact" else (4, 500)
+    assert posterior["h2"].dims == ("chain", "draw")
+    assert posterior["h2"].shape == (chains, draws)
+    assert posterior["beta"].dims == ("chain", "draw", "covariate")
+    assert list(posterior.coords["covariate"].to_numpy()) == ["intercept", "x1"]
+    assert list(posterior.coords["component"].to_numpy()) == ["additive", "residual"]
+    assert tree["prior"]["h2"].shape == (1, 1000)
+    assert tree["observed_data"]["phenotype"].dims == ("individual",)
+    data = family_data()
+    assert tree["observed_data"]["phenotype"].to_numpy() == pytest.approx(data.y)
+    assert tree["constant_data"]["design"].to_numpy() == pytest.approx(data.X, abs=1e-12)
+    assert float(tree["constant_data"]["phenotype_unit"]) == pytest.approx(data.unit)
+    assert set(tree["log_prior"].data_vars) == {"h2", "total_sd", "beta_std"}
+    for name in ("h2", "total_sd", "beta_std"):
+        assert tree["log_prior"][name].shape == (chains, draws)
+    lp = sum(tree["log_prior"][name] for name in tree["log_prior"].data_vars)
+    lp = lp + tree["log_likelihood"]["phenotype"]
+    if engine == "exact":
+        assert tree["sample_stats"]["lp"].to_numpy() == pytest.approx(lp.to_numpy())
+
+
+@pytest.mark.parametrize("engine", ["exact", "nuts"])
+def test_log_likelihood_and_prior_are_scipys(engine: str) -> None:
+    tree = exact_tree() if engine == "exact" else nuts_tree()
+    data, posterior = family_data(), tree["posterior"].isel(chain=1, draw=[0, 250, 499])
+    for i in range(3):
+        one = posterior.isel(draw=i)
+        u, e = one["variance"].to_numpy()
+        normal = stats.multivariate_normal(
+            data.X @ one["beta"].to_numpy(), u * data.K + e * np.eye(80)
+        )
+        found = tree["log_likelihood"]["phenotype"].isel(chain=1, draw=[0, 250, 499][i])
+        assert float(found) == pytest.approx(normal.logpdf(data.y), abs=1e-5)
+        prior = tree["log_prior"].isel(chain=1, draw=[0, 250, 499][i])
+        wanted = np.log(2) + stats.t.logpdf(float(one["total_sd"]), 3, scale=2.5 * data.unit)
+        assert float(prior["total_sd"]) == pytest.approx(wanted, abs=1e-8)
+        wanted = stats.norm.logpdf(one["beta_std"].to_numpy(), 0, 10).sum()
+        assert float(prior["beta_std"]) == pytest.approx(wanted, abs=1e-8)
+        assert float(prior["h2"]) == pytest.approx(0, abs=1e-12)
+
+
+def test_prior_group_is_the_prior() -> None:
+    prior = exact_tree()["prior"]
+    data = family_data()
+    assert stats.kstest(prior["h2"].to_numpy().ravel(), "uniform").pvalue > 1e-3
+    tau = prior["total_sd"].to_numpy().ravel() / (2.5 * data.unit)
+    assert stats.kstest(tau, lambda x: 2 * stats.t.cdf(x, 3) - 1).pvalue > 1e-3
+    gamma = prior["beta_std"].to_numpy().reshape(-1)
+    assert stats.kstest(gamma, stats.norm(0, 10).cdf).pvalue > 1e-3
+    assert prior["sigma2_u"].to_numpy() == pytest.approx(
+        (prior["h2"] * prior["total_sd"] ** 2).to_numpy()
+    )
+
+
+def test_attributes_say_where_the_numbers_come_from() -> None:
+    attrs = exact_tree().attrs
+    gallery = models.load("additive")
+    assert attrs["model"] == "additive"
+    assert attrs["model_sha256"] == gallery.sha256
+    assert attrs["engine"] == "exact"
+    assert attrs["engine_reason"] == "asked for"
+    assert (attrs["n"], attrs["seed"], attrs["draws"], attrs["chains"]) == (80, 1, 4000, 4)
+    assert json.loads(attrs["priors"])["h2"] == "uniform between 0 and 1"
+    assert "half-t with 3 degrees" in json.loads(attrs["priors"])["total_sd"]
+    assert json.loads(attrs["versions"])["pymc"].startswith("6.")
+    assert json.loads(attrs["relationships"])["additive"]["factor"] == 1.0
+    assert json.loads(attrs["ledger"]) == []
+    assert nuts_tree().attrs["engine"] == "nuts"
+    assert nuts_tree().attrs["tune"] == 500
+
+
+def test_quadrature_group_is_consistent_with_its_draws() -> None:
+    tree = exact_tree()
+    group = tree["quadrature"]
+    h = group.coords["h2"].to_numpy()
+    density = group["density"].to_numpy()
+    assert np.trapezoid(density, h) == pytest.approx(1.0, abs=1e-3)
+    assert np.interp(0.5, group["cdf"].to_numpy(), h) == pytest.approx(
+        group.attrs["median"], abs=1e-5
+    )
+    drawn = tree["posterior"]["h2"].to_numpy().ravel()
+    u = np.interp(drawn, h, group["cdf"].to_numpy())
+    assert stats.kstest(u, "uniform").pvalue > 1e-3
+    assert group.attrs["mean"] == pytest.approx(drawn.mean(), abs=4 * group.attrs["sd"] / 63)
+    assert group.attrs["sd"] == pytest.approx(drawn.std(), rel=0.06)
+    assert group["prior_density"].to_numpy() == pytest.approx(np.ones(h.size), abs=1e-4)
+
+
+def test_the_same_seed_gives_the_same_tree() -> None:
+    model = family_model()
+    kept = exact_tree()["posterior"].to_dataset().drop_vars("g")
+    again = fit(model, "exact", genetic_values=True)["posterior"].to_dataset().drop_vars("g")
+    xr.testing.assert_identical(kept, again)
+    other = fit(model, "exact", draws=400, seed=2)["posterior"]["h2"]
+    assert not np.allclose(other, kept["h2"].isel(draw=slice(100)))
+
+
+def test_nuts_repeats_itself() -> None:
+    model = family_model()
+    first, second = (
+        fit(model, "nuts", draws=80, chains=2, tune=60, seed=5, cores=cores) for cores in (1, 2)
+    )
+    assert np.array_equal(first["posterior"]["h2"], second["posterior"]["h2"])
+    assert "g" not in first["posterior"]
+
+
+def test_netcdf_round_trip(tmp_path: Path) -> None:
+    tree = exact_tree()
+    path = tmp_path / "fit.nc"
+    tree.to_netcdf(path, engine="h5netcdf")
+    with xr.open_datatree(path, engine="h5netcdf") as back:
+        assert back.attrs == tree.attrs
+        assert set(back.children) == set(tree.children)
+        for name in tree.children:
+            xr.testing.assert_allclose(back[name].to_dataset(), tree[name].to_dataset())
+
+
+@pytest.mark.parametrize("engine", ["exact", "nuts"])
+def test_arviz_works_on_the_tree(engine: str) -> None:
+    tree = exact_tree() if engine == "exact" else nuts_tree()
+    names = ["h2", "sigma2_u", "beta", "pve_share"]
+    table = az.summary(tree, var_names=["h2", "sigma2_u", "sigma2_e", "beta"], round_to="none")
+    az.plot_trace_dist(tree, var_names=["h2", "sigma2_u"], backend="matplotlib")
+    az.plot_forest(tree, var_names=names, backend="matplotlib")
+    sensitivity = az.psense_summary(tree, var_names=["h2"])
+    assert table.loc["h2", "mean"] == pytest.approx(float(tree["posterior"]["h2"].mean()))
+    assert "h2" in sensitivity.index
+    plt.close("all")
+
+
+def test_bad_options_are_named() -> None:
+    model = family_model()
+    for draws, chains in ((1001, 4), (8, 4), (100, 0), (0, 1)):
+        with pytest.raises(InputError, match="multiple of the number of chains"):
+            fit(model, draws=draws, chains=chains)
+    with pytest.raises(InputError, match="auto, exact or nuts"):
+        fit(model, "gibbs")  # type: ignore[arg-type]
+
+
+def test_auto_says_what_it_chose_and_why() -> None:
+    assert choose_engine(family_model())[0] == "exact"
+    assert choose_engine(family_model())[1].startswith("auto: one kernel in spectral form")
+    assert choose_engine(family_model(), "nuts") == ("nuts", "asked for")
+    latent = small().model("additive_cholesky")
+    engine, reason = choose_engine(latent)
+    assert engine == "nuts"
+    assert reason == "auto: not exact, because " + str(why_not_exact(latent))
+    assert "g stays a parameter" in reason
+    with pytest.raises(ModelError, match=r"g stays a parameter.*Use engine='nuts'"):
+        fit(latent, "exact")
+
+
+LINES = {
+    "driven by one": ("tau = pm.HalfNormal('tau', 2)\nu, e = tau**2, tau**2", "two scalar"),
+    "three": (
+        "a = pm.HalfNormal('a')\nb = pm.HalfNormal('b')\nc = pm.HalfNormal('c')\n"
+        "u, e = a * c, b * c",
+        "a, b, c; the grid needs two scalar",
+    ),
+    "hierarchy": (
+        "s = pm.HalfNormal('s')\nb = pm.HalfNormal('b', s)\nu, e = s**2, b**2",
+        "prior of b depends on other parameters",
+    ),
+    "bounded": (
+        "a = pm.Uniform('a', 0, 5)\nb = pm.Uniform('b', 0, 5)\nu, e = a**2, b**2",
+        "a, b is uniform, with bounds that are not bounds of h²",
+    ),
+}
+BODY = '''
+import pymc as pm
+import pytensor.tensor as pt
+from bayeslmm.components import fixed_effects
+from bayeslmm.distributions import spectral_normal
+from bayeslmm.spectrum import spectrum
+
+
+def build(cohort, additive):
+    with pm.Model(coords=cohort.coords("additive", "residual")) as model:
+        EFFECTS
+        VARIANCES
+        pm.Deterministic("variance", pt.stack([u, e]), dims="component")
+        spectral_normal("phenotype", beta, model["variance"], spectrum=spectrum(cohort, additive),
+                        observed=cohort.y, dims="individual")
+    return model
+'''
+EFFECTS = {
+    "student": ("beta = pm.StudentT('beta', nu=3, sigma=10, dims='covariate')", "beta is not normal"),
+    "shared": (
+        "a = pm.HalfNormal('a')\nz = pm.Normal('z', 0, 1, shape=2)\n"
+        "beta = pm.Deterministic('beta', a * z, dims='covariate')",
+        "a drive both β and the variances",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*LINES, *EFFECTS])
+def test_why_a_model_is_not_exact(case: str, tmp_path: Path) -> None:
+    usual = "a = pm.HalfNormal('a')\nb = pm.HalfNormal('b')\nu, e = a**2, b**2"
+    variances, words = LINES.get(case, (usual, ""))
+    effects = "beta = fixed_effects(cohort)"
+    if case in EFFECTS:
+        effects, words = EFFECTS[case]
+        if case == "shared":
+            variances = "b = pm.HalfNormal('b')\nu, e = a**2, b**2"
+    indent = "\n        "
+    text = BODY.replace("EFFECTS", effects.replace("\n", indent))
+    path = tmp_path / "mine.py"
+    path.write_text(text.replace("VARIANCES", variances.replace("\n", indent)))
+    data = small()
+    model = models.load(path)(data.cohort(), data.relationship())
+    assert words in str(why_not_exact(model))
+    assert choose_engine(model)[0] == "nuts"
+
+
+def test_traits_at_once_equal_traits_one_by_one() -> None:
+    """Fifty traits: the quadrature to rounding, the draws in distribution."""
+    data = family_data()
+    rng = np.random.default_rng(50)
+    root = np.linalg.cholesky(0.5 * data.K + 0.5 * np.eye(80))
+    values = 10 ** rng.uniform(-2, 2, 50) * (root @ rng.standard_normal((80, 50))) + 5
+    table = pd.DataFrame(values, columns=[f"trait{i}" for i in range(50)])
+    model = data.model()
+    tree = fit_traits(model, table, draws=2000, chains=2, seed=9)
+    posterior = tree["posterior"]
+    assert posterior["h2"].dims == ("trait", "chain", "draw")
+    assert posterior["h2"].shape == (50, 2, 1000)
+    assert list(posterior.coords["trait"].to_numpy()) == list(table.columns)
+    split = exact.marginal(model)
+    pit = []
+    for j in range(50):
+        set_phenotype(model, values[:, j])
+        current = tuple(exact.marginal(model).data.values())
+        one = exact.solve(
+            split, split.spectrum.rotate(values[:, j]), current, 8, np.random.default_rng(1)
+        )
+        found = tree["quadrature"].isel(trait=j)
+        assert float(found["mean"]) == pytest.approx(one.share.moments()[0], abs=1e-8)
+        assert float(found["sd"]) == pytest.approx(one.share.moments()[1], abs=1e-8)
+        assert float(found["median"]) == pytest.approx(float(one.share.quantile(0.5)), abs=1e-8)
+        assert float(found["mode"]) == pytest.approx(one.share.mode(), abs=1e-6)
+        assert float(found["log_evidence"]) == pytest.approx(one.log_evidence, abs=1e-8)
+        drawn = posterior["h2"].isel(trait=j).to_numpy().ravel()
+        u = np.interp(np.log(drawn / (1 - drawn)), one.share.z, one.share.cdf)
+        pit.append(stats.kstest(u, "uniform").pvalue)
+    assert min(pit) > 1e-3 / 50
+    assert stats.kstest(pit, "uniform").pvalue > 1e-3
+    total = posterior["sigma2_u"] + posterior["sigma2_e"]
+    assert (posterior["sigma2_u"] / total).to_numpy() == pytest.approx(posterior["h2"].to_numpy())
+
+
+def test_traits_are_fitted_as_by_fit() -> None:
+    """The effects and variances of one of several traits, against `fit` of that trait alone."""
+    data = simulated(60, 2, 0.5, seed=77, K=sibships(60, 6))
+    other = np.random.default_rng(1).standard_normal(60)
+    model = data.model()
+    alone = fit(model, "exact", draws=4000, seed=3)["posterior"]
+    both = fit_traits(model, pd.DataFrame({"other": other, "y": data.y}), draws=4000, seed=4)
+    one = both["posterior"].sel(trait="y")
+    for name in ("h2", "sigma2_u", "sigma2_e"):
+        p = stats.ks_2samp(one[name].to_numpy().ravel(), alone[name].to_numpy().ravel()).pvalue
+        assert p > 1e-3, name
+    for k in range(2):
+        a, b = (x["beta"].isel(covariate=k).to_numpy().ravel() for x in (one, alone))
+        assert stats.ks_2samp(a, b).pvalue > 1e-3
+
+
+def test_traits_that_do_not_fit_are_errors() -> None:
+    model = family_model()
+    with pytest.raises(InputError, match="80 rows"):
+        fit_traits(model, pd.DataFrame({"y": np.ones(79)}))
+    broken = pd.DataFrame({"y": [np.nan] + [1.0] * 79})
+    with pytest.raises(InputError, match="1 not finite"):
+        fit_traits(model, broken)
+
+
+def test_a_kernel_that_says_nothing_is_warned_of() -> None:
+    rng = np.random.default_rng(1)
+    data = Data(rng.standard_normal(50) + 3, np.ones((50, 1)), np.eye(50))
+    with pytest.warns(BayesLMMWarning, match="h² is not identified"):
+        tree = fit(data.model(h2="beta(2, 3)"), draws=400)
+    group = tree["quadrature"]  # the posterior is the prior, exactly
+    assert group.attrs["mean"] == pytest.approx(0.4, abs=1e-6)
+    assert group.attrs["sd"] == pytest.approx(0.2, abs=1e-6)
+    assert group.attrs["log_evidence"] == pytest.approx(group.attrs["log_evidence_h2_0"], abs=1e-6)
+    assert group["density"].to_numpy() == pytest.approx(group["prior_density"].to_numpy(), rel=5e-3)
