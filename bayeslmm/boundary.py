@@ -79,9 +79,9 @@ def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
     rank = int(np.count_nonzero(eigenvalues))
     if rank < eigenvalues.size:
         return (
-            f"GRM rank {rank} < n = {n}: fewer independent variants than individuals, or "
-            "duplicates; a part of the phenotype that the variants cannot reach counts against "
-            "h² near 1"
+            f"GRM rank {rank} of {eigenvalues.size} after the {n - eigenvalues.size} fixed effects "
+            f"(n = {n}): fewer independent variants than individuals, or duplicates; a part of the "
+            "phenotype that the variants cannot reach counts against h² near 1"
         )
     return None
 

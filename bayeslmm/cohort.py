@@ -328,7 +328,7 @@ def cohort_from_arrays(
         present &= ~missing
         ledger = ledger.add("individuals", what, names_of(dropped), remaining=int(present.sum()))
     kept = index[present]
-    check_size(int(present.sum()), 1)
+    check_size(int(present.sum()), 1, warn=False)
     design = assemble_design(columns[present], names, kept)
     final = check_trait(values[present], trait, names_of(kept), quantitative=quantitative)
     check_size(*design.X.shape)

@@ -25,8 +25,8 @@ class Diagnosis:
     Parameters
     ----------
     ok
-        False if any R-hat >= 1.01 or any bulk or tail ESS < 400, with divergences, or with an
-        E-BFMI below 0.3: the numbers are not to be used.
+        False if any R-hat >= 1.01 or any bulk or tail ESS < 400, with divergences, with an
+        E-BFMI below 0.3, or with draws that are not finite: the numbers are not to be used.
     verdict
         The same in words, with what to do.
     problems
@@ -107,11 +107,13 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     Vehtari et al. (2021) Bayesian Anal 16:667 (R-hat, ESS); Betancourt (2016) arXiv:1604.00695
     (E-BFMI).
     """
-    rows = {name: convergence(x) for name, x in columns(tree["posterior"].to_dataset()).items()}
+    draws = columns(tree["posterior"].to_dataset())
+    rows = {name: convergence(x) for name, x in draws.items()}
     stats = tree["sample_stats"].to_dataset()
     rows |= json.loads(stats.attrs.get("latent", "{}"))
     table = pd.DataFrame.from_dict(rows, orient="index")
-    problems: list[str] = []
+    lost = {name: int(np.count_nonzero(~np.isfinite(x))) for name, x in draws.items()}
+    problems = [f"{k} draws of {name} are no finite numbers" for name, k in lost.items() if k]
     worst = float(table["r_hat"].max()) if table["r_hat"].notna().any() else 1.0
     if worst >= R_HAT:
         name = table["r_hat"].idxmax()

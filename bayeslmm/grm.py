@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dsyrk, ssyrk
@@ -133,35 +134,53 @@ def standardise(dosages: NDArray[Any], scale: Scale, dtype: Precision = np.float
     z
         (b', n), C order, zero where missing; rows that do not vary are left out.
     """
-    n = dosages.shape[1]
-    z: NDArray[Any] = dosages.astype(dtype)
-    missing = _missing(dosages)
-    if missing is None:
-        whole = dosages.dtype.kind == "i"  # then the sum is exact, and faster
-        mean = dosages.sum(axis=1, dtype=np.int64 if whole else np.float64) / n
-    else:
-        z[missing] = 0.0
-        observed = n - np.count_nonzero(missing, axis=1)
-        mean = z.sum(axis=1, dtype=np.float64) / np.maximum(observed, 1)
-    z -= mean[:, None].astype(dtype)
-    if missing is not None:
-        z[missing] = 0.0
-    squares = np.einsum("ki,ki->k", z, z).astype(np.float64)
-    varies = squares > 0
+    observed, total, squares = tally(dosages)
+    mean = total / np.maximum(observed, 1)
+    about_mean = squares - total * mean  # Σ (x - mean)², exact for whole dosages
+    varies = about_mean > 1e-10 * np.maximum(observed, 1)
     if not varies.all():
-        z, mean, squares = z[varies], mean[varies], squares[varies]
+        dosages, mean, about_mean = dosages[varies], mean[varies], about_mean[varies]
+    variance = np.ones_like(mean)
     if scale != "centred":
-        variance = mean * (1.0 - mean / 2.0) if scale == "gcta" else squares / (n - 1)
-        z *= (variance**-0.5)[:, None].astype(dtype)
+        n = dosages.shape[1]
+        variance = mean * (1.0 - mean / 2.0) if scale == "gcta" else about_mean / (n - 1)
+    z: NDArray[Any] = np.empty(dosages.shape, dtype)
+    scale_into(z, dosages, mean.astype(dtype), (variance**-0.5).astype(dtype))
     return z
 
 
-def _missing(dosages: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """(b, n) which dosages are missing; None if none is."""
-    if dosages.dtype.kind == "i":
-        return dosages < 0 if dosages.min(initial=0) < 0 else None
-    missing = np.isnan(dosages)
-    return missing if missing.any() else None
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def tally(dosages: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+    """Number, sum and sum of squares of the observed dosages of each variant, (b,) each.
+
+    Missing is below zero (int8) or NaN (float).
+    """
+    rows, n = dosages.shape
+    observed, total, squares = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    for k in range(rows):
+        count, x1, x2 = 0, 0.0, 0.0
+        for i in range(n):
+            x = dosages[k, i]
+            seen = x >= 0
+            value = np.float64(x) if seen else 0.0
+            count += seen
+            x1 += value
+            x2 += value * value
+        observed[k], total[k], squares[k] = count, x1, x2
+    return observed, total, squares
+
+
+@numba.njit(cache=True, nogil=True)
+def scale_into(
+    z: NDArray[Any], dosages: NDArray[Any], mean: NDArray[Any], weight: NDArray[Any]
+) -> None:
+    """``z = (x - mean) · weight`` variant by variant, zero where x is missing."""
+    rows, n = dosages.shape
+    for k in range(rows):
+        centre_k, weight_k = mean[k], weight[k]
+        for i in range(n):
+            x = dosages[k, i]
+            z[k, i] = (x - centre_k) * weight_k if x >= 0 else 0.0
 
 
 class CrossProduct:

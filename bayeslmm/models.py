@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.files import PathArg, atomic_path, read_bytes, read_lines, require_file
+from bayeslmm.relatedness import check_duplicates
+from bayeslmm.relationship import Relationship
 
 if TYPE_CHECKING:
     import pymc as pm
 
     from bayeslmm.cohort import Cohort
-    from bayeslmm.relationship import Relationship
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,13 @@ class ModelFile:
                 f"see: bayeslmm models show {self.name}",
                 path=self.path,
             )
+        aligned = {
+            name: matrix.on(cohort.individuals)
+            for name, matrix in matrices.items()
+            if isinstance(matrix, Relationship)
+        }
+        for matrix in aligned.values():
+            check_duplicates(matrix, cohort.y)
         model = build(cohort, **matrices, **priors)
         check_contract(model, cohort, self.path)
         model.provenance = {
@@ -148,11 +156,7 @@ class ModelFile:
             "trait": cohort.trait,
             "n": int(cohort.y.size),
             "ledger": cohort.ledger.records(),
-            "relationships": {
-                name: relationship.on(cohort.individuals).provenance()
-                for name, relationship in matrices.items()
-                if hasattr(relationship, "provenance")
-            },
+            "relationships": {name: one.provenance() for name, one in aligned.items()},
         }
         return model
 

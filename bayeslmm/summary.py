@@ -157,7 +157,7 @@ def savage_dickey(tree: xr.DataTree) -> float:
     """log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
 
     By quadrature with the exact engine. Otherwise the ratio of posterior to prior density at 0,
-    from draws; nan if too few draws lie near 0 to say.
+    from the draws near 0, each over its prior density; nan if too few lie there to say.
 
     References
     ----------
@@ -166,22 +166,26 @@ def savage_dickey(tree: xr.DataTree) -> float:
     if "quadrature" in tree.children:
         attrs = tree["quadrature"].attrs
         return float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / math.log(10))
+    posterior = tree["posterior"]["h2"].to_numpy().ravel()
+    width = max(0.01, float(np.quantile(posterior, 0.05)))
+    if width > 0.1 or np.count_nonzero(posterior < width) < 20:
+        return float("nan")
+    if "log_prior" in tree.children and "h2" in tree["log_prior"]:
+        prior_density = np.exp(tree["log_prior"]["h2"].to_numpy().ravel())
+        return float(np.log10(_edge_density(posterior, width, 1.0 / prior_density)))
     if "prior" not in tree.children:
         return float("nan")
-    posterior = tree["posterior"]["h2"].to_numpy().ravel()
     prior = tree["prior"]["h2"].to_numpy().ravel()
-    width = max(0.01, float(np.quantile(posterior, 0.02)))
-    near, near_prior = np.mean(posterior < width), np.mean(prior < width)
-    if width > 0.1 or near * posterior.size < 20 or near_prior * prior.size < 20:
+    if np.count_nonzero(prior < width) < 20:
         return float("nan")
     return float(np.log10(_edge_density(posterior, width) / _edge_density(prior, width)))
 
 
-def _edge_density(draws: Floats, width: float) -> float:
-    """Density at 0, linear in h² over [0, width], from the share and the mean of draws there."""
-    inside = draws[draws < width] / width
-    share = inside.size / draws.size
-    return float(max(share / width * (4.0 - 6.0 * inside.mean()), 1e-300))
+def _edge_density(draws: Floats, width: float, weights: Floats | None = None) -> float:
+    """Density at 0 of (weighted) draws, taken as linear in h² over [0, width]."""
+    inside = draws < width
+    part = (4.0 - 6.0 * draws[inside] / width) * (1.0 if weights is None else weights[inside])
+    return float(max(part.sum() / (draws.size * width), 1e-300))
 
 
 def weakly_informed(tree: xr.DataTree) -> str | None:

@@ -144,13 +144,15 @@ def _warn_outliers(y: NDArray[np.float64], trait: str, names: Sequence[str]) -> 
         )
 
 
-def check_size(n: int, p: int) -> None:
+def check_size(n: int, p: int, *, warn: bool = True) -> None:
     """Refuse fewer than p + 2 individuals; warn below p + 10.
 
     Parameters
     ----------
     n, p
         Individuals, and fixed effects with the intercept.
+    warn
+        Whether to warn at all.
     """
     if n - p < 2:
         rule = (
@@ -161,7 +163,7 @@ def check_size(n: int, p: int) -> None:
             "n - p of at least 2",
             "use fewer covariates, or check where individuals were lost",
         )
-    if n - p < SMALL:
+    if warn and n - p < SMALL:
         caution(
             f"small sample: n = {n} individuals and p = {p} fixed effects; the posterior will "
             "mostly be the prior",

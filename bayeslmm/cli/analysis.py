@@ -173,19 +173,17 @@ def fit_one(
     from bayeslmm.diagnostics import diagnose
     from bayeslmm.engines import fit
     from bayeslmm.memory import require_memory
-    from bayeslmm.relatedness import check_duplicates
     from bayeslmm.summary import heritability
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", BayesLMMWarning)
-        check_duplicates(relationship, cohort.y)
-    for warning in caught:
-        terminal.warn(f"{cohort.trait}: {warning.message}")
     if args.breeding_values:
         needed = 3 * 8 * cohort.n * args.draws
         require_memory(needed, f"{args.draws} draws of breeding values", "use fewer --draws")
     with terminal.step(f"{cohort.trait}: posterior of {cohort.n} individuals"):
-        built = model.build(cohort, {"additive": relationship}, parse_priors(args.prior))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", BayesLMMWarning)
+            built = model.build(cohort, {"additive": relationship}, parse_priors(args.prior))
+        for warning in caught:
+            terminal.warn(f"{cohort.trait}: {warning.message}")
         tree = fit(
             built,
             args.engine,

@@ -65,17 +65,19 @@ class ShareMarginal:
 
     def mode(self) -> float:
         """Mode of the density of h² on [0, 1]; 0 or 1 where the density is highest at the end."""
-        best = int(np.argmax(self.density))
-        edge = 1e-6 * self.density[best]
-        if self.density[0] >= self.density[best] - edge and expit(self.z[0]) < 1e-6:
+        core = np.abs(self.z) < 20.0  # nearer to 0 and 1 the density is flat, up to rounding
+        z, density = (self.z[core], self.density[core]) if core.any() else (self.z, self.density)
+        best = int(np.argmax(density))
+        edge = density[best] * (1.0 - 1e-6)
+        if density[0] >= edge and expit(z[0]) < 1e-6:
             return 0.0
-        if self.density[-1] >= self.density[best] - edge and expit(-self.z[-1]) < 1e-6:
+        if density[-1] >= edge and expit(-z[-1]) < 1e-6:
             return 1.0
-        if best in (0, self.z.size - 1):
-            return float(expit(self.z[best]))
-        a, b, c = np.log(self.density[best - 1 : best + 2])
+        if best in (0, z.size - 1):
+            return float(expit(z[best]))
+        a, b, c = np.log(density[best - 1 : best + 2])
         offset = 0.5 * (a - c) / (a - 2 * b + c)
-        return float(expit(np.interp(best + offset, np.arange(self.z.size), self.z)))
+        return float(expit(np.interp(best + offset, np.arange(z.size), z)))
 
     def hdi(self, probability: float) -> tuple[float, float]:
         """Shortest interval of h² with the given posterior probability."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
 import numpy as np
 import pymc as pm
@@ -71,7 +72,7 @@ def fit(
         Number of chains. The exact engine's draws are independent; they are dealt out to as many
         "chains" so that every ArviZ function works on them.
     seed
-        The same seed gives the same numbers.
+        The same seed gives the same numbers; traits of different names get different draws.
     tune, cores, progress
         For NUTS: warm-up draws per chain, chains at a time, progress bar.
     genetic_values
@@ -97,7 +98,10 @@ def fit(
             "for instance draws=4000, chains=4",
         )
     chosen, reason = choose_engine(model, engine)
-    rng = np.random.default_rng(seed)
+    trait = str(getattr(model, "provenance", {}).get("trait", ""))
+    stream = np.random.SeedSequence([seed, crc32(trait.encode())])  # its own for every trait
+    rng = np.random.default_rng(stream)
+    sampler_seed = int(stream.generate_state(1)[0])
     groups: dict[str, xr.Dataset] = {}
     log_prior: Variables
     log_likelihood: Variables
@@ -111,7 +115,7 @@ def fit(
         log_prior = {k: (("chain", "draw"), _total(v)) for k, (_, v) in log_prior.items()}
     else:
         variables, groups["sample_stats"] = nuts.sample(
-            model, draws // chains, chains, seed, tune=tune, cores=cores, progress=progress
+            model, draws // chains, chains, sampler_seed, tune=tune, cores=cores, progress=progress
         )
         log_prior, log_likelihood = log_densities(model, variables)
     if "sample_stats" not in groups:
