@@ -121,6 +121,16 @@ def flat_grid(data: Data, points: int = 20_000) -> tuple[Floats, Floats]:
     return h, w / w.sum()
 
 
+def explained(data: Data, directions: int) -> Data:
+    """The same, K and y without variance along some contrasts: as pairs of copies have it."""
+    basis = np.linalg.svd(data.X, full_matrices=True)[0][:, data.X.shape[1] :]
+    xi, V = np.linalg.eigh(basis.T @ data.K @ basis)
+    B = basis @ V
+    lost = B[:, :directions]
+    kept = B * np.where(np.arange(xi.size) < directions, 0.0, xi)
+    return Data(data.y - lost @ (lost.T @ data.y), data.X, kept @ B.T)
+
+
 # Priors of the total sd (in units of sd(y | X)) and of h², by SciPy.
 SCALE_PRIORS: dict[str, Any] = {
     "half_t(3, 2.5)": lambda x: np.log(2) + stats.t.logpdf(x, 3, scale=2.5),

@@ -41,7 +41,9 @@ def test_expected_se_at_zero_is_the_formula_and_the_spread_of_the_estimates() ->
     root, estimates = np.sqrt(0.5 * xi + 0.5), []
     for _ in range(300):
         eta = root * rng.standard_normal(xi.size)
-        best = minimize_scalar(lambda h, e=eta: -log_reml(xi, e, h), bounds=(0, 1), method="bounded")
+        best = minimize_scalar(
+            lambda h, e=eta: -log_reml(xi, e, h), bounds=(0, 1), method="bounded"
+        )
         estimates.append(best.x)
     assert expected_se(xi, 0.5) == pytest.approx(np.std(estimates), rel=0.15)
 

@@ -80,9 +80,7 @@ def test_effects_given_the_variances_have_the_dense_mean_and_covariance(beta: st
     else:
         mean, sd = (0.0, 10.0) if beta == "normal(0, 10)" else (0.5, 0.3)
         b0, B = effects_prior(data, sd)
-        b0 = b0 + np.linalg.cholesky(B) @ np.zeros(3)
-        root = effects_root(data)
-        b0 = b0 + root @ np.full(3, mean)
+        b0 = b0 + effects_root(data) @ np.full(3, mean)
         precision = np.linalg.inv(B)
         pull = precision @ b0
     white = np.empty((4000, 3))
@@ -152,7 +150,7 @@ def test_log_likelihood_of_the_draws(n: int, h2: float, beta: str, bound: float)
 
 
 def test_every_variable_belongs_to_the_same_draw() -> None:
-    found, variables, model = small_fit()
+    found, variables, _ = small_fit()
     h2, tau = variables["h2"], variables["total_sd"]
     assert logit(h2) == pytest.approx(found.draws.z, rel=1e-6, abs=1e-6)
     assert tau == pytest.approx(np.exp(found.draws.t), rel=1e-12)

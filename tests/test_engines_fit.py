@@ -211,7 +211,8 @@ LINES = {
         "a, b is uniform, with bounds that are not bounds of h²",
     ),
 }
-BODY = '''
+BODY = """
+import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from bayeslmm.components import fixed_effects
@@ -227,9 +228,27 @@ def build(cohort, additive):
         spectral_normal("phenotype", beta, model["variance"], spectrum=spectrum(cohort, additive),
                         observed=cohort.y, dims="individual")
     return model
-'''
+"""
 EFFECTS = {
-    "student": ("beta = pm.StudentT('beta', nu=3, sigma=10, dims='covariate')", "beta is not normal"),
+    "student": (
+        "beta = pm.StudentT('beta', nu=3, sigma=10, dims='covariate')",
+        "beta is not normal",
+    ),
+    "not affine": (
+        "z = pm.Normal('z', 0, 1, shape=2)\n"
+        "beta = pm.Deterministic('beta', pt.exp(z), dims='covariate')",
+        "β is not an affine function",
+    ),
+    "fewer": (
+        "z = pm.Normal('z', 0, 1)\n"
+        "beta = pm.Deterministic('beta', z * np.ones(2), dims='covariate')",
+        "β is not an invertible function",
+    ),
+    "mixed": (
+        "z = pm.Normal('z', 0, 1)\nf = pm.Flat('f')\n"
+        "beta = pm.Deterministic('beta', pt.stack([f, z]), dims='covariate')",
+        "β mixes flat and normal",
+    ),
     "shared": (
         "a = pm.HalfNormal('a')\nz = pm.Normal('z', 0, 1, shape=2)\n"
         "beta = pm.Deterministic('beta', a * z, dims='covariate')",
@@ -255,6 +274,47 @@ def test_why_a_model_is_not_exact(case: str, tmp_path: Path) -> None:
     model = models.load(path)(data.cohort(), data.relationship())
     assert words in str(why_not_exact(model))
     assert choose_engine(model)[0] == "nuts"
+
+
+def test_correlated_effects_in_several_variables_are_integrated(tmp_path: Path) -> None:
+    """β from a scalar and a multivariate normal: log p(y) as from the dense covariance."""
+    effects = (
+        "a = pm.Normal('a', 5.0, 2.0)\n"
+        "b = pm.MvNormal('b', mu=np.array([0.3, -0.2]), cov=np.array([[1.0, 0.6], [0.6, 2.0]]))\n"
+        "beta = pm.Deterministic('beta', pt.stack([a, b[0] + b[1], b[0] - 2 * b[1]]), "
+        "dims='covariate')"
+    )
+    indent = "\n        "
+    text = BODY.replace("EFFECTS", effects.replace("\n", indent))
+    variances = "s = pm.HalfNormal('s', 2)\nr = pm.HalfNormal('r', 2)\nu, e = s**2, r**2"
+    path = tmp_path / "mine.py"
+    path.write_text(text.replace("VARIANCES", variances.replace("\n", indent)))
+    data = simulated(25, 3, 0.5, seed=12)
+    model = models.load(path)(data.cohort(), data.relationship())
+    assert choose_engine(model)[0] == "exact"
+    found, variables = exact.fit_one(model, 4000, np.random.default_rng(2))
+    A = np.array([[1, 0, 0], [0, 1, 1], [0, 1, -2]], dtype=float)
+    cov = np.zeros((3, 3))
+    cov[0, 0] = 4.0
+    cov[1:, 1:] = [[1.0, 0.6], [0.6, 2.0]]
+    mean, B = A @ [5.0, 0.3, -0.2], A @ cov @ A.T
+    s = np.exp(np.linspace(-9, 3, 120))
+    prior = np.log(2) + stats.norm.logpdf(s, 0, 2) + np.log(s)
+    residual_part = s[:, None, None] ** 2 * np.eye(25) + data.X @ B @ data.X.T
+    r = data.y - data.X @ mean
+    log_p = np.empty((120, 120))
+    for i in range(120):
+        L = np.linalg.cholesky(s[i] ** 2 * data.K + residual_part)
+        white = np.linalg.solve(L, np.broadcast_to(r[:, None], (120, 25, 1)))[:, :, 0]
+        log_det = 2 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
+        log_p[i] = -0.5 * (25 * np.log(2 * np.pi) + log_det + (white**2).sum(axis=1))
+    log_p += prior[:, None] + prior
+    step = np.log(s[1] / s[0])
+    evidence = np.log(np.exp(log_p - log_p.max()).sum() * step**2) + log_p.max()
+    assert found.log_evidence == pytest.approx(evidence, abs=2e-3)
+    z = np.linalg.solve(A, variables["beta"].T).T
+    assert variables["a"] == pytest.approx(z[:, 0])
+    assert variables["b"] == pytest.approx(z[:, 1:])
 
 
 def test_traits_at_once_equal_traits_one_by_one() -> None:

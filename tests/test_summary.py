@@ -25,10 +25,10 @@ from bayeslmm.summary import (
     weakly_informed,
 )
 
-COLUMNS = (
-    "trait model engine quantity n mean sd median mode lower upper interval prob "
-    "ess_bulk ess_tail r_hat mcse"
-).split()
+COLUMNS = [
+    "trait", "model", "engine", "quantity", "n", "mean", "sd", "median", "mode", "lower", "upper",
+    "interval", "prob", "ess_bulk", "ess_tail", "r_hat", "mcse",
+]  # fmt: skip
 QUANTITIES = {
     "h2", "sigma2_u", "sigma2_e", "pve_fixed", "pve_random", "pve_total", "p_h2_below_0.01",
     "log10_bf_h2_0", "p_rlrt", "se_expected", "beta[intercept]", "beta[x1]",

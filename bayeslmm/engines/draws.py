@@ -142,9 +142,10 @@ def draw(
     effects: EffectsPrior,
     draws: int,
     rng: np.random.Generator,
+    share: ShareMarginal | None = None,
 ) -> Draws:
-    """Independent draws from the posterior on a grid."""
-    marginal = share_marginal(grid)
+    """Independent draws from the posterior on a grid; `share` is its `share_marginal`."""
+    marginal = share_marginal(grid) if share is None else share
     p, rows, kernel = spectrum.p, grid.rows, grid.rows.kernel
     steps = np.linspace(0.0, kernel.w.size - 1.0, marginal.z.size)
     position = np.interp(rng.random(draws), marginal.cdf, steps)
@@ -171,7 +172,7 @@ def draw(
 
 @numba.njit(cache=True, nogil=True)
 def _lagrange(position: float, nodes: int, weights: Floats) -> int:
-    """Weights (12,) of polynomial interpolation at `position` (in steps); returns the first node."""
+    """Weights (12,) of interpolation at `position` (in steps); returns the first node."""
     size = weights.shape[0]
     start: int = math.floor(position) - size // 2 + 1
     start = min(max(start, 0), nodes - size)

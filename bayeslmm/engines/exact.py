@@ -71,7 +71,8 @@ class FirstRows:
             self._factor = factor
             self._rows = quadrature.first_rows(spectrum, effects, coordinates)
         kept = self._factor
-        if kept.shape == factor.shape and np.allclose(kept, factor, rtol=1e-12, atol=0.0):
+        rounding = 1e-9 * float(np.abs(kept).max(initial=0.0))
+        if kept.shape == factor.shape and np.allclose(kept, factor, rtol=0.0, atol=rounding):
             return self._rows
         return quadrature.first_rows(spectrum, effects, coordinates)
 
@@ -125,8 +126,8 @@ def solve(
     y = rotated / unit
     start = None if first is None else first.rows(spectrum, scaled, coordinates)
     grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled, coordinates, start)
-    found = draw(grid, spectrum, scaled, draws, rng)
     share = share_marginal(grid)
+    found = draw(grid, spectrum, scaled, draws, rng, share)
     free = spectrum.n if effects.factor is not None else spectrum.m
     shift = free * log_unit  # density of y from that of y / unit
     zero = prior_h2 = np.array(np.nan)
@@ -160,8 +161,7 @@ def fit_one(model: pm.Model, draws: int, rng: np.random.Generator) -> tuple[Exac
     split = marginal(model)
     rotated = np.asarray(model["phenotype_rotated"].get_value())
     data = tuple(split.data.values())
-    with threadpool_limits(limits=None):
-        exact = solve(split, rotated, data, draws, rng)
+    exact = solve(split, rotated, data, draws, rng)
     found = exact.draws
     variables = split.variables(found.z, found.t, found.beta, exact.effects, *data)
     return exact, variables

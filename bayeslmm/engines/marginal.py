@@ -82,7 +82,10 @@ class Marginal:
 def why_not_exact(model: pm.Model) -> str | None:
     """The reason why the exact engine cannot serve a model; None if it can."""
     try:
-        _split(model)
+        split = marginal(model)
+        data = tuple(split.data.values())
+        split.effects_prior(*data)
+        split.log_prior(np.array([-EDGE, 0.0, EDGE]), np.zeros(3), *data)
     except ModelError as error:
         return str(error)
     return None

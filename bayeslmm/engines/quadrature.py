@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,6 +207,7 @@ def log_sum_exp(x: Floats, axis: int | None = None) -> Floats:
     return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis=axis))
 
 
+@cache
 def likelihood_width(m: int) -> tuple[float, float]:
     """How far log τ lies below and above its mode until the likelihood has lost `DEPTH` nats."""
     w = np.linspace(-8.0, 30.0 + DEPTH, 20001)
@@ -331,8 +333,9 @@ def _check_edge(grid: Grid) -> None:
         if end == 1 and decay < 0.05:
             raise ModelError(
                 "the posterior of h² piles up at 1 without end: it is improper. Look for "
-                "individuals with the same genotype and the same phenotype (duplicates), or take "
-                "a prior on h² that goes to zero at 1, for instance h2=beta(1,2)"
+                "individuals with the same genotype and the same phenotype (duplicates), or for a "
+                "phenotype that fewer variants than individuals explain without a residual; or "
+                "take a prior on h² that goes to zero at 1, for instance h2=beta(1,2)"
             )
         raise ModelError(
             f"the posterior of h² lies so close to {end} (more than {CUT:g} of it within 1e-15) "

@@ -73,27 +73,35 @@ def bench_exact() -> None:
     print(f"{'  1000 traits / (1000 x one trait)':<48}{'':>10}{many / (1000 * one):>10.3f}")
 
 
-def effective_per_second(model: Any, draws: int, tune: int) -> tuple[float, float, float]:
-    """ESS (bulk) of h², seconds, and their ratio for a second run, nothing left to compile."""
-    nuts.sample(model, 10, 2, 1, tune=10)
+def effective_per_second(
+    model: Any, draws: int, tune: int, *, generous: bool = False
+) -> tuple[float, float, float]:
+    """ESS (bulk) of h², seconds, and their ratio for a second run, nothing left to compile.
+
+    `generous` takes every draw of h² for an independent one, where so few are drawn that their
+    ESS cannot be estimated: the rate is then an upper bound.
+    """
+    nuts.sample(model, 2, 2, 1, tune=2)
     start = time.perf_counter()
     variables, _ = nuts.sample(model, draws, 4, 2, tune=tune)
     seconds = time.perf_counter() - start
-    ess = float(az.ess(variables["h2"][1], method="bulk"))
+    h2 = variables["h2"][1]
+    ess = float(h2.size) if generous else float(az.ess(h2, method="bulk"))
     return ess, seconds, ess / seconds
 
 
 def bench_nuts() -> None:
     """NUTS with g integrated out against NUTS with g as parameters."""
     cohort, additive = simulated(1410, 1, families=True, seed=3)
-    print(f"{'NUTS, n = 1410':<30}{'ESS of h²':>12}{'seconds':>10}{'ESS/s':>10}{'ratio':>10}")
-    latent = effective_per_second(models.additive_cholesky(cohort, additive), 200, 300)
+    print(f"{'NUTS, n = 1410':<32}{'ESS of h²':>12}{'seconds':>10}{'ESS/s':>10}{'ratio':>10}")
     marginal = effective_per_second(models.additive(cohort, additive), 1000, 1000)
+    model = models.additive_cholesky(cohort, additive)
+    latent = effective_per_second(model, 20, 40, generous=True)
     for name, (ess, seconds, rate) in {
-        "  additive_cholesky": latent,
+        "  additive_cholesky (at most)": latent,
         "  additive": marginal,
     }.items():
-        print(f"{name:<30}{ess:>12.0f}{seconds:>10.2f}{rate:>10.2f}{rate / latent[2]:>10.1f}")
+        print(f"{name:<32}{ess:>12.0f}{seconds:>10.2f}{rate:>10.2f}{rate / latent[2]:>10.1f}")
 
 
 if __name__ == "__main__":
