@@ -55,26 +55,37 @@ class Exact:
     prior_h2: Floats
 
 
-class FirstRows:
-    """Rows that traits share as long as the prior of β is the same in units of sd(y | X)."""
+class SharedRows:
+    """Rows of the grid that traits share, for one prior of β in units of sd(y | X).
 
-    def __init__(self) -> None:
-        self._factor: Floats | None = None
-        self._rows: quadrature.KernelRows | None = None
+    The search for a posterior goes from coarse to fine over the same nodes for every trait, so
+    that most traits meet on the same rows; the first 200 MB of them are kept.
+    """
 
-    def rows(
-        self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates
-    ) -> quadrature.KernelRows:
-        """`quadrature.first_rows`: those of the first trait, or new ones for another prior."""
-        factor = np.zeros(0) if effects.factor is None else effects.factor
-        if self._rows is None or self._factor is None:
-            self._factor = factor
-            self._rows = quadrature.first_rows(spectrum, effects, coordinates)
-        kept = self._factor
-        rounding = 1e-9 * float(np.abs(kept).max(initial=0.0))
-        if kept.shape == factor.shape and np.allclose(kept, factor, rtol=0.0, atol=rounding):
-            return self._rows
-        return quadrature.first_rows(spectrum, effects, coordinates)
+    def __init__(self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates) -> None:
+        self._model = (spectrum, effects, coordinates)
+        self._rows: dict[tuple[float, float], quadrature.KernelRows] = {}
+        self._most = max(1, int(2e8 / (8 * quadrature.NODES_Z * spectrum.m)))
+
+    def serves(self, effects: EffectsPrior, coordinates: Coordinates) -> bool:
+        """Is the prior of β, and the support of h², that of these rows up to rounding?"""
+        _, ours, where = self._model
+        if where.share != coordinates.share:
+            return False
+        if ours.factor is None or effects.factor is None:
+            return ours.factor is effects.factor
+        rounding = 1e-9 * float(np.abs(ours.factor).max())
+        return np.allclose(ours.factor, effects.factor, rtol=0.0, atol=rounding)
+
+    def between(self, low: float, high: float) -> quadrature.KernelRows:
+        """The rows between two values of w."""
+        found = self._rows.get((low, high))
+        if found is None:
+            w = np.linspace(low, high, quadrature.NODES_Z)
+            found = quadrature.kernel_rows(w, *self._model)
+            if len(self._rows) < self._most:
+                self._rows[low, high] = found
+        return found
 
 
 def solve(
@@ -85,7 +96,7 @@ def solve(
     rng: np.random.Generator,
     *,
     at_zero: bool = True,
-    first: FirstRows | None = None,
+    shared: list[SharedRows] | None = None,
 ) -> Exact:
     """Exact posterior of one phenotype.
 
@@ -103,8 +114,8 @@ def solve(
         Source of randomness.
     at_zero
         Also compute log p(y | h² = 0) and the induced prior of h².
-    first
-        Where the search starts, kept for other traits.
+    shared
+        Holds the rows that traits share; the first trait fills it.
     """
     spectrum = split.spectrum
     e = rotated[spectrum.p :]
@@ -124,8 +135,12 @@ def solve(
         return split.log_prior(w, v + log_shift, *data)
 
     y = rotated / unit
-    start = None if first is None else first.rows(spectrum, scaled, coordinates)
-    grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled, coordinates, start)
+    between = None
+    if shared is not None:
+        if not shared:
+            shared.append(SharedRows(spectrum, scaled, coordinates))
+        between = shared[0].between if shared[0].serves(scaled, coordinates) else None
+    grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled, coordinates, between)
     share = share_marginal(grid)
     found = draw(grid, spectrum, scaled, draws, rng, share)
     free = spectrum.n if effects.factor is not None else spectrum.m
@@ -182,16 +197,16 @@ def fit_many(
     values = {"phenotype_unit": unit, "phenotype_centre": phenotypes.mean(axis=0)}
     streams = np.random.SeedSequence(seed).spawn(phenotypes.shape[1])
 
-    first = FirstRows()
+    shared: list[SharedRows] = []
 
     def one(j: int) -> Exact:
         data = tuple(np.asarray(values[name][j]) for name in split.data)
         column = np.ascontiguousarray(rotated[:, j])
         rng = np.random.default_rng(streams[j])
-        return solve(split, column, data, draws, rng, at_zero=False, first=first)
+        return solve(split, column, data, draws, rng, at_zero=False, shared=shared)
 
     with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
-        leader = one(0)  # fills `first`, so that the numbers do not depend on who comes first
+        leader = one(0)  # fills `shared`, so that the numbers do not depend on who comes first
         return [leader, *pool.map(one, range(1, phenotypes.shape[1]))]
 
 

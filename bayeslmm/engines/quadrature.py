@@ -33,6 +33,7 @@ from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
 type LogPrior = Callable[[Floats, Floats], Floats]
+type RowsBetween = Callable[[float, float], KernelRows]
 
 DEPTH = 45.0  # nats below the maximum of a row that still count (e^-45 = 3e-20)
 DEPTH_ROWS = 30.0  # nats below the best row that still count; more would make the rows sparse
@@ -249,18 +250,13 @@ def integrate_rows(
     raise ModelError("the density of the total standard deviation has no end: is its prior proper?")
 
 
-def first_rows(spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates) -> KernelRows:
-    """The rows on which `posterior_grid` first looks: the whole axis of w."""
-    return kernel_rows(np.linspace(-LIMIT, LIMIT, NODES_Z), spectrum, effects, coordinates)
-
-
 def posterior_grid(
     spectrum: Spectrum,
     rotated: Floats,
     log_prior: LogPrior,
     effects: EffectsPrior,
     coordinates: Coordinates,
-    first: KernelRows | None = None,
+    rows_between: RowsBetween | None = None,
 ) -> Grid:
     """Nodes and log density of the posterior of (h², τ).
 
@@ -274,8 +270,9 @@ def posterior_grid(
         Prior of β in the same unit.
     coordinates
         What w and v are, in the same unit.
-    first
-        `first_rows` of the same spectrum and effects prior, where traits share them.
+    rows_between
+        ``(low, high) → KernelRows`` between two values of w, where traits share them; by default
+        they are computed.
 
     Raises
     ------
@@ -296,7 +293,11 @@ def posterior_grid(
         v, values = integrate_rows(density, *_search(rows, spectrum.m, coordinates), nodes)
         return Grid(rows, v, values, coordinates)
 
-    kernel = first_rows(spectrum, effects, coordinates) if first is None else first
+    def compute(low: float, high: float) -> KernelRows:
+        return kernel_rows(np.linspace(low, high, NODES_Z), spectrum, effects, coordinates)
+
+    between = compute if rows_between is None else rows_between
+    kernel = between(-LIMIT, LIMIT)
     for attempt in range(20):
         grid = evaluate(kernel)
         log_rows = grid.log_rows
@@ -305,9 +306,7 @@ def posterior_grid(
         start, stop = max(inside[0] - 1, 0), min(inside[-1] + 1, NODES_Z - 1)
         if (stop - start) > 0.6 * NODES_Z or attempt == 19:
             break
-        kernel = kernel_rows(
-            np.linspace(w[start], w[stop], NODES_Z), spectrum, effects, coordinates
-        )
+        kernel = between(float(w[start]), float(w[stop]))
     _check_edge(grid)
     return grid
 
