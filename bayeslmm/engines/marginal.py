@@ -271,16 +271,24 @@ def _log_prior(
     values = [model.rvs_to_values[rv] for rv in hyper]
     to_hyper = _to_hyper(model, hyper, inputs, data)
     points = [pt.dvector(), pt.dvector()]
-    log_density = model.logp(vars=hyper, jacobian=True)
-    outputs = vectorize_graph([log_density], dict(zip(values, points, strict=True)))
+    densities = [model.logp(vars=[rv], jacobian=True) for rv in hyper]  # independent of each other
+    outputs = vectorize_graph(densities, dict(zip(values, points, strict=True)))
     evaluate = _compile(points, inputs, outputs)
 
-    separate = _separate(model, hyper)
+    ends = np.array([-EDGE, -0.9 * EDGE, EDGE, 0.9 * EDGE])
+
+    def separate(w: Floats, v: Floats, *arguments: Any) -> Floats:
+        inside = np.concatenate([np.clip(w, -EDGE, EDGE).ravel(), ends])
+        first, second = evaluate(inside, v.ravel(), *arguments)
+        low, less_low, high, less_high = first[-4:]
+        slope = np.where(w > 0, high - less_high, low - less_low) / (0.1 * EDGE)
+        tail = np.maximum(np.abs(w) - EDGE, 0.0) * slope
+        return np.asarray(first[:-4].reshape(w.shape) + second.reshape(v.shape) + tail)
 
     def log_prior(w: Floats, v: Floats, *arguments: Any) -> Floats:
         u1, u2, log_jacobian = to_hyper(w, v, *arguments)
-        (density,) = evaluate(u1.ravel(), u2.ravel(), *arguments)
-        return np.asarray(density.reshape(u1.shape) + log_jacobian)
+        first, second = evaluate(u1.ravel(), u2.ravel(), *arguments)
+        return np.asarray(first.reshape(u1.shape) + second.reshape(u2.shape) + log_jacobian)
 
     def with_tails(w: Floats, v: Floats, *arguments: Any) -> Floats:
         value = log_prior(np.clip(w, -EDGE, EDGE), v, *arguments)
@@ -288,12 +296,10 @@ def _log_prior(
         if not np.any(beyond):
             return value
         end = np.where(w > 0, EDGE, -EDGE)
-        middle = v.shape[-1] // 2
-        at = v[..., middle : middle + 1] if separate else v  # then the slope is one for all v
-        slope = log_prior(end, at, *arguments) - log_prior(0.9 * end, at, *arguments)
+        slope = log_prior(end, v, *arguments) - log_prior(0.9 * end, v, *arguments)
         return np.asarray(value + beyond * slope / (0.1 * EDGE))
 
-    return with_tails
+    return separate if _separate(model, hyper) else with_tails
 
 
 def _effects_prior(
