@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,41 +13,76 @@ from numpy.typing import NDArray
 from bayeslmm.caution import caution
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import Match, as_individuals, match_individuals, names_of
-from bayeslmm.ledger import Ledger, Step
+from bayeslmm.ledger import Ledger, Step, Unit
+
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """A table beside the phenotype, and where the rows of an `Alignment` stand in it.
+
+    Parameters
+    ----------
+    kind
+        "covariate" (enters the design) or "column" (goes into ``Cohort.columns``).
+    table
+        The columns needed.
+    positions
+        (q,) row of the table, -1 where absent.
+    separate
+        Whether it is a table of its own, in which an individual can be absent.
+    """
+
+    kind: Literal["covariate", "column"]
+    table: pd.DataFrame
+    positions: NDArray[np.intp]
+    separate: bool = True
+
+    def missing(self) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Reasons and (q,) whom they hit, in the order of the ledger."""
+        found = self.positions >= 0
+        steps = [(f"not in the {self.kind} file", ~found)] if self.separate else []
+        for name in self.table.columns:
+            absent = self.table[name].isna().to_numpy()
+            steps.append((f"{self.kind} missing: {name}", found & absent[self.positions]))
+        return steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """Where the genotyped individuals stand in the tables.
+    """Where the genotyped individuals, or their records, stand in the tables.
 
     Parameters
     ----------
     individuals
-        (q,) genotyped individuals; their order is kept.
+        (q,) genotyped individuals, in their order; repeated when the rows are records.
     names
-        (q,) their names for the ledger.
+        (q,) names for the ledger.
     rank
-        (q,) position of each in the sorted order of FID and IID.
-    phenotype_rows, covariate_positions
-        (q,) row in the phenotype and covariate table, -1 where absent.
-    covariates
-        The columns needed of the covariate table, or None.
+        (q,) position of each in the sorted order of FID and IID (and number of the record).
+    phenotype_rows
+        (q,) row in the phenotype table, -1 where absent.
+    sides
+        The tables of covariates and of further columns.
     ledger
         The steps that are the same for every trait.
+    numbers
+        (q,) number of the record within its individual, in the order of the file and from 1;
+        None when the rows are individuals.
     """
 
     individuals: pd.MultiIndex
     names: NDArray[np.object_]
     rank: NDArray[np.intp]
     phenotype_rows: NDArray[np.intp]
-    covariate_positions: NDArray[np.intp]
-    covariates: pd.DataFrame | None
+    sides: tuple[Side, ...]
     ledger: Ledger
+    numbers: NDArray[np.intp] | None = None
 
     def select(
         self, values: NDArray[np.float64], trait: str
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], Ledger]:
-        """Give (q,) phenotype, (q,) who is complete, and the ledger of this trait.
+        """Give (q,) phenotype, (q,) what is complete, and the ledger of this trait.
 
         Parameters
         ----------
@@ -55,21 +91,16 @@ class Alignment:
         trait
             Its name.
         """
+        unit: Unit = "individuals" if self.numbers is None else "records"
         present = self.phenotype_rows >= 0
         y = np.where(present, values[self.phenotype_rows], np.nan)
         ledger = self.ledger
         steps = [(f"phenotype missing: {trait}", np.isnan(y))]
-        if self.covariates is not None:
-            found = self.covariate_positions >= 0
-            steps.append(("not in the covariate file", ~found))
-            for name in self.covariates.columns:
-                missing = self.covariates[name].isna().to_numpy()
-                missing = found & missing[self.covariate_positions]
-                steps.append((f"covariate missing: {name}", missing))
+        steps += [step for side in self.sides for step in side.missing()]
         for reason, missing in steps:
             dropped = self.names[missing & present]
             present = present & ~missing
-            step = Step("individuals", reason, len(dropped), int(present.sum()), tuple(dropped[:5]))
+            step = Step(unit, reason, len(dropped), int(present.sum()), tuple(dropped[:5]))
             ledger = ledger + Ledger((step,))
         if not present.any():
             raise InputError(
@@ -77,14 +108,27 @@ class Alignment:
                 "individuals with genotypes, phenotype and covariates",
                 f"see where they are lost:\n{ledger}",
             )
+        if self.numbers is not None:
+            people, kept = self.individuals.unique(), self.individuals[present].unique()
+            gone = names_of(people[~people.isin(kept)])
+            ledger = ledger.add(
+                "individuals", f"no complete record: {trait}", gone, remaining=len(kept)
+            )
         return y, present, ledger
 
-    def covariate_rows(self, positions: NDArray[np.intp]) -> pd.DataFrame:
-        """Covariates of some of the genotyped individuals, in that order."""
+    def columns_of(
+        self, kind: Literal["covariate", "column"], positions: NDArray[np.intp]
+    ) -> pd.DataFrame:
+        """The covariates or further columns of some of the rows, in that order."""
         index = self.individuals[positions]
-        if self.covariates is None:
-            return pd.DataFrame(index=index)
-        return self.covariates.iloc[self.covariate_positions[positions]].set_axis(index, axis=0)
+        parts = [
+            side.table.iloc[side.positions[positions]].set_axis(index, axis=0)
+            for side in self.sides
+            if side.kind == kind
+        ]
+        if len(parts) < 2:
+            return parts[0] if parts else pd.DataFrame(index=index)
+        return pd.DataFrame({name: part[name] for part in parts for name in part}, index=index)
 
 
 def align(
@@ -93,6 +137,8 @@ def align(
     covariates: pd.DataFrame | None,
     columns: Sequence[str],
     *,
+    extra: pd.DataFrame | None = None,
+    extra_columns: Sequence[str] = (),
     allow_few_matches: bool = False,
 ) -> Alignment:
     """Match the tables to the genotyped individuals; see `match_individuals`.
@@ -103,6 +149,8 @@ def align(
         As in `bayeslmm.cohort.cohort`; the covariates may be None.
     columns
         The columns of the covariate table that are needed.
+    extra, extra_columns
+        A table of further columns, and those needed; without it they stand in `phenotypes`.
     allow_few_matches
         Go on although less than half of the smaller side is found on the other.
 
@@ -113,7 +161,26 @@ def align(
     """
     genotyped = as_individuals(individuals, "the genotypes or GRM")
     phenotyped = as_individuals(phenotypes.index, _described("phenotype", phenotypes))
+    match, ledger = match_phenotyped(genotyped, phenotyped, phenotypes, allow_few_matches)
+    sides: list[Side] = []
+    if covariates is not None:
+        sides.append(_side("covariate", covariates, columns, genotyped, match, allow_few_matches))
+    if extra is not None:
+        sides.append(_side("column", extra, extra_columns, genotyped, match, allow_few_matches))
+    elif extra_columns:
+        table = finite(phenotypes[list(extra_columns)], phenotyped)
+        sides.append(Side("column", table, match.positions, separate=False))
     names = np.array(names_of(genotyped), dtype=object)
+    return Alignment(genotyped, names, rank_of(genotyped), match.positions, tuple(sides), ledger)
+
+
+def match_phenotyped(
+    genotyped: pd.MultiIndex,
+    phenotyped: pd.MultiIndex,
+    phenotypes: pd.DataFrame,
+    allow_few_matches: bool,
+) -> tuple[Match, Ledger]:
+    """Find the genotyped individuals among the phenotyped ones, with the ledger's two steps."""
     match = match_individuals(genotyped, phenotyped)
     sides = (genotyped, "the genotypes or GRM"), (phenotyped, _described("phenotype", phenotypes))
     _check_match(match, *sides, allow_few_matches)
@@ -134,27 +201,49 @@ def align(
     ledger = ledger.add(
         "individuals",
         "not in the phenotype file" + how,
-        names[~match.found],
+        names_of(genotyped[~match.found]),
         remaining=int(match.found.sum()),
     )
-    positions = np.full(len(genotyped), -1, dtype=np.intp)
-    table = None
-    if covariates is not None:
-        described = as_individuals(covariates.index, _described("covariate", covariates))
-        other = match_individuals(genotyped, described)
-        found = match.found
-        _check_match(
-            Match(other.positions[found], other.by, other.fids_differ, other.ambiguous),
-            (genotyped[found], "the phenotyped and genotyped individuals"),
-            (described, _described("covariate", covariates)),
-            allow_few_matches,
-        )
-        positions = other.positions
-        table = _finite(covariates[list(columns)], described)
-    order = sorted(range(len(genotyped)), key=genotyped.tolist().__getitem__)
-    rank = np.empty(len(genotyped), dtype=np.intp)
-    rank[order] = np.arange(len(genotyped))
-    return Alignment(genotyped, names, rank, match.positions, positions, table, ledger)
+    return match, ledger
+
+
+def match_side(
+    kind: Literal["covariate", "column"],
+    table: pd.DataFrame,
+    genotyped: pd.MultiIndex,
+    found: NDArray[np.bool_],
+    allow_few_matches: bool,
+) -> NDArray[np.intp]:
+    """(q,) rows of a table of covariates or columns, checked on those `found` so far."""
+    described = as_individuals(table.index, _described(kind, table))
+    other = match_individuals(genotyped, described)
+    _check_match(
+        Match(other.positions[found], other.by, other.fids_differ, other.ambiguous),
+        (genotyped[found], "the phenotyped and genotyped individuals"),
+        (described, _described(kind, table)),
+        allow_few_matches,
+    )
+    return other.positions
+
+
+def rank_of(individuals: pd.MultiIndex) -> NDArray[np.intp]:
+    """(q,) position of each individual in the sorted order of FID and IID."""
+    order = sorted(range(len(individuals)), key=individuals.tolist().__getitem__)
+    rank = np.empty(len(individuals), dtype=np.intp)
+    rank[order] = np.arange(len(individuals))
+    return rank
+
+
+def _side(
+    kind: Literal["covariate", "column"],
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    genotyped: pd.MultiIndex,
+    match: Match,
+    allow_few_matches: bool,
+) -> Side:
+    positions = match_side(kind, table, genotyped, match.found, allow_few_matches)
+    return Side(kind, finite(table[list(columns)], table.index), positions)
 
 
 def _described(kind: str, frame: pd.DataFrame) -> str:
@@ -162,19 +251,21 @@ def _described(kind: str, frame: pd.DataFrame) -> str:
     return f"the {kind} file {path}" if path is not None else f"the {kind} table"
 
 
-def _finite(covariates: pd.DataFrame, individuals: pd.MultiIndex) -> pd.DataFrame:
-    for name in covariates.columns:
-        if pd.api.types.is_numeric_dtype(covariates[name]):
-            infinite = np.isinf(covariates[name].to_numpy(np.float64, na_value=np.nan))
+def finite(table: pd.DataFrame, individuals: pd.Index) -> pd.DataFrame:
+    """Return the table, or raise an error that names the first infinite value."""
+    for name in table.columns:
+        if pd.api.types.is_numeric_dtype(table[name]):
+            infinite = np.isinf(table[name].to_numpy(np.float64, na_value=np.nan))
             if infinite.any():
+                who = names_of(as_individuals(individuals[infinite][:1]))[0]
                 raise InputError(
-                    f"an infinite covariate '{name}' of {names_of(individuals[infinite][:1])[0]}",
+                    f"an infinite covariate '{name}' of {who}",
                     "finite numbers, or NaN where missing",
                     "correct it",
-                    path=covariates.attrs.get("path"),
+                    path=table.attrs.get("path"),
                     column=name,
                 )
-    return covariates
+    return table
 
 
 def _check_match(

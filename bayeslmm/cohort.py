@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.alignment import Alignment, align
-from bayeslmm.design_matrix import INTERCEPT, Design, FixedEffects, assemble_design, build_design
+from bayeslmm.cohort_checks import as_columns
+from bayeslmm.cohort_type import Cohort as Cohort
+from bayeslmm.cohort_type import group_by_individuals as group_by_individuals
+from bayeslmm.design_matrix import FixedEffects, assemble_design, build_design
 from bayeslmm.design_matrix import fixed_effects as resolve_fixed_effects
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import (
@@ -26,95 +28,6 @@ from bayeslmm.tables import require_columns
 from bayeslmm.trait import check_coding, check_size, check_trait, check_trait_name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Cohort:
-    """The records that a model sees, in the order of the genotypes or the GRM.
-
-    Parameters
-    ----------
-    y
-        (n,) phenotype, float64, finite.
-    X
-        (n, p) design of the fixed effects, float64, C order, full column rank, finite; the first
-        column is the intercept.
-    individuals
-        (n,) unique FID and IID.
-    covariates
-        (p,) names of the columns of `X`; the first is "intercept".
-    trait
-        Name of the phenotype.
-    ledger
-        Who and what was dropped on the way, and why.
-
-    Raises
-    ------
-    InputError
-        If a shape, type or value breaks these rules.
-    """
-
-    y: NDArray[np.float64]
-    X: NDArray[np.float64]
-    individuals: pd.MultiIndex
-    covariates: tuple[str, ...]
-    trait: str
-    ledger: Ledger = field(default_factory=Ledger)
-
-    def __post_init__(self) -> None:
-        check_trait_name(self.trait)
-        n = len(self.individuals)
-        for name, array, shape in (
-            ("y", self.y, (n,)),
-            ("X", self.X, (n, len(self.covariates))),
-        ):
-            if not isinstance(array, np.ndarray) or array.dtype != np.float64:
-                raise _broken(f"{name} of type {getattr(array, 'dtype', type(array))}", "float64")
-            if array.shape != shape:
-                raise _broken(f"{name} of shape {array.shape}", f"{shape}")
-            if not array.flags.c_contiguous:
-                raise _broken(f"{name} not in C order", "a C-contiguous array")
-            if not np.isfinite(array).all():
-                row = int(np.argwhere(~np.isfinite(array))[0][0])
-                who = names_of(self.individuals[[row]])[0]
-                raise _broken(f"a value of {name} of {who} that is not finite", "finite values")
-        if self.covariates[:1] != (INTERCEPT,) or not (self.X[:, 0] == 1).all():
-            raise _broken("a design without an intercept", "ones first, named 'intercept'")
-        if len(set(self.covariates)) != len(self.covariates):
-            raise _broken(f"covariates {self.covariates}", "different names")
-        if any(not name or not name.isprintable() for name in self.covariates):
-            raise _broken(f"covariates {self.covariates}", "printable names")
-        if self.individuals.nlevels != 2 or not self.individuals.is_unique:
-            raise _broken("individuals that are not unique FID, IID pairs", "a MultiIndex of these")
-
-    @property
-    def n(self) -> int:
-        """Number of records."""
-        return len(self.y)
-
-    @property
-    def p(self) -> int:
-        """Number of fixed effects, with the intercept."""
-        return len(self.covariates)
-
-    @property
-    def labels(self) -> list[str]:
-        """One string an individual: the IID if unique in the cohort, else ``FID IID``."""
-        return labels_of(self.individuals)
-
-    def coords(self, *components: str) -> dict[str, list[str]]:
-        """Coordinates for ``pm.Model``: individual, covariate, component.
-
-        Parameters
-        ----------
-        *components
-            Names of the variance components; the last is the residual.
-        """
-        return {
-            "individual": self.labels,
-            "covariate": list(self.covariates),
-            "component": list(components),
-        }
-
-
 def cohort(
     phenotypes: pd.DataFrame,
     trait: str,
@@ -124,6 +37,8 @@ def cohort(
     covariate_names: Sequence[str] | None = None,
     categorical: Collection[str] = (),
     formula: str | None = None,
+    columns: Sequence[str] = (),
+    extra: pd.DataFrame | None = None,
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
     allow_few_matches: bool = False,
@@ -142,6 +57,10 @@ def cohort(
         Covariates indexed by FID and IID (`read_covariates`); default an intercept only.
     covariate_names, categorical, formula
         What enters the design, see `bayeslmm.design_matrix.fixed_effects`; default all columns.
+    columns, extra
+        Further columns for `Cohort.columns`, such as a household: of the table `extra`
+        (`read_columns`; default all of its columns), or without it of `phenotypes`. Individuals
+        with a missing value there are dropped.
     ledger
         Steps taken before, for instance of the genotypes' quality control; put in front.
     quantitative
@@ -175,6 +94,8 @@ def cohort(
         covariate_names=covariate_names,
         categorical=categorical,
         formula=formula,
+        columns=columns,
+        extra=extra,
         ledger=ledger,
         quantitative=quantitative,
         allow_few_matches=allow_few_matches,
@@ -190,6 +111,8 @@ def cohorts(
     covariate_names: Sequence[str] | None = None,
     categorical: Collection[str] = (),
     formula: str | None = None,
+    columns: Sequence[str] = (),
+    extra: pd.DataFrame | None = None,
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
     allow_few_matches: bool = False,
@@ -198,13 +121,30 @@ def cohorts(
 
     Traits whose missing values agree share their design. `traits` defaults to all columns.
     """
-    names = [str(name) for name in phenotypes.columns] if traits is None else list(traits)
+    check_names(phenotypes, "phenotypes")
+    for table, what in ((covariates, "covariates"), (extra, "further columns")):
+        if table is not None:
+            check_names(table, what)
+    if extra is not None and not columns:
+        columns = list(extra.columns)
+    further = phenotypes if extra is None else extra
+    require_columns(columns, list(further.columns), path=further.attrs.get("path"))
+    if traits is None:
+        traits = [name for name in phenotypes.columns if extra is not None or name not in columns]
+    names = trait_columns(phenotypes, traits)
+    effects = resolve_fixed_effects(covariates, covariate_names, categorical, formula)
+    alignment = align(
+        phenotypes, individuals, covariates if effects.columns else None, effects.columns,
+        extra=extra, extra_columns=columns, allow_few_matches=allow_few_matches,
+    )  # fmt: skip
+    return build_cohorts(alignment, phenotypes[names], effects, ledger, quantitative)
+
+
+def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
+    """Check that the traits are different columns of numbers, with names that can be used."""
+    names, path = list(traits), phenotypes.attrs.get("path")
     if not names:
         raise InputError("no trait", "at least one", "name one (--pheno-name)")
-    path = phenotypes.attrs.get("path")
-    _check_columns(phenotypes, "phenotypes")
-    if covariates is not None:
-        _check_columns(covariates, "covariates")
     require_columns(names, list(phenotypes.columns), path=path)
     for position, name in enumerate(names):
         if name in names[:position]:
@@ -217,15 +157,33 @@ def cohorts(
                 f"the trait '{name}' holds {phenotypes[name].dtype}", "numbers",
                 "read it with read_phenotypes, or convert it", path=path, column=name,
             )  # fmt: skip
-    effects = resolve_fixed_effects(covariates, covariate_names, categorical, formula)
-    alignment = align(
-        phenotypes, individuals, covariates if effects.columns else None, effects.columns,
-        allow_few_matches=allow_few_matches,
-    )  # fmt: skip
-    designs: dict[bytes, tuple[Design, pd.MultiIndex]] = {}
+    return names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What cohorts with the same complete rows share."""
+
+    X: NDArray[np.float64]
+    covariates: tuple[str, ...]
+    ledger: Ledger
+    individuals: pd.MultiIndex
+    records: tuple[str, ...] | None
+    columns: pd.DataFrame | None
+
+
+def build_cohorts(
+    alignment: Alignment,
+    phenotypes: pd.DataFrame,
+    effects: FixedEffects,
+    before: Ledger,
+    quantitative: bool,
+) -> list[Cohort]:
+    """One cohort a column of `phenotypes`; those with the same complete rows share their design."""
+    shared: dict[bytes, _Shared] = {}
     return [
-        _one(alignment, phenotypes[name], name, effects, designs, ledger, quantitative)
-        for name in names
+        _one(alignment, phenotypes[trait], str(trait), effects, shared, before, quantitative)
+        for trait in phenotypes.columns
     ]
 
 
@@ -234,7 +192,7 @@ def _one(
     phenotype: pd.Series[float],
     trait: str,
     effects: FixedEffects,
-    designs: dict[bytes, tuple[Design, pd.MultiIndex]],
+    shared: dict[bytes, _Shared],
     before: Ledger,
     quantitative: bool,
 ) -> Cohort:
@@ -244,25 +202,52 @@ def _one(
         check_coding(values, trait, path=path)
     y, present, steps = alignment.select(values, trait)
     key = present.tobytes()
-    if key not in designs:
-        rows = np.flatnonzero(present)
-        # the same order whatever the files' order, so that the design is the same to the bit
-        order = np.argsort(alignment.rank[rows])
-        design = build_design(alignment.covariate_rows(rows[order]), effects)
-        X = np.empty_like(design.X)
-        X[order] = design.X
-        designs[key] = (Design(X, design.covariates, design.ledger), alignment.individuals[rows])
-    design, individuals = designs[key]
-    y = check_trait(y[present], trait, names_of(individuals), quantitative=quantitative, path=path)
-    check_size(*design.X.shape)
+    if key not in shared:
+        shared[key] = _share(alignment, np.flatnonzero(present), effects)
+    parts = shared[key]
+    names = alignment.names[present].tolist()
+    y = check_trait(y[present], trait, names, quantitative=quantitative, path=path)
+    check_size(*parts.X.shape)
     return Cohort(
         y=y,
-        X=design.X,
-        individuals=individuals,
-        covariates=design.covariates,
+        X=parts.X,
+        individuals=parts.individuals,
+        covariates=parts.covariates,
         trait=trait,
-        ledger=before + steps + design.ledger,
+        ledger=before + steps + parts.ledger,
+        records=parts.records,
+        columns=parts.columns,
     )
+
+
+def _share(alignment: Alignment, rows: NDArray[np.intp], effects: FixedEffects) -> _Shared:
+    # the same order whatever the files' order, so that the design is the same to the bit
+    order = np.argsort(alignment.rank[rows])
+    design = build_design(alignment.columns_of("covariate", rows[order]), effects)
+    X = np.empty_like(design.X)
+    X[order] = design.X
+    individuals = alignment.individuals[rows]
+    further = alignment.columns_of("column", rows)
+    return _Shared(
+        X=X,
+        covariates=design.covariates,
+        ledger=design.ledger,
+        individuals=individuals,
+        records=_record_names(individuals, alignment.numbers, rows),
+        columns=as_columns(further) if len(further.columns) else None,
+    )
+
+
+def _record_names(
+    individuals: pd.MultiIndex, numbers: NDArray[np.intp] | None, rows: NDArray[np.intp]
+) -> tuple[str, ...] | None:
+    """Label of the individual and number of the record; None if every individual has but one."""
+    if numbers is None or individuals.is_unique:
+        return None
+    people = individuals.unique()
+    labels = labels_of(people)
+    levels = people.get_indexer(individuals)
+    return tuple(f"{labels[k]} {number}" for k, number in zip(levels, numbers[rows], strict=True))
 
 
 def cohort_from_arrays(
@@ -358,24 +343,8 @@ def _columns(
     return array, names
 
 
-def group_by_individuals(cohorts: Sequence[Cohort]) -> list[list[Cohort]]:
-    """Group cohorts that have the same individuals and the same design, to the byte.
-
-    One spectrum serves all cohorts of a group. Groups and their members keep the order given.
-    """
-    known: dict[tuple[int, int], bytes] = {}
-    groups: dict[bytes, list[Cohort]] = {}
-    for one in cohorts:
-        identity = (id(one.X), id(one.individuals))
-        if identity not in known:
-            digest = hashlib.blake2b(repr(one.X.shape).encode() + one.X.tobytes())
-            digest.update("\0".join(f"{f}\0{i}" for f, i in one.individuals).encode())
-            known[identity] = digest.digest()
-        groups.setdefault(known[identity], []).append(one)
-    return list(groups.values())
-
-
-def _check_columns(table: pd.DataFrame, what: str) -> None:
+def check_names(table: pd.DataFrame, what: str) -> None:
+    """Refuse a table whose columns are not different names, as text."""
     if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
         raise InputError(
             f"columns {list(table.columns)[:20]} of the {what}",
@@ -383,7 +352,3 @@ def _check_columns(table: pd.DataFrame, what: str) -> None:
             "rename them",
             path=table.attrs.get("path"),
         )
-
-
-def _broken(found: str, expected: str) -> InputError:
-    return InputError(found, f"{expected} in a Cohort", "build it with cohort(...)")

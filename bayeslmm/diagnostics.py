@@ -11,11 +11,14 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
+from bayeslmm.quantities import columns
+
 type Floats = NDArray[np.float64]
 
 R_HAT = 1.01
 ESS = 400.0
 E_BFMI = 0.3
+PARETO_K = 0.7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +29,8 @@ class Diagnosis:
     ----------
     ok
         False if any R-hat >= 1.01 or any bulk or tail ESS < 400, with divergences, with an
-        E-BFMI below 0.3, or with draws that are not finite: the numbers are not to be used.
+        E-BFMI below 0.3, a Pareto k̂ of 0.7 or more, or with draws that are not finite: the numbers
+        are not to be used.
     verdict
         The same in words, with what to do.
     problems
@@ -37,6 +41,8 @@ class Diagnosis:
         Number of divergent transitions; None for independent draws.
     e_bfmi
         Smallest energy Bayesian fraction of missing information; None where there is none.
+    pareto_k
+        k̂ of the importance weights; None where there are none.
     """
 
     ok: bool
@@ -45,49 +51,33 @@ class Diagnosis:
     table: pd.DataFrame
     divergences: int | None
     e_bfmi: float | None
+    pareto_k: float | None = None
 
 
-def convergence(draws: Floats) -> dict[str, float]:
+def convergence(draws: Floats, most: float = np.inf) -> dict[str, float]:
     """R-hat, bulk and tail ESS and MCSE of the mean for draws (chain, draw).
 
     A constant (the fixed part's PVE with an intercept alone, for instance) has none of them: nan.
+    Draws that were resampled by importance weights hold no more than the weights do: `most` is
+    their importance ESS, which bounds the others.
     """
     if np.ptp(draws) == 0.0 or not np.all(np.isfinite(draws)):
         return dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "mcse"), float("nan"))
     axes = {"chain_axis": 0, "draw_axis": 1}
+    bulk = float(array_stats.ess(draws, method="bulk", **axes))
+    tail = float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes))
+    mcse = float(array_stats.mcse(draws, method="mean", **axes))
     return {
         "r_hat": float(array_stats.rhat(draws, **axes)) if draws.shape[0] > 1 else float("nan"),
-        "ess_bulk": float(array_stats.ess(draws, method="bulk", **axes)),
-        "ess_tail": float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes)),
-        "mcse": float(array_stats.mcse(draws, method="mean", **axes)),
+        "ess_bulk": min(bulk, most),
+        "ess_tail": min(tail, most),
+        "mcse": max(mcse, float(draws.std() / np.sqrt(most))),
     }
 
 
-def columns(posterior: xr.Dataset, largest: int = 200) -> dict[str, Floats]:
-    """Scalar draws (chain, draw) of every quantity by name, ``beta[sex]`` for entries.
-
-    Variables with more than `largest` entries (g) are left out.
-    """
-    out: dict[str, Floats] = {}
-    for name, variable in posterior.data_vars.items():
-        values = variable.transpose("chain", "draw", ...)
-        extra = values.dims[2:]
-        flat = values.to_numpy().reshape(*values.shape[:2], -1)
-        if flat.shape[2] > largest:
-            continue
-        if not extra:
-            out[str(name)] = flat[..., 0]
-            continue
-        labels = [
-            [str(x) for x in posterior[dim].to_numpy()]
-            if dim in posterior.coords
-            else [str(i) for i in range(posterior.sizes[dim])]
-            for dim in extra
-        ]
-        index = pd.MultiIndex.from_product(labels)
-        for i, key in enumerate(index):
-            out[f"{name}[{', '.join(key)}]"] = flat[..., i]
-    return out
+def importance_ess(tree: xr.DataTree) -> float:
+    """Importance ESS of the draws of a fit; infinite where they are no importance sample."""
+    return float(tree["sample_stats"].attrs.get("ess_importance", np.inf))
 
 
 def diagnose(tree: xr.DataTree) -> Diagnosis:
@@ -108,7 +98,8 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     (E-BFMI).
     """
     draws = columns(tree["posterior"].to_dataset())
-    rows = {name: convergence(x) for name, x in draws.items()}
+    most = importance_ess(tree)
+    rows = {name: convergence(x, most) for name, x in draws.items()}
     stats = tree["sample_stats"].to_dataset()
     rows |= json.loads(stats.attrs.get("latent", "{}"))
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -125,6 +116,9 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
                 f"{kind} ESS of {ess.idxmin()} is {ess.min():.0f}; it has to be at least {ESS:.0f}"
             )
     divergences = e_bfmi = None
+    pareto_k = stats.attrs.get("pareto_k")
+    if pareto_k is not None and np.isfinite(most) and pareto_k >= PARETO_K:
+        problems.append(f"Pareto k̂ is {pareto_k:.2f}; it has to be below {PARETO_K}")
     if "diverging" in stats:
         divergences = int(stats["diverging"].sum())
         if divergences:
@@ -137,20 +131,27 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
             problems.append(f"E-BFMI is {e_bfmi:.2f}; it has to be at least {E_BFMI}")
     return Diagnosis(
         not problems,
-        _verdict(problems, table, divergences, str(tree.attrs.get("engine", ""))),
+        _verdict(problems, table, divergences, str(tree.attrs.get("engine", "")), pareto_k),
         tuple(problems),
         table,
         divergences,
         e_bfmi,
+        None if pareto_k is None else float(pareto_k),
     )
 
 
-def _verdict(problems: list[str], table: pd.DataFrame, divergences: int | None, engine: str) -> str:
+def _verdict(
+    problems: list[str],
+    table: pd.DataFrame,
+    divergences: int | None,
+    engine: str,
+    pareto_k: float | None,
+) -> str:
     if problems:
         advice = (
             "take more draws"
-            if engine == "exact"
-            else "take more draws, or a marginal model with engine='exact'"
+            if engine != "nuts"
+            else "take more draws, or a marginal model with engine='exact' or 'laplace'"
         )
         return (
             f"NOT healthy, do not use these numbers: {'; '.join(problems)}. What to do: {advice}."
@@ -161,6 +162,10 @@ def _verdict(problems: list[str], table: pd.DataFrame, divergences: int | None, 
         return words + ", independent draws from the exact posterior."
     if divergences is not None:
         words += f", {divergences} divergences"
+        if pareto_k is not None:
+            words += f", by NUTS, because importance sampling had k̂ = {pareto_k:.2f}"
+    elif pareto_k is not None:
+        words += f", Pareto k̂ {pareto_k:.2f}"
     return words + "."
 
 

@@ -80,6 +80,15 @@ class SpectralNormalRV(RandomVariable):
         self.spectrum = spectrum
         super().__init__(**kwargs)
 
+    @property
+    def design(self) -> Floats:
+        """X (n, p)."""
+        return np.asarray(self.spectrum.basis[:, : self.spectrum.p] @ self.spectrum.triangle)
+
+    def rotate(self, y: Floats) -> Floats:
+        """What `phenotype_rotated` holds for y (n,)."""
+        return self.spectrum.rotate(y)
+
     def _supp_shape_from_params(self, *_: Any, **__: Any) -> tuple[Any, ...]:
         return (pt.constant(self.spectrum.n, dtype="int64"),)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-type Unit = Literal["individuals", "variants", "covariates"]
+type Unit = Literal["individuals", "records", "variants", "covariates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Step:
     Parameters
     ----------
     unit
-        What is counted: individuals, variants or covariates.
+        What is counted: individuals, records of individuals, variants or covariates.
     reason
         Why they were dropped, in words.
     dropped, remaining

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bayeslmm.errors import InputError
@@ -19,6 +20,12 @@ def available_memory() -> int | None:
     """
     known = [value for value in (_meminfo(), _cgroup_room()) if value is not None]
     return min(known, default=None)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return int(count or 1)
 
 
 def require_memory(n_bytes: int, what: str, remedy: str) -> None:

@@ -11,13 +11,16 @@ import hashlib
 import importlib.util
 import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayeslmm.caution import caution
+from bayeslmm.covariance import Grouping
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.files import PathArg, atomic_path, read_bytes, read_lines, require_file
+from bayeslmm.kernel_checks import check_kernels
 from bayeslmm.relatedness import check_duplicates
 from bayeslmm.relationship import Relationship
 
@@ -88,8 +91,15 @@ class ModelFile:
         return [
             parameter.name
             for parameter in list(inspect.signature(self.function()).parameters.values())[1:]
-            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+            if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         ]
+
+    def more(self) -> str | None:
+        """The name of ``*kernels`` if `build` takes any number of further matrices."""
+        for parameter in inspect.signature(self.function()).parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                return parameter.name
+        return None
 
     def priors(self) -> dict[str, str]:
         """Keyword-only arguments of `build`, the priors, with their defaults."""
@@ -102,7 +112,7 @@ class ModelFile:
     def __call__(self, cohort: Cohort, *matrices: Relationship, **arguments: Any) -> pm.Model:
         """Build the model and check the contract."""
         wanted = self.matrices()
-        if len(matrices) > len(wanted):
+        if len(matrices) > len(wanted) and self.more() is None:
             raise InputError(
                 f"{len(matrices)} relationships",
                 f"at most {len(wanted)}: {', '.join(wanted)}",
@@ -110,6 +120,7 @@ class ModelFile:
                 path=self.path,
             )
         given: dict[str, Any] = dict(zip(wanted, matrices, strict=False))
+        given |= _by_name(matrices[len(wanted) :])
         return self.build(cohort, {**given, **arguments}, {})
 
     def build(
@@ -133,21 +144,27 @@ class ModelFile:
                 "give it by name",
                 path=self.path,
             )
-        if unknown := [name for name in [*matrices, *priors] if name not in known]:
+        more = self.more()
+        rest = [
+            name
+            for name, matrix in matrices.items()
+            if name not in known and more and isinstance(matrix, Relationship | Grouping)
+        ]
+        if unknown := [n for n in [*matrices, *priors] if n not in known and n not in rest]:
             raise InputError(
                 f"no prior or matrix {', '.join(unknown)} in the model {self.name}",
                 f"one of {', '.join(list(known)[1:])}",
                 f"see: bayeslmm models show {self.name}",
                 path=self.path,
             )
-        aligned = {
-            name: matrix.on(cohort.individuals)
-            for name, matrix in matrices.items()
-            if isinstance(matrix, Relationship)
-        }
-        for matrix in aligned.values():
-            check_duplicates(matrix, cohort.y)
-        model = build(cohort, **matrices, **priors)
+        aligned = _aligned(matrices, cohort)
+        self._check_copies(cohort, aligned)
+        if len(aligned) > 1:
+            for text in check_kernels(list(aligned.values())):
+                caution(text)
+        named = {name: matrix for name, matrix in matrices.items() if name not in rest}
+        first = [named.pop(name) for name in self.matrices()]
+        model = build(cohort, *first, *(matrices[name] for name in rest), **named, **priors)
         check_contract(model, cohort, self.path)
         model.provenance = {
             "model": self.name,
@@ -156,9 +173,71 @@ class ModelFile:
             "trait": cohort.trait,
             "n": int(cohort.y.size),
             "ledger": cohort.ledger.records(),
-            "relationships": {name: one.provenance() for name, one in aligned.items()},
+            "relationships": provenances(matrices, aligned),
         }
         return model
+
+    def exchange(self, model: pm.Model, cohort: Cohort, matrices: Mapping[str, Any]) -> None:
+        """Exchange the trait of a built model for another of the same individuals and design.
+
+        Nothing is compiled anew.
+        """
+        from bayeslmm.components import set_phenotype
+
+        self._check_copies(cohort, _aligned(matrices, cohort))
+        set_phenotype(model, cohort.y)
+        model.provenance = model.provenance | {
+            "trait": cohort.trait,
+            "ledger": cohort.ledger.records(),
+        }
+
+    def _check_copies(self, cohort: Cohort, aligned: Mapping[str, Relationship]) -> None:
+        if cohort.trait_index is None and len(cohort.people) == cohort.n:
+            for matrix in aligned.values():
+                if matrix.kind == "genetic":
+                    check_duplicates(matrix, cohort.y)
+
+    def _constant(self, name: str, default: Any) -> Any:
+        return self.function().__globals__.get(name, default)
+
+    @property
+    def several_traits(self) -> bool:
+        """Does the model take several traits at once (``SEVERAL_TRAITS = True`` in the file)?"""
+        return bool(self._constant("SEVERAL_TRAITS", False))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the cohort that the model needs (``COLUMNS = ("dam",)`` in the file)."""
+        return tuple(self._constant("COLUMNS", ()))
+
+
+def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relationship]:
+    """The relationships among the individuals of a cohort."""
+    return {
+        name: matrix.on(cohort.people)
+        for name, matrix in matrices.items()
+        if isinstance(matrix, Relationship)
+    }
+
+
+def provenances(
+    matrices: Mapping[str, Any], aligned: Mapping[str, Relationship]
+) -> dict[str, dict[str, object]]:
+    """Provenance of every matrix by name."""
+    chosen = {name: aligned.get(name, matrix) for name, matrix in matrices.items()}
+    return {name: one.provenance() for name, one in chosen.items() if hasattr(one, "provenance")}
+
+
+def _by_name(matrices: Sequence[Relationship]) -> dict[str, Relationship]:
+    """Relationships by their own names, which have to differ."""
+    found = {matrix.name: matrix for matrix in matrices}
+    if len(found) < len(matrices) or "residual" in found:
+        raise InputError(
+            f"relationships called {', '.join(matrix.name for matrix in matrices)}",
+            "different names, none of them 'residual'",
+            "name them: dataclasses.replace(relationship, name=...)",
+        )
+    return found
 
 
 def _syntax_error(path: Path, error: SyntaxError) -> InputError:
@@ -189,7 +268,8 @@ def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:
     if [rv.name for rv in model.observed_RVs] != ["phenotype"]:
         names = [rv.name for rv in model.observed_RVs]
         raise ModelError(f"{path}: observed variables {names}; the contract says ['phenotype']")
-    if (model.coords.get("component") or (None,))[-1] != "residual":
+    last = str((model.coords.get("component") or ("",))[-1])
+    if last != "residual" and not last.startswith("residual:"):
         raise ModelError(f"{path}: the last component of 'variance' has to be 'residual'")
     if list(model.coords.get("individual") or ()) != cohort.labels:
         raise ModelError(

@@ -23,6 +23,7 @@ type Record = Callable[[dict[str, str]], str]
 
 RESULTS = (".h2.tsv", ".nc", ".html", ".run.json")
 BREEDING_VALUES = ".bv.tsv"
+PREDICTIONS = ".predict.tsv"
 
 
 def output_paths(prefix: PathArg, suffixes: Iterable[str] = RESULTS) -> dict[str, Path]:
@@ -195,5 +196,5 @@ def read_tree(path: PathArg) -> xr.DataTree:
 
 def stale(prefix: PathArg, written: Sequence[Path]) -> list[Path]:
     """Outputs of an earlier run under the same prefix that this run did not write anew."""
-    known = output_paths(prefix, (*RESULTS, BREEDING_VALUES)).values()
+    known = output_paths(prefix, (*RESULTS, BREEDING_VALUES, PREDICTIONS)).values()
     return [path for path in known if path not in written and path.is_file()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
-
-SHARES = ("fixed", "random", "covariance", "residual")
 
 
 def genetic_values(
@@ -65,17 +63,17 @@ def genetic_values(
         noise = np.sqrt(b) * rng.standard_normal((count, spectrum.n))
         residual = rotated - prior - noise
         residual[:, :p] -= beta[part] @ spectrum.triangle.T
-        yield part, prior + _shrink(spectrum, residual, a, b)
+        yield part, prior + shrink(spectrum, residual, a, b)
 
 
 def blup(spectrum: Spectrum, rotated: Floats, beta: Floats, variance: Floats) -> Floats:
     """E[g | y, β, σ²] in rotated coordinates (draws, n): ``σ²_u K V⁻¹ (y - Xβ)``."""
     residual = np.tile(rotated, (beta.shape[0], 1))
     residual[:, : spectrum.p] -= beta @ spectrum.triangle.T
-    return _shrink(spectrum, residual, variance[:, :1], variance[:, 1:])
+    return shrink(spectrum, residual, variance[:, :1], variance[:, 1:])
 
 
-def _shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
+def shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
     """``a K (a K + b I)⁻¹ r`` for rows r (draws, n) and variances a, b (draws, 1)."""
     s, C, T, p = spectrum.eigenvalues, spectrum.coupling, spectrum.schur, spectrum.p
     if b.min() <= 0.0:
@@ -94,13 +92,17 @@ def _shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
     return np.asarray(a * np.hstack([x1 @ K11 + xc @ C.T, x1 @ C + xc * s]))
 
 
-def realised_pve(fixed: Floats, g: Floats, y: Floats, ones: Floats) -> dict[str, Floats]:
+def realised_pve(
+    fixed: Floats, parts: Sequence[Floats], y: Floats, ones: Floats
+) -> dict[str, Floats]:
     """Realised proportions of variance explained, draw by draw.
 
     Parameters
     ----------
-    fixed, g
-        Xβ and g (draws, n), in any orthonormal coordinates of the individuals.
+    fixed
+        Xβ (draws, n), in any orthonormal coordinates of the records.
+    parts
+        The random parts g_k of the records, each (draws, n), in the same coordinates.
     y
         Phenotype (n,) in the same coordinates.
     ones
@@ -109,23 +111,32 @@ def realised_pve(fixed: Floats, g: Floats, y: Floats, ones: Floats) -> dict[str,
     Returns
     -------
     dict
-        ``pve_fixed``, ``pve_random``, ``pve_total``: var(Xβ), var(g), var(Xβ + g), each over
-        var(y) (sample variances; the three need not add up). ``pve_share`` (draws, 4): var(Xβ),
-        var(g), 2 cov(Xβ, g) and var(ε) over their sum, which add to one in every draw.
+        ``pve_fixed``, ``pve_random``, ``pve_total``: var(Xβ), var(Σ g_k), var(Xβ + Σ g_k), each
+        over var(y) (sample variances; the three need not add up). ``pve_share`` (draws, k + 3):
+        var(Xβ), every var(g_k), twice the covariances between them, and var(ε) over their sum,
+        which add to one in every draw.
     """
 
     def centred(u: Floats) -> Floats:
         return np.asarray(u - (u @ ones)[..., None] * ones)
 
-    residual = y - fixed - g
-    y, fixed, g, residual = centred(y), centred(fixed), centred(g), centred(residual)
-    var_y, var_f, var_g, var_e = ((u * u).sum(axis=-1) for u in (y, fixed, g, residual))
-    var_f = np.where(var_f < 1e-14 * var_y, 0.0, var_f)  # an intercept alone explains nothing
-    twice = np.where(var_f == 0.0, 0.0, 2.0 * (fixed * g).sum(axis=-1))
-    parts = np.stack([var_f, var_g, twice, var_e], axis=-1)
+    def square(u: Floats) -> Floats:
+        return np.asarray((u * u).sum(axis=-1))
+
+    random = parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+    residual = square(centred(y - fixed - random))
+    y, fixed, random = centred(y), centred(fixed), centred(random)
+    var_y, var_f, var_g = square(y), square(fixed), square(random)
+    none = var_f < 1e-14 * var_y  # an intercept alone explains nothing
+    var_f = np.where(none, 0.0, var_f)
+    twice = np.where(none, 0.0, 2.0 * (fixed * random).sum(axis=-1))
+    total = var_f + var_g + twice
+    alone = [var_g] if len(parts) == 1 else [square(centred(part)) for part in parts]
+    between = twice + (var_g - np.sum(alone, axis=0) if len(parts) > 1 else 0.0)
+    shares = np.stack([var_f, *alone, between, residual], axis=-1)
     return {
         "pve_fixed": var_f / var_y,
         "pve_random": var_g / var_y,
-        "pve_total": (var_f + var_g + twice) / var_y,
-        "pve_share": parts / parts.sum(axis=-1, keepdims=True),
+        "pve_total": total / var_y,
+        "pve_share": shares / shares.sum(axis=-1, keepdims=True),
     }

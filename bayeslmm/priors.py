@@ -28,7 +28,7 @@ class Prior:
     ----------
     family
         One of `FAMILIES`: beta, uniform, half_t, half_normal, half_cauchy, exponential, gamma,
-        inverse_gamma, lognormal, normal, flat.
+        inverse_gamma, lognormal, normal, dirichlet, flat.
     parameters
         Its parameters, positive where they are scales, rates or shapes.
     """
@@ -106,7 +106,7 @@ class Family:
     parameters: tuple[str, ...]
     words: Callable[..., str]
     variable: Callable[..., Any]
-    support: str  # "unit", "positive" or "real"
+    support: str  # "unit", "positive", "real" or "simplex"
 
 
 FAMILIES: dict[str, Family] = {
@@ -172,6 +172,12 @@ FAMILIES: dict[str, Family] = {
         lambda pm, name, unit, m, s, **kw: pm.Normal(name, mu=m * unit, sigma=s * unit, **kw),
         "real",
     ),
+    "dirichlet": Family(
+        ("concentration",),
+        lambda a: "uniform on the simplex" if a == 1 else f"Dirichlet with concentration {a:g}",
+        lambda pm, name, unit, a, **kw: pm.Dirichlet(name, a=a * np.ones(kw.pop("size")), **kw),
+        "simplex",
+    ),
     "flat": Family(
         (),
         lambda: "flat (improper)",
@@ -190,10 +196,21 @@ def require_support(name: str, prior: Prior, support: str) -> Prior:
         "unit": family == "unit" or a_share,
         "positive": family == "positive" and (prior.family != "uniform" or a_scale),
         "real": family == "real",
+        "simplex": family == "simplex",
     }[support]
     if not fits:
-        words = {"unit": "between 0 and 1", "positive": "on positive numbers", "real": "on reals"}
-        usual = {"unit": "beta(1,1)", "positive": "half_t(3, 2.5)", "real": "normal(0, 10)"}
+        words = {
+            "unit": "between 0 and 1",
+            "positive": "on positive numbers",
+            "real": "on reals",
+            "simplex": "on shares that sum to one",
+        }
+        usual = {
+            "unit": "beta(1,1)",
+            "positive": "half_t(3, 2.5)",
+            "real": "normal(0, 10)",
+            "simplex": "dirichlet(1)",
+        }
         raise InputError(
             f"prior {name}={prior}", f"a distribution {words[support]}", f"try {usual[support]}"
         )

@@ -14,8 +14,8 @@ from bayeslmm.errors import InputError
 from bayeslmm.individuals import match_individuals, names_of
 
 type Floats = NDArray[np.float64]
-type Estimator = Literal["gcta", "sample", "centred", "file"]
 type KernelScale = Literal["asv", "none"]
+type Kind = Literal["genetic", "environment"]
 
 SYMMETRY = 1e-6  # largest asymmetry, relative to the largest entry, that is still rounding
 
@@ -37,7 +37,9 @@ class Relationship:
     name
         What the component is called in models and output.
     estimator
-        How it was estimated: "gcta", "sample", "centred" (see `bayeslmm.grm`), or "file".
+        How it was estimated, in a word: "gcta", "sample", "centred" (see `bayeslmm.grm`),
+        "dominance", "x-full", "x-none", "x-equal" (see `bayeslmm.grms`), "pedigree", "hadamard",
+        "group", "gxe", ..., or "file".
     n_variants
         Number of variants behind it, None if unknown.
     factor
@@ -47,6 +49,8 @@ class Relationship:
         What `on` does: "asv" scales to average semivariance one, "none" does not.
     source
         File that it was read from, or "".
+    kind
+        "genetic": its variance counts toward h²; "environment": it does not.
 
     Raises
     ------
@@ -57,15 +61,17 @@ class Relationship:
     matrix: Floats
     individuals: pd.MultiIndex
     name: str = "additive"
-    estimator: Estimator = "gcta"
+    estimator: str = "gcta"
     n_variants: int | None = None
     factor: float = 1.0
     kernel_scale: KernelScale = "asv"
     source: str = ""
+    kind: Kind = "genetic"
 
     def __post_init__(self) -> None:
         _check_individuals(self.individuals, self.source)
         _check_kernel_scale(self.kernel_scale)
+        _check_words(self.name, self.estimator, self.kind)
         if not (np.isfinite(self.factor) and self.factor > 0):
             raise InputError(
                 f"factor {self.factor}", "a positive number", "give 1.0 for an unscaled matrix"
@@ -86,6 +92,7 @@ class Relationship:
         """Where the matrix comes from and how it is scaled, for every output."""
         return {
             "name": self.name,
+            "kind": self.kind,
             "estimator": self.estimator,
             "n_individuals": self.n,
             "n_variants": self.n_variants,
@@ -217,6 +224,14 @@ def _check_kernel_scale(kernel_scale: str) -> None:
         raise InputError(f"kernel_scale {kernel_scale!r}", "'asv' or 'none'", "choose one of them")
 
 
+def _check_words(name: str, estimator: str, kind: str) -> None:
+    for what, word in (("name", name), ("estimator", estimator)):
+        if not isinstance(word, str) or not word.strip():
+            raise InputError(f"{what} {word!r}", "a word", f"give the relationship its {what}")
+    if kind not in ("genetic", "environment"):
+        raise InputError(f"kind {kind!r}", "'genetic' or 'environment'", "choose one of them")
+
+
 def _check_shape(matrix: Floats, q: int, source: str) -> None:
     if matrix.shape != (q, q) or q == 0:
         raise InputError(
@@ -229,8 +244,9 @@ def _check_shape(matrix: Floats, q: int, source: str) -> None:
 
 def _check_finite(matrix: Floats, individuals: pd.MultiIndex, source: str) -> None:
     for rows in row_blocks(matrix.shape[0]):
-        bad = np.argwhere(~np.isfinite(matrix[rows]))
-        if bad.size:
+        finite = np.isfinite(matrix[rows])
+        if not finite.all():
+            bad = np.argwhere(~finite)
             i, j = bad[0] + [rows.start, 0]
             raise InputError(
                 f"the relationship of {pair_name(individuals, i, j)} "
@@ -246,7 +262,10 @@ def _symmetric(matrix: Floats, individuals: pd.MultiIndex, source: str) -> Float
     """Return the matrix itself if exactly symmetric, its symmetric part if nearly, or raise."""
     worst, where = 0.0, (0, 0)
     for rows in row_blocks(matrix.shape[0]):
-        gap = np.abs(matrix[rows, : rows.stop] - matrix[: rows.stop, rows].T)
+        below, above = matrix[rows, : rows.stop], matrix[: rows.stop, rows].T
+        if np.array_equal(below, above):
+            continue
+        gap = np.abs(below - above)
         if (largest := float(gap.max())) > worst:
             i, j = divmod(int(gap.argmax()), gap.shape[1])
             worst, where = largest, (i + rows.start, j)

@@ -12,8 +12,9 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayeslmm.boundary import WEAK, expected_se, restricted_lrt
-from bayeslmm.diagnostics import columns, convergence
+from bayeslmm.diagnostics import convergence, importance_ess
 from bayeslmm.engines.draws import ShareMarginal
+from bayeslmm.quantities import SHARES, component_names, correlations, quantities
 
 type Floats = NDArray[np.float64]
 
@@ -22,8 +23,6 @@ COLUMNS = [
     *("mean", "sd", "median", "mode", "lower", "upper", "interval", "prob"),
     *("ess_bulk", "ess_tail", "r_hat", "mcse"),
 ]
-
-DRAWN = ("h2", "sigma2_u", "sigma2_e", "pve_fixed", "pve_random", "pve_total")
 
 
 def trait_trees(tree: xr.DataTree) -> dict[str, xr.DataTree]:
@@ -47,12 +46,17 @@ def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``trait model engine quantity n mean sd median mode lower upper interval prob
-        ess_bulk ess_tail r_hat mcse``. ``interval`` is "hdi" for h² (the shortest interval; an
-        equal-tailed one can never contain 0) and "eti" (equal-tailed) for the rest. With the
-        exact engine mean, sd, median, mode and interval of h² come from the quadrature, without
-        Monte Carlo error (mcse 0). Quantities that are no posterior draws stand in ``mean`` alone:
+        ess_bulk ess_tail r_hat mcse``, a row for each of `bayeslmm.quantities`. ``interval`` is
+        "hdi" for h² and the shares (the shortest interval; an equal-tailed one can never contain
+        0) and "eti" (equal-tailed) for the rest. With the exact engine mean, sd, median, mode and
+        interval of h² come from the quadrature, without Monte Carlo error (mcse 0). Quantities
+        that are no posterior draws stand in ``mean`` alone:
 
-        - ``p_h2_below_0.01``: posterior probability that h² < 0.01;
+        - ``p_h2_below_0.01``, ``p_share_below_0.01[COMPONENT]``: posterior probability that h², or
+          the share of a component, is below 0.01;
+        - ``p_r_g_below_0[A,B]``, ``p_abs_r_g_above_0.95[A,B]`` (and r_e): that a correlation is
+          negative, that it is near ±1;
+        - ``pareto_k``: k̂ of the importance weights; ``log_evidence``: log marginal likelihood;
         - ``log10_bf_h2_0``: log10 Bayes factor in favour of h² = 0 (Savage-Dickey);
         - ``p_rlrt``: p-value of the exact restricted likelihood ratio test of h² = 0;
         - ``se_expected``: standard error of h² expected from n and the spectrum, at h² = 0.
@@ -65,15 +69,16 @@ def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
 
 def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
     posterior = tree["posterior"].to_dataset()
-    draws = columns(posterior)
-    names = [name for name in DRAWN if name in draws]
-    names += [name for name in draws if name.startswith(("beta[", "pve_share["))]
+    most = importance_ess(tree)
     rows = [
-        {"quantity": name, **describe(draws[name], name, prob), **convergence(draws[name])}
-        for name in names
+        {"quantity": name, **describe(draws, name, prob), **convergence(draws, most)}
+        for name, draws in quantities(posterior).items()
     ]
     if (exact := exact_share(tree)) is not None:
-        rows[0].update(_describe_exact(exact, prob))
+        genetic = f"share[{component_names(posterior)[0]}]"
+        for row in rows:
+            if row["quantity"] in ("h2", genetic):
+                row.update(_describe_exact(exact, prob))
     rows += [{"quantity": name, "mean": value} for name, value in tests(tree).items()]
     common = {
         "trait": trait,
@@ -87,7 +92,8 @@ def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
 def describe(draws: Floats, name: str, prob: float) -> dict[str, Any]:
     """Mean, sd, median, mode and interval of draws (chain, draw)."""
     flat = draws.ravel()
-    if name == "h2":
+    shortest = name.startswith(SHARES) and bool(flat.min() >= 0.0)
+    if shortest:
         lower, upper = shortest_interval(flat, prob)
     else:
         lower, upper = (float(q) for q in np.quantile(flat, [(1 - prob) / 2, (1 + prob) / 2]))
@@ -98,7 +104,7 @@ def describe(draws: Floats, name: str, prob: float) -> dict[str, Any]:
         "mode": density_mode(flat),
         "lower": lower,
         "upper": upper,
-        "interval": "hdi" if name == "h2" else "eti",
+        "interval": "hdi" if shortest else "eti",
         "prob": prob,
     }
 
@@ -140,13 +146,39 @@ def density_mode(draws: Floats) -> float:
 
 
 def tests(tree: xr.DataTree) -> dict[str, float]:
-    """What is reported about h² beyond its draws; nan where it cannot be computed."""
+    """What is reported beyond draws; nan where it cannot be computed."""
+    posterior = tree["posterior"].to_dataset()
+    out: dict[str, float] = {}
+    if posterior["h2"].dims == ("chain", "draw"):
+        out |= _tests_of_h2(tree)
+    names = component_names(posterior)
+    if len(names) > 2:
+        out |= {
+            f"p_share_below_0.01[{name}]": float(np.mean(draws[f"share[{name}]"] < 0.01))
+            for draws in [quantities(posterior)]
+            for name in names[:-1]
+        }
+    for name, r in correlations(posterior).items():
+        kind, _, pair = name.partition("[")
+        out[f"p_{kind}_below_0[{pair}"] = float(np.mean(r < 0))
+        out[f"p_abs_{kind}_above_0.95[{pair}"] = float(np.mean(np.abs(r) > 0.95))
+    stats = tree["sample_stats"].attrs
+    if "pareto_k" in stats:
+        out["pareto_k"] = float(stats["pareto_k"])
+    exact = tree["quadrature"].attrs if "quadrature" in tree.children else stats
+    if "log_evidence" in exact:
+        out["log_evidence"] = float(exact["log_evidence"])
+    return out
+
+
+def _tests_of_h2(tree: xr.DataTree) -> dict[str, float]:
     h2 = tree["posterior"]["h2"].to_numpy().ravel()
     out = {"p_h2_below_0.01": float(np.mean(h2 < 0.01)), "log10_bf_h2_0": savage_dickey(tree)}
     if (share := exact_share(tree)) is not None:
         out["p_h2_below_0.01"] = share.below(0.01)
     out |= {"p_rlrt": float("nan"), "se_expected": float("nan")}
-    if "eigenvalue" in (data := tree["constant_data"].to_dataset()):
+    data = tree["constant_data"].to_dataset()
+    if "eigenvalue" in data and "contrasts" in data:
         s, e = data["eigenvalue"].to_numpy(), data["contrasts"].to_numpy()
         out["p_rlrt"] = restricted_lrt(s, e).p_value
         out["se_expected"] = expected_se(s)
@@ -208,6 +240,6 @@ def weakly_informed(tree: xr.DataTree) -> str | None:
 def prior_contribution(tree: xr.DataTree) -> float:
     """Posterior variance of h² over its prior variance: 1 when the data have said nothing."""
     posterior = tree["posterior"]["h2"].to_numpy()
-    if "prior" not in tree.children:
+    if "prior" not in tree.children or "h2" not in tree["prior"]:
         return float("nan")
     return float(posterior.var() / tree["prior"]["h2"].to_numpy().var())

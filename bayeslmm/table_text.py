@@ -28,15 +28,7 @@ class Rows:
 
 def read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> Rows:
     """Read a table's text; columns without a header are named prefix1, prefix2, ..."""
-    lines = read_lines(path)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    start = next((i for i, line in enumerate(lines) if not line.startswith("##")), len(lines))
-    if start == len(lines):
-        raise InputError("an empty file", "a row for each individual", "check it", path=path)
-    split = _splitter(lines[start])
-    first = split(lines[start])
-    _check_first_line(first, path, start + 1)
+    lines, start, split, first = _open(path)
     keys = [field.lower().removeprefix("#") for field in first[:2]]
     header = keys[0] in ("fid", "iid")
     if header and keys[0] == "fid" and keys[1:] != ["iid"]:
@@ -65,14 +57,7 @@ def read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> Rows:
         else [f"{prefix}{i + 1}" for i in range(len(first) - n_ids)]
     )
     body = start + 1 if header else start
-    fields = [
-        _fields(split(line), line, len(first), path, number)
-        for number, line in enumerate(lines[body:], body + 1)
-    ]
-    if not fields:
-        raise InputError(
-            "a header and no rows", "a row for each individual", "check it", path=path, line=body
-        )
+    fields = _body(lines, body, split, len(first), path)
     return Rows(
         names=names,
         fids=[row[0] for row in fields] if has_fid else [NO_FAMILY] * len(fields),
@@ -81,6 +66,67 @@ def read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> Rows:
         lines=list(range(body + 1, body + 1 + len(fields))),
         header=header,
     )
+
+
+def read_record_rows(path: PathArg, id_column: str) -> Rows:
+    """Read the text of a table with a row a record; the header names the individual's column.
+
+    If `id_column` is IID and there is a column FID, both name the individual.
+    """
+    lines, start, split, first = _open(path)
+    names = _column_names([first[0].removeprefix("#"), *first[1:]], path, start + 1)
+    folded = [name.lower() for name in names]
+    is_iid = id_column.lower().removeprefix("#") == "iid"
+    if id_column not in names and not (is_iid and "iid" in folded):
+        shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        raise InputError(
+            f"no column '{id_column}' in the first line",
+            f"a header that names the individuals' column; it has: {shown}",
+            "correct the name (--id-column)",
+            path=path,
+            line=start + 1,
+        )
+    iid = names.index(id_column) if id_column in names else folded.index("iid")
+    fid = folded.index("fid") if is_iid and "fid" in folded else None
+    fields = _body(lines, start + 1, split, len(first), path)
+    rest = [position for position in range(len(names)) if position not in (iid, fid)]
+    return Rows(
+        names=[names[position] for position in rest],
+        fids=[NO_FAMILY if fid is None else row[fid] for row in fields],
+        iids=[row[iid] for row in fields],
+        values=[[row[position] for position in rest] for row in fields],
+        lines=list(range(start + 2, start + 2 + len(fields))),
+        header=True,
+    )
+
+
+def _open(path: PathArg) -> tuple[list[str], int, Callable[[str], list[str]], list[str]]:
+    """Lines, where the first one after comments (##) stands, how to split them, its fields."""
+    lines = read_lines(path)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    start = next((i for i, line in enumerate(lines) if not line.startswith("##")), len(lines))
+    if start == len(lines):
+        raise InputError("an empty file", "a row for each individual", "check it", path=path)
+    split = _splitter(lines[start])
+    first = _fields(split(lines[start]), lines[start], None, path, start + 1)
+    _check_first_line(first, path, start + 1)
+    return lines, start, split, first
+
+
+def _body(
+    lines: list[str], body: int, split: Callable[[str], list[str]], expected: int, path: PathArg
+) -> list[list[str]]:
+    """Fields of the rows from the line `body` (0-based) on."""
+    fields = [
+        _fields(split(line), line, expected, path, number)
+        for number, line in enumerate(lines[body:], body + 1)
+    ]
+    if not fields:
+        raise InputError(
+            "a header and no rows", "a row for each individual", "check it", path=path, line=body
+        )
+    return fields
 
 
 def _splitter(line: str) -> Callable[[str], list[str]]:
@@ -136,12 +182,14 @@ def _column_names(names: list[str], path: PathArg, line: int) -> list[str]:
     return names
 
 
-def _fields(fields: list[str], line: str, expected: int, path: PathArg, number: int) -> list[str]:
+def _fields(
+    fields: list[str], line: str, expected: int | None, path: PathArg, number: int
+) -> list[str]:
     if not line.strip():
         raise InputError(
             "a blank line", "a row for each individual", "remove the line", path=path, line=number
         )
-    if len(fields) != expected:
+    if expected is not None and len(fields) != expected:
         raise InputError(
             f"{len(fields)} fields",
             f"{expected}, as in the first line",
@@ -152,9 +200,9 @@ def _fields(fields: list[str], line: str, expected: int, path: PathArg, number: 
     return fields
 
 
-def individuals_of(rows: Rows, path: PathArg) -> pd.MultiIndex:
-    """Index the rows by FID and IID; unusable or repeated identifiers are errors."""
-    for ids, column in ((rows.fids, "FID"), (rows.iids, "IID")):
+def check_identifiers(rows: Rows, path: PathArg, id_column: str = "IID") -> None:
+    """Refuse identifiers that are empty, unprintable or hold blanks, with the line."""
+    for ids, column in ((rows.fids, "FID"), (rows.iids, id_column)):
         for text, line in zip(ids, rows.lines, strict=True):
             if not text or not text.isprintable() or len(text.split()) != 1:
                 raise InputError(
@@ -165,6 +213,11 @@ def individuals_of(rows: Rows, path: PathArg) -> pd.MultiIndex:
                     line=line,
                     column=column,
                 )
+
+
+def individuals_of(rows: Rows, path: PathArg) -> pd.MultiIndex:
+    """Index the rows by FID and IID; unusable or repeated identifiers are errors."""
+    check_identifiers(rows, path)
     if repeated := repeated_pairs(rows.fids, rows.iids):
         shown = ", ".join(
             f"{name_of(rows.fids[r.again], rows.iids[r.again])} "

@@ -10,7 +10,9 @@ and an empty field are missing; ``-9`` is a number here (it is missing only in a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from bayeslmm.files import PathArg
 from bayeslmm.table_text import HEADER_RULE, Rows, individuals_of, read_rows
 
 MISSING = frozenset({"NA", "na", "NaN", "nan", "NAN", ".", ""})
+_CODE = re.compile(r"[+-]?(0[0-9]+|[0-9]{16,})")  # a float would change it
 
 
 def read_phenotypes(
@@ -97,6 +100,46 @@ def read_covariates(
     )
 
 
+def read_columns(
+    path: PathArg, names: Sequence[str], *, missing_code: float | None = None
+) -> pd.DataFrame:
+    """Read further columns of a table with a row an individual, such as a household or a dam.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        The columns to read.
+    missing_code
+        A number that means missing, for instance -9; default none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, names) indexed by FID and IID: float64 where every value is a number or missing, else
+        text (`numbers_or_text`); ``attrs["path"]`` is the file.
+
+    Raises
+    ------
+    InputError
+        With the file, the line and the column, whatever is wrong.
+    """
+    rows = read_rows(path, "pheno")
+    individuals = individuals_of(rows, path)
+    wanted = list(dict.fromkeys(names))
+    require_columns(wanted, rows.names, path=path)
+    data = {}
+    for name in wanted:
+        position = rows.names.index(name)
+        texts = [fields[position] for fields in rows.values]
+        data[name] = numbers_or_text(texts, missing_code).set_axis(individuals)
+    frame = pd.DataFrame(data, index=individuals, columns=wanted)
+    warn_minus_nine(frame, path)
+    frame.attrs["path"] = str(path)
+    return frame
+
+
 def read_ids(path: PathArg) -> pd.DataFrame:
     """Read individuals to keep or to remove: ``FID IID`` or ``IID``, further columns ignored.
 
@@ -139,7 +182,6 @@ def read_table(
     wanted = rows.names if columns is None else [*dict.fromkeys([*columns, *sorted(categorical)])]
     require_columns([*wanted, *categorical], rows.names, path=path)
     data: dict[str, object] = {}
-    minus_nine: dict[str, int] = {}
     for name in wanted:
         position = rows.names.index(name)
         texts = [fields[position] for fields in rows.values]
@@ -149,12 +191,9 @@ def read_table(
         values = _numbers(texts, name, rows, path, prefix)
         if missing_code is not None:
             values[values == missing_code] = np.nan
-        if count := int((values == -9).sum()):
-            minus_nine[name] = count
         data[name] = values
-    if minus_nine:
-        _warn_minus_nine(minus_nine, path)
     frame = pd.DataFrame(data, index=individuals, columns=wanted)
+    warn_minus_nine(frame, path)
     frame.attrs["path"] = str(path)
     return frame
 
@@ -226,7 +265,37 @@ def _levels(texts: list[str], missing_code: float | None) -> NDArray[np.object_]
     return np.array([None if is_missing(text) else text for text in texts], dtype=object)
 
 
-def _warn_minus_nine(counts: dict[str, int], path: PathArg) -> None:
+def numbers_or_text(texts: Sequence[str], missing_code: float | None = None) -> pd.Series[Any]:
+    """Read a column as float64 if every value is a number or missing, else as text.
+
+    Whole numbers that a float would change, with a leading zero or more than 15 digits, are
+    identifiers: then the column is text.
+
+    Examples
+    --------
+    >>> numbers_or_text(["1", "NA", "2.5"]).tolist()
+    [1.0, nan, 2.5]
+    >>> numbers_or_text(["1", "NA", "x"]).tolist(), numbers_or_text(["1", "02"]).tolist()
+    (['1', nan, 'x'], ['1', '02'])
+    """
+    if any(t not in MISSING and (_bad(t) or _CODE.fullmatch(t)) for t in texts):
+        return pd.Series(_levels(list(texts), missing_code), dtype="str")
+    values = np.array([math.nan if t in MISSING else float(t) for t in texts], np.float64)
+    if missing_code is not None:
+        values[values == missing_code] = np.nan
+    return pd.Series(values)
+
+
+def warn_minus_nine(frame: pd.DataFrame, path: PathArg) -> None:
+    """Warn if columns of numbers hold -9, which many programs write for missing."""
+    counts = {
+        str(name): int((frame[name] == -9).sum())
+        for name in frame.columns
+        if pd.api.types.is_numeric_dtype(frame[name])
+    }
+    counts = {name: count for name, count in counts.items() if count}
+    if not counts:
+        return
     shown = ", ".join(f"{count} in '{name}'" for name, count in list(counts.items())[:5])
     more = ", ..." if len(counts) > 5 else ""
     caution(

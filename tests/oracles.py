@@ -76,6 +76,39 @@ def log_normal_density(
     return logp, alpha @ X, np.stack(slopes, axis=-1)
 
 
+def log_marginal_density(
+    y: Any, X: Any, kernels: list[Any], c: Any, mean: Any = None, factor: Any = None
+) -> tuple[float, Floats]:
+    """log ∫ N(y; Xβ, Σ_k c_k K_k) p(β) dβ and its gradient in c.
+
+    Parameters
+    ----------
+    y, X
+        (n,) and (n, p).
+    kernels, c
+        K_k (n, n) and their coefficients.
+    mean, factor
+        β ~ N(mean, factor factorᵀ); without them β is flat.
+    """
+    if factor is not None:
+        F = np.asarray(X, dtype=LONG) @ np.asarray(factor, dtype=LONG)
+        beta = np.asarray(mean, dtype=LONG)[None]
+        logp, _, slope = log_normal_density(y, X, [*kernels, F @ F.T], beta, [[*c, 1.0, 0.0]])
+        return float(logp[0]), np.asarray(slope[0, :-2], dtype=np.float64)
+    y, X = (np.asarray(x, dtype=LONG) for x in (y, X))
+    parts = [np.asarray(K, dtype=LONG) for K in kernels]
+    n, p = X.shape
+    L = cholesky(np.asarray(sum(LONG(x) * K for x, K in zip(c, parts, strict=True))))
+    root, half = solve_lower(L, np.eye(n, dtype=LONG)), solve_lower(L, X)
+    M = cholesky(half.T @ half)
+    projected = solve_lower(M, half.T @ root)
+    P = root.T @ root - projected.T @ projected
+    log_det = np.log(np.diag(L)).sum() + np.log(np.diag(M)).sum()
+    logp = -0.5 * ((n - p) * LOG_2PI + y @ P @ y) - log_det
+    slope = [0.5 * (y @ P @ K @ P @ y - (P * K).sum()) for K in parts]
+    return float(logp), np.asarray(slope, dtype=np.float64)
+
+
 def contrasts(X: Any) -> Long:
     """Orthonormal error contrasts (n, n - p) of X: Gram-Schmidt, each vector twice."""
     n, p = X.shape

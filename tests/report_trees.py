@@ -11,7 +11,9 @@ import xarray as xr
 from scipy.special import expit
 
 from bayeslmm import models
-from bayeslmm.posterior import SHARES
+
+SHARES = ("fixed", "random", "covariance", "residual")
+PARTS = ["fixed", "random", "covariance", "residual"]
 
 INDIVIDUALS = [f"IND{i}" for i in range(120)]
 
@@ -99,7 +101,7 @@ def made_tree(
                 "draw": np.arange(250),
                 "covariate": ["intercept", *covariates],
                 "component": ["additive", "residual"],
-                "pve_part": list(SHARES),
+                "pve_part": PARTS,
             },
         ),
         "sample_stats": xr.Dataset(stats),

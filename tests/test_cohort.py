@@ -330,6 +330,41 @@ def test_cohort_refuses_broken_parts() -> None:
             Cohort(*parts)  # type: ignore[arg-type]
 
 
+def test_records_and_columns() -> None:
+    n = 12
+    y, X, who = np.arange(float(n)), np.ones((n, 1)), people(4)[np.arange(n) % 4]
+    names = tuple(f"r{k}" for k in range(n))
+    columns = pd.DataFrame({"dam": np.arange(float(n)), "site": pd.array(["x"] * n, dtype="str")})
+
+    def build(**parts: object) -> Cohort:
+        usual = {"records": names, "columns": columns}
+        return Cohort(y, X, who, ("intercept",), "a", **(usual | parts))  # type: ignore[arg-type]
+
+    made = build()
+    assert made.labels == list(names)
+    assert made.coords("additive")["individual"] == list(names)
+    assert made.people.equals(people(4))
+    np.testing.assert_array_equal(made.levels, np.arange(n) % 4)
+    assert made.trait_names == ("a",)
+    assert made.column_text("dam")[-1] == "11"
+    assert made.column_text("site") == made.column("site").tolist() == ["x"] * n
+    bad: list[tuple[dict[str, object], str]] = [
+        ({"records": None}, "individuals that are not unique FID, IID pairs -> .* or a name for"),
+        ({"records": names[:-1]}, "11 names of records for 12 individuals"),
+        ({"records": (*names[:-1], "r0")}, "two records named 'r0'"),
+        ({"records": (*names[:-1], "")}, "not printable text"),
+        ({"columns": columns[:-1]}, "rows 0, 1, ... -> 12 rows"),
+        ({"columns": columns.set_axis(names)}, "rows 0, 1, ... -> 12 rows"),
+        ({"columns": columns.set_axis(["a", "a"], axis=1)}, "different names, as text"),
+        ({"columns": columns.astype({"dam": int})}, "the column 'dam' of type int64"),
+        ({"columns": columns.replace(3.0, np.nan)}, "missing or infinite values in the column 'd"),
+        ({"columns": columns.replace("x", None)}, "missing or infinite values in the column 's"),
+    ]
+    for parts, message in bad:
+        with pytest.raises(InputError, match=message):
+            build(**parts)
+
+
 def test_mouse(shared_data: Path) -> None:
     folder = shared_data / "mouse_hs1940"
     phenotypes = read_phenotypes(folder / "mouse_hs1940.pheno.tsv")

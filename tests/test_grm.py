@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-import bayeslmm.grm as grm_module
+import bayeslmm.grms as grm_module
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes import Genotypes, from_array, read_genotypes, write_plink1
 from bayeslmm.grm import Scale, centre, grm

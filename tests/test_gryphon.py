@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,57 +17,18 @@ from bayeslmm.boundary import restricted_lrt
 from bayeslmm.cohort import cohort
 from bayeslmm.engines import exact, fit
 from bayeslmm.individuals import individual_index
-from bayeslmm.relationship import KernelScale, Relationship
-
-
-def tabular(pedigree: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Numerator relationship matrix by the tabular method (Henderson 1976), parents first."""
-    parents = {
-        row.animal: tuple(p for p in (row.sire, row.dam) if isinstance(p, str))
-        for row in pedigree.itertuples()
-    }
-    order: list[str] = []
-    placed: set[str] = set()
-
-    def place(animal: str) -> None:
-        if animal not in placed:
-            for parent in parents.get(animal, ()):
-                place(parent)
-            placed.add(animal)
-            order.append(animal)
-
-    for animal in parents:
-        place(animal)
-    where = {animal: i for i, animal in enumerate(order)}
-    A = np.zeros((len(order), len(order)))
-    for i, animal in enumerate(order):
-        rows = [where[p] for p in parents.get(animal, ())]
-        A[i, i] = 1.0 + (0.5 * A[rows[0], rows[1]] if len(rows) == 2 else 0.0)
-        for r in rows:
-            A[i, :i] += 0.5 * A[r, :i]
-        A[:i, i] = A[i, :i]
-    return order, A
-
-
-def read_pedigree(path: Path) -> pd.DataFrame:
-    """The columns sire and dam of the file are row numbers (from 1), not names: made names here."""
-    pedigree = pd.read_csv(path, sep="\t", dtype={"animal": str})
-    for parent in ("sire", "dam"):
-        rows = pedigree[parent]
-        names = [None if pd.isna(r) else pedigree["animal"][int(r) - 1] for r in rows]
-        pedigree[parent] = pd.Series(names, dtype=object)
-    return pedigree
+from bayeslmm.pedigree import Pedigree, read_pedigree
+from bayeslmm.pedigree_matrix import additive_relationship
+from bayeslmm.relationship import KernelScale, Relationship, average_semivariance
 
 
 @cache
 def gryphon(folder: Path, kernel_scale: KernelScale) -> tuple[pd.DataFrame, Relationship]:
-    pedigree = read_pedigree(folder / "pedigree.tsv")
+    pedigree = read_pedigree(folder / "pedigree.tsv", "rows")
     records = pd.read_csv(folder / "phenotypes.tsv", sep="\t", dtype={"ANIMAL": str, "SEX": str})
-    names, A = tabular(pedigree)
     records = records.dropna(subset=["BWT"])
     records.index = individual_index(["0"] * len(records), records["ANIMAL"])
-    ids = individual_index(["0"] * len(names), names)
-    return records, Relationship(A, ids, kernel_scale=kernel_scale, estimator="file")
+    return records, replace(additive_relationship(pedigree), kernel_scale=kernel_scale)
 
 
 def build(folder: Path, covariates: list[str], scale: KernelScale, **priors: str) -> Any:
@@ -91,14 +53,12 @@ def reference(shared_data: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_tabular_method() -> None:
+def test_relationships_of_close_relatives() -> None:
     """Full sibs, a parent, and the inbred child of full sibs."""
-    pedigree = pd.DataFrame(
-        [("e", "c", "d"), ("a", None, None), ("b", None, None), ("c", "a", "b"), ("d", "a", "b")],
-        columns=["animal", "sire", "dam"],
-    )
-    names, A = tabular(pedigree)
-    frame = pd.DataFrame(A, names, names)
+    names = ["e", "a", "b", "c", "d"]
+    sire, dam = np.array([3, -1, -1, 1, 1]), np.array([4, -1, -1, 2, 2])
+    family = Pedigree(individual_index(["0"] * 5, names), sire, dam)
+    frame = pd.DataFrame(additive_relationship(family).matrix, names, names)
     assert frame.loc["c", "d"] == 0.5
     assert frame.loc["a", "c"] == 0.5
     assert frame.loc["e", "e"] == 1.25
@@ -107,10 +67,14 @@ def test_the_tabular_method() -> None:
 
 
 def test_the_dams_of_the_pedigree_are_the_mothers_of_the_records(shared_data: Path) -> None:
-    pedigree = read_pedigree(shared_data / "gryphon/pedigree.tsv").set_index("animal")
+    pedigree = read_pedigree(shared_data / "gryphon/pedigree.tsv", "rows")
     records = pd.read_csv(shared_data / "gryphon/phenotypes.tsv", sep="\t", dtype=str)
     assert len(records) == 1084
-    assert (pedigree.loc[records["ANIMAL"], "dam"].to_numpy() == records["MOTHER"]).all()
+    animals = individual_index(["0"] * len(records), records["ANIMAL"])
+    dams = pedigree.dam[pedigree.positions(animals)]
+    assert (dams >= 0).all()
+    iids = pedigree.individuals.get_level_values("IID")
+    assert (iids[dams].to_numpy() == records["MOTHER"]).all()
 
 
 @pytest.mark.parametrize("case", ["intercept_only", "with_sex"])
@@ -129,6 +93,10 @@ def test_posterior_of_h2(case: str, shared_data: Path) -> None:
 
 
 def test_scale_of_the_pedigree_matrix(shared_data: Path) -> None:
+    pedigree = read_pedigree(shared_data / "gryphon/pedigree.tsv", "rows")
+    only = additive_relationship(pedigree, gryphon(shared_data / "gryphon", "none")[0].index)
+    assert average_semivariance(only.matrix) == pytest.approx(0.994795, abs=5e-7)
+    assert only.on(only.individuals).factor == 1.0
     records, relationship = gryphon(shared_data / "gryphon", "asv")
     assert relationship.on(records.index).factor == pytest.approx(0.994795, abs=5e-7)
     _, plain = gryphon(shared_data / "gryphon", "none")

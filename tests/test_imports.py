@@ -15,13 +15,22 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bayeslmm"
 # under TYPE_CHECKING). A new module gets its place here. `engines`, `report` and `cli` are
 # packages of their own: inside them files may import each other.
 ORDER = [
-    *("errors", "caution", "files", "ledger", "memory", "terminal"),
+    *("errors", "caution", "files", "ledger", "memory", "lapack", "terminal"),
     *("individuals", "table_text", "trait", "formula", "tables", "design_matrix", "alignment"),
-    *("cohort", "plink_tables", "plink_readers", "plink", "plink_write", "array_source"),
-    *("genotypes", "hwe", "qc", "relationship", "grm_matrix", "grm_gcta", "grm_files", "grm"),
-    *("relatedness", "simulate_genotypes", "simulate", "likelihood", "spectrum", "priors"),
-    *("components", "distributions", "models", "posterior", "boundary", "diagnostics", "engines"),
-    *("summary", "report", "outputs", "__init__", "cli", "__main__"),
+    *("cohort_checks", "cohort_type", "cohort", "records", "trait_stack"),
+    *("plink_tables", "plink_readers", "plink", "plink_write", "array_source"),
+    *("genotypes", "hwe", "qc", "relationship", "grm_matrix", "grm_gcta", "grm_files"),
+    *("cross_product", "codings", "grm", "x_chromosome", "ld_scores", "variant_groups"),
+    *("variant_sets", "kernel_parts", "grms", "pedigree_checks", "pedigree_table"),
+    *("pedigree_links", "pedigree", "pedigree_matrix", "kernels", "kernel_checks"),
+    *("loco", "relatedness", "simulate_genotypes", "simulate", "likelihood", "spectrum"),
+    *("spectral_solve", "spectrum_svd", "variants"),
+    *("covariance", "dense", "canonical", "multitrait", "multitrait_reml", "priors", "shares"),
+    *("components", "distributions", "posterior", "multitrait_posterior"),
+    *("multitrait_distribution", "dense_distribution", "models", "boundary", "quantities"),
+    *("diagnostics", "engines", "running", "blup", "everybody", "prediction", "predictive",
+      "variant_effects", "summary", "report", "outputs", "__init__"),
+    *("cli", "__main__"),
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from engine_oracles import Data, dense_blup, exact_tree, family_data, sibships, simulated, small
 from scipy import stats
 
-from bayeslmm.posterior import SHARES, blup, genetic_values, realised_pve
+from bayeslmm.posterior import blup, genetic_values, realised_pve
 from bayeslmm.spectrum import decompose
 
 # Published: five individuals of the tutorial (reference/tutorial.json)
@@ -86,12 +86,13 @@ def test_kept_genetic_values_of_a_fit_average_to_the_averaged_blup() -> None:
 
 def test_shares_add_to_one_in_every_draw() -> None:
     share = exact_tree()["posterior"]["pve_share"]
-    assert tuple(share.coords["pve_part"].to_numpy()) == SHARES
+    parts = ["fixed", "random", "covariance", "residual"]
+    assert share.coords["pve_part"].to_numpy().tolist() == parts
     assert share.sum("pve_part").to_numpy() == pytest.approx(np.ones((4, 1000)), abs=1e-12)
     assert (share.sel(pve_part=["fixed", "random", "residual"]).to_numpy() >= 0).all()
     rng = np.random.default_rng(1)
     y, fixed, g = rng.standard_normal(30), *rng.standard_normal((2, 5, 30))
-    found = realised_pve(fixed, g, y, np.full(30, 30**-0.5))["pve_share"]
+    found = realised_pve(fixed, [g], y, np.full(30, 30**-0.5))["pve_share"]
     residual = y - fixed - g
     for i in range(5):
         cov = np.cov(np.stack([fixed[i], g[i], residual[i]]))
@@ -99,14 +100,38 @@ def test_shares_add_to_one_in_every_draw() -> None:
         assert found[i] == pytest.approx(parts / parts.sum(), abs=1e-12)
 
 
+def test_several_parts_are_the_tabulated_covariances() -> None:
+    """var(Xβ), each var(g_k), twice all covariances between them, var(ε): of np.cov; a part of
+    which nothing is there changes nothing but the number of entries.
+    """
+    rng = np.random.default_rng(2)
+    y, fixed = rng.standard_normal(30), rng.standard_normal((5, 30))
+    parts = list(rng.standard_normal((3, 5, 30)))
+    found = realised_pve(fixed, parts, y, np.full(30, 30**-0.5))
+    for i in range(5):
+        residual = y - fixed[i] - sum(part[i] for part in parts)
+        cov = np.cov(np.stack([fixed[i], *(part[i] for part in parts), residual]))
+        within = cov[:4, :4]
+        between = within.sum() - np.trace(within)
+        expected = np.array([*np.diag(within), between, cov[4, 4]])
+        assert found["pve_share"][i] == pytest.approx(expected / expected.sum(), abs=1e-12)
+        assert found["pve_random"][i] == pytest.approx(
+            sum(part[i] for part in parts).var() / y.var(), rel=1e-12
+        )
+    none = np.zeros((5, 30))
+    same = realised_pve(fixed, [*parts, none], y, np.full(30, 30**-0.5))
+    assert np.delete(same["pve_share"], 4, axis=1) == pytest.approx(found["pve_share"], abs=1e-15)
+    assert (same["pve_share"][:, 4] == 0).all()
+
+
 def test_the_coordinates_do_not_matter() -> None:
     rng = np.random.default_rng(3)
     n = 12
-    y, fixed, g = rng.standard_normal(n), *rng.standard_normal((2, 4, n))
+    y, fixed, g, h = rng.standard_normal(n), *rng.standard_normal((3, 4, n))
     ones = np.full(n, n**-0.5)
     W = np.linalg.qr(rng.standard_normal((n, n)))[0]
-    plain = realised_pve(fixed, g, y, ones)
-    turned = realised_pve(fixed @ W, g @ W, W.T @ y, W.T @ ones)
+    plain = realised_pve(fixed, [g, h], y, ones)
+    turned = realised_pve(fixed @ W, [g @ W, h @ W], W.T @ y, W.T @ ones)
     for name, value in plain.items():
         assert turned[name] == pytest.approx(value, abs=1e-12)
 
@@ -114,14 +139,14 @@ def test_the_coordinates_do_not_matter() -> None:
 def test_an_intercept_alone_explains_nothing() -> None:
     rng = np.random.default_rng(4)
     y, g = rng.standard_normal(20), rng.standard_normal((3, 20))
-    found = realised_pve(np.full((3, 20), 1e8), g, y + 1e8, np.full(20, 20**-0.5))
+    found = realised_pve(np.full((3, 20), 1e8), [g], y + 1e8, np.full(20, 20**-0.5))
     assert (found["pve_fixed"] == 0).all()
     assert found["pve_total"] == pytest.approx(found["pve_random"], rel=1e-12)
 
 
 def test_the_tutorials_numbers_to_every_printed_digit() -> None:
     x = (X1 - X1.mean()) / X1.std(ddof=1)
-    found = realised_pve(0.8 * x[None], G[None], Y, np.full(5, 5**-0.5))
+    found = realised_pve(0.8 * x[None], [G[None]], Y, np.full(5, 5**-0.5))
     printed = {name: f"{float(found[f'pve_{name}'][0]):.4g}" for name in ("fixed", "random")}
     assert printed == {"fixed": "0.8187", "random": "0.1212"}
     assert f"{float(found['pve_total'][0]):.2f}" == "0.67"

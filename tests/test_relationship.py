@@ -182,3 +182,21 @@ def test_mirror_fills_the_upper_triangle(n: int) -> None:
     lower = np.tril(whole) + np.triu(np.full((n, n), np.pi), 1)
     mirror(lower)
     np.testing.assert_array_equal(lower, whole)
+
+
+def test_any_estimator_and_the_kind_are_kept_and_told() -> None:
+    ids = people(6)
+    K = kernel(6)
+    relationship = Relationship(K, ids, name="household", estimator="group", kind="environment")
+    chosen = relationship.on(ids[:4])
+    assert (chosen.kind, chosen.estimator) == ("environment", "group")
+    assert chosen.provenance()["kind"] == "environment"
+    assert Relationship(K, ids).provenance()["kind"] == "genetic"
+
+
+def test_a_name_and_an_estimator_are_words() -> None:
+    for wrong in ({"name": ""}, {"estimator": " "}, {"name": 3}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} .* -> a word"):
+            Relationship(kernel(3), people(3), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'genetic' or 'environment'"):
+        Relationship(kernel(3), people(3), kind="other")  # type: ignore[arg-type]

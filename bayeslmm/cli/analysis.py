@@ -1,4 +1,4 @@
-"""From the options of ``h2`` to the posteriors of the traits."""
+"""The posteriors of the traits: models, fits, breeding values."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.models import ModelFile
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pymc as pm
     import xarray as xr
 
-    from bayeslmm.cli.source import Source
     from bayeslmm.cohort import Cohort
     from bayeslmm.diagnostics import Diagnosis
-    from bayeslmm.relationship import Relationship
     from bayeslmm.terminal import Terminal
 
 
@@ -39,6 +38,8 @@ class Result:
         Its health.
     breeding_values
         ``FID IID trait mean sd``, or None.
+    predicted
+        What `bayeslmm.prediction.prediction_table` gave, or None.
     """
 
     cohort: Cohort
@@ -46,52 +47,7 @@ class Result:
     table: pd.DataFrame
     diagnosis: Diagnosis
     breeding_values: pd.DataFrame | None
-
-
-def read_tables(args: Namespace) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The phenotypes and the covariates that the options name."""
-    from bayeslmm.tables import read_covariates, read_phenotypes
-
-    phenotypes = read_phenotypes(
-        args.pheno, columns=args.pheno_name, missing_code=args.missing_code
-    )
-    if args.covar is None:
-        return phenotypes, None
-    covariates = read_covariates(
-        args.covar,
-        columns=args.covar_name,
-        categorical=args.cat_covar or (),
-        formula=args.formula,
-        missing_code=args.missing_code,
-    )
-    return phenotypes, covariates
-
-
-def build_cohorts(args: Namespace, source: Source) -> list[Cohort]:
-    """One cohort a trait, each with its own missing values."""
-    from bayeslmm.cohort import cohorts
-
-    phenotypes, covariates = read_tables(args)
-    found = cohorts(
-        phenotypes,
-        args.pheno_name,
-        individuals=source.individuals,
-        covariates=covariates,
-        covariate_names=args.covar_name,
-        categorical=args.cat_covar or (),
-        formula=args.formula,
-        ledger=source.ledger,
-        quantitative=args.quantitative,
-        allow_few_matches=args.allow_few_matches,
-    )
-    if len(found) > 1 and any(one.trait == "posterior" for one in found):
-        raise InputError(
-            "a trait called 'posterior' beside others",
-            "names that are not those of the result file's own groups",
-            "rename the column",
-            path=args.pheno,
-        )
-    return found
+    predicted: pd.DataFrame | None = None
 
 
 def parse_priors(texts: Sequence[str]) -> dict[str, str]:
@@ -133,43 +89,94 @@ def fit_all(
     args: Namespace,
     terminal: Terminal,
     cohorts: Sequence[Cohort],
-    relationship: Relationship,
+    kernels: Mapping[str, Any],
     model: ModelFile,
 ) -> list[Result]:
-    """Fit every trait, in the order given; traits of the same individuals share a spectrum."""
+    """Fit every trait, in the order given.
+
+    Traits of the same individuals and design share kernels, spectrum and the compiled model.
+    """
     import xarray as xr
 
     from bayeslmm.cohort import group_by_individuals
+    from bayeslmm.relationship import Relationship
     from bayeslmm.report import add_relatedness
     from bayeslmm.spectrum import spectrum
 
     done: dict[str, Result] = {}
     groups = group_by_individuals(cohorts)
     for group in groups:
-        aligned = relationship.on(group[0].individuals)
-        if args.spectrum is not None:
+        first = group[0]
+        matrices = {**kernels, **groupings(args, model, first)}
+        shown = next((k for k in matrices.values() if isinstance(k, Relationship)), None)
+        aligned = None if shown is None else shown.on(first.people)
+        if args.spectrum is not None and aligned is not None:
             path = Path(args.spectrum)
             if len(groups) > 1:
-                path = path.with_name(f"{path.stem}.{group[0].trait}{path.suffix}")
-            with terminal.step(f"spectrum of {group[0].n} individuals ({path})"):
-                spectrum(group[0], aligned, path=path)
-        found = [fit_one(args, terminal, one, aligned, model) for one in group]
-        trees = xr.DataTree.from_dict({result.cohort.trait: result.tree for result in found})
-        add_relatedness(trees, aligned)
-        for result in found:
-            trait = result.cohort.trait
-            done[trait] = replace(result, tree=trees.children[trait].copy())
+                path = path.with_name(f"{path.stem}.{first.trait}{path.suffix}")
+            with terminal.step(f"spectrum of {first.n} individuals ({path})"):
+                spectrum(first, aligned, path=path)
+        built: pm.Model | None = None
+        trees: dict[str, xr.DataTree] = {}
+        for one in group:
+            built = prepare(args, terminal, one, matrices, model, built)
+            result = fit_one(args, terminal, one, matrices, built)
+            done[one.trait] = result
+            trees[one.trait] = result.tree
+        if aligned is not None:
+            joined = xr.DataTree.from_dict(trees)
+            add_relatedness(joined, aligned)
+            for trait in trees:
+                done[trait] = replace(done[trait], tree=joined.children[trait].copy())
     return [done[one.trait] for one in cohorts]
+
+
+def groupings(args: Namespace, model: ModelFile, cohort: Cohort) -> dict[str, Any]:
+    """The shared environments that --group-column names, for a model that takes any number."""
+    from bayeslmm.covariance import Grouping
+
+    if args.group_column and model.more() is None:
+        raise InputError(
+            f"--group-column with the model {model.name}",
+            "a model of any number of kernels",
+            "use --model household or partitioned, or leave it out",
+        )
+    return {
+        name: Grouping(name, tuple(cohort.column_text(name))) for name in args.group_column or ()
+    }
+
+
+def prepare(
+    args: Namespace,
+    terminal: Terminal,
+    cohort: Cohort,
+    matrices: Mapping[str, Any],
+    model: ModelFile,
+    built: pm.Model | None,
+) -> pm.Model:
+    """The model of a trait: built, or that of the trait before with its phenotype exchanged."""
+    with (
+        terminal.step(f"{cohort.trait}: model of {cohort.n} records"),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", BayesLMMWarning)
+        if built is None:
+            built = model.build(cohort, matrices, parse_priors(args.prior))
+        else:
+            model.exchange(built, cohort, matrices)
+    for warning in caught:
+        terminal.warn(f"{cohort.trait}: {warning.message}")
+    return built
 
 
 def fit_one(
     args: Namespace,
     terminal: Terminal,
     cohort: Cohort,
-    relationship: Relationship,
-    model: ModelFile,
+    matrices: Mapping[str, Any],
+    model: pm.Model,
 ) -> Result:
-    """Fit one trait with a relationship that is aligned and scaled."""
+    """Fit one trait with its model."""
     from bayeslmm.diagnostics import diagnose
     from bayeslmm.engines import fit
     from bayeslmm.memory import require_memory
@@ -178,24 +185,25 @@ def fit_one(
     if args.breeding_values:
         needed = 3 * 8 * cohort.n * args.draws
         require_memory(needed, f"{args.draws} draws of breeding values", "use fewer --draws")
-    with terminal.step(f"{cohort.trait}: posterior of {cohort.n} individuals"):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", BayesLMMWarning)
-            built = model.build(cohort, {"additive": relationship}, parse_priors(args.prior))
-        for warning in caught:
-            terminal.warn(f"{cohort.trait}: {warning.message}")
+    with terminal.step(f"{cohort.trait}: posterior of {cohort.n} records"):
         tree = fit(
-            built,
+            model,
             args.engine,
             draws=args.draws,
             seed=args.seed,
             cores=args.threads,
             genetic_values=args.breeding_values,
         )
-        values = take_breeding_values(tree, cohort) if args.breeding_values else None
-        table, diagnosis = heritability(tree, args.prob), diagnose(tree)
+    predicted = None
+    if args.predict:
+        from bayeslmm.prediction import prediction_table
+
+        with terminal.step(f"{cohort.trait}: prediction"):
+            predicted = prediction_table(model, tree, cohort, matrices, args.prob, args.seed)
+    values = take_breeding_values(tree, cohort) if args.breeding_values else None
+    table, diagnosis = heritability(tree, args.prob), diagnose(tree)
     warn_of(terminal, cohort.trait, tree, diagnosis)
-    return Result(cohort, tree, table, diagnosis, values)
+    return Result(cohort, tree, table, diagnosis, values, predicted)
 
 
 def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
@@ -203,6 +211,12 @@ def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
     import pandas as pd
 
     posterior = tree["posterior"].to_dataset()
+    if cohort.records is not None:
+        raise InputError(
+            "--breeding-values where individuals have several records or traits",
+            "one record of each",
+            "use --predict, which gives every individual's value",
+        )
     if "g" not in posterior:
         raise ModelError(
             "this model gives no genetic values g -> a spectral_normal phenotype, or g and design "

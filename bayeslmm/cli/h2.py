@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayeslmm import models
-from bayeslmm.cli.analysis import Result, build_cohorts, check_priors, fit_all, parse_priors
+from bayeslmm.cli.analysis import Result, check_priors, fit_all, parse_priors
+from bayeslmm.cli.cohorts import build_cohorts
 from bayeslmm.cli.record import Clock, command_line, record
-from bayeslmm.cli.source import limited, open_source, with_kernel_scale
+from bayeslmm.cli.source import Source, limited, open_source
 from bayeslmm.errors import InputError
 from bayeslmm.outputs import (
     BREEDING_VALUES,
+    PREDICTIONS,
     RESULTS,
     Writer,
     check_outputs,
@@ -31,8 +34,10 @@ from bayeslmm.outputs import (
 from bayeslmm.terminal import trait_summary
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayeslmm.cohort import Cohort
     from bayeslmm.ledger import Ledger
-    from bayeslmm.relationship import Relationship
     from bayeslmm.terminal import Terminal
 
 TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude")
@@ -43,18 +48,20 @@ def run(args: Namespace, terminal: Terminal) -> int:
     clock = Clock()
     _check_options(args)
     tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
-    suffixes = (*RESULTS, BREEDING_VALUES) if args.breeding_values else RESULTS
+    suffixes = list(RESULTS)
+    suffixes += [BREEDING_VALUES] * args.breeding_values + [PREDICTIONS] * args.predict
     paths = output_paths(args.out, suffixes)
     check_outputs(paths.values(), tables)
     model = models.load(args.model)
     with limited(args.threads):
         source = open_source(args, terminal)
-        cohorts = build_cohorts(args, source)
+        cohorts = build_cohorts(args, source, model)
         _say_ledger(terminal, [one.ledger for one in cohorts])
         check_priors(model, parse_priors(args.prior))
-        relationship = with_kernel_scale(source.relationship(), args.kernel_scale)
-        _warn_of_relationship(terminal, relationship)
-        results = fit_all(args, terminal, cohorts, relationship, model)
+        kernels = source.kernels(model.matrices(), model.more() is not None,
+                                 _needed(args, source, cohorts))  # fmt: skip
+        _warn_of_relationships(terminal, kernels)
+        results = fit_all(args, terminal, cohorts, kernels, model)
         inputs = [*source.files, *tables, *([model.path] if args.model.endswith(".py") else [])]
         with terminal.step("writing the results"):
             _write(args, terminal, clock, paths, results, inputs)
@@ -74,7 +81,7 @@ def _check_options(args: Namespace) -> None:
             "to use it, make one, and add --missing-code -9: "
             f"awk 'BEGIN {{print \"FID IID y\"}} {{print $1, $2, $6}}' {prefix}.fam > y.pheno",
         )
-    if args.covar is None:
+    if args.covar is None and args.id_column is None:
         for name in ("covar_name", "cat_covar", "formula"):
             if getattr(args, name) is not None:
                 option = "--" + name.replace("_", "-")
@@ -99,11 +106,29 @@ def _say_ledger(terminal: Terminal, ledgers: list[Ledger]) -> None:
         terminal.say(f"  {line}")
 
 
-def _warn_of_relationship(terminal: Terminal, relationship: Relationship) -> None:
-    from bayeslmm.relatedness import relationship_warnings
+def _needed(args: Namespace, source: Source, cohorts: list[Cohort]) -> pd.MultiIndex:
+    """Those among whom kernels are needed: all to predict them, else those analysed and dams."""
+    if args.predict:
+        return source.individuals
+    needed = cohorts[0].people
+    for one in cohorts:
+        needed = needed.append(one.people)
+        if one.columns is not None and "dam" in one.columns:
+            from bayeslmm.covariance import dam_index
 
-    for text in relationship_warnings(relationship):
-        terminal.warn(text)
+            needed = needed.append(dam_index(one))
+    return needed.unique()
+
+
+def _warn_of_relationships(terminal: Terminal, kernels: Mapping[str, Any]) -> None:
+    from bayeslmm.relatedness import relationship_warnings
+    from bayeslmm.relationship import Relationship
+
+    for kernel in kernels.values():
+        usual = ("gcta", "sample", "centred", "file", "pedigree")
+        if isinstance(kernel, Relationship) and kernel.estimator in usual and len(kernels) <= 4:
+            for text in relationship_warnings(kernel):
+                terminal.warn(text)
 
 
 def _write(
@@ -130,6 +155,9 @@ def _write(
     values = [r.breeding_values for r in results if r.breeding_values is not None]
     if values:
         files[paths[BREEDING_VALUES]] = partial(write_table, pd.concat(values))
+    predicted = [r.predicted for r in results if r.predicted is not None]
+    if predicted:
+        files[paths[PREDICTIONS]] = partial(write_table, pd.concat(predicted))
     facts = {"traits": {result.cohort.trait: _facts(result) for result in results}}
     text = record(args, terminal, clock, inputs, facts)
     write_together(files, (paths[".run.json"], text))

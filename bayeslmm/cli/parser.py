@@ -41,6 +41,11 @@ examples:
   bayeslmm h2 --bfile sim --pheno sim.pheno --covar sim.covar --formula "~ C(sex) + age" --out sim
   bayeslmm h2 --bfile sim --pheno sim.pheno --prior "h2=beta(1, 3)" --out informed
   bayeslmm h2 --bfile sim --pheno sim.pheno --model ./mine.py --engine nuts --out mine
+  bayeslmm h2 --bfile sim --pheno sim.pheno --model dominance --out dominance
+  bayeslmm h2 --bfile sim --pheno sim.pheno --model partitioned --by chromosome --out parts
+  bayeslmm h2 --bfile sim --pheno sim.pheno --model bivariate --pheno-name A,B --out two
+  bayeslmm h2 --pedigree ped.tsv --pheno records.tsv --id-column ID --pheno-name y
+              --model repeated --out repeated
 
 writes PREFIX.h2.tsv (every number), PREFIX.nc (the posterior, for ArviZ), PREFIX.html (the report)
 and PREFIX.run.json (options, versions, seed, who was dropped, checksums), all of them or none."""
@@ -132,29 +137,52 @@ def _grm(parser: argparse.ArgumentParser) -> None:
     )
     _genotypes(sources)
     _quality_control(parser)
+    add = parser.add_argument_group("kernels").add_argument
+    add("--kind", type=names, metavar="A,B", default="additive", help="additive, dominance, x (the "
+        "X chromosome): a kernel for each, in one pass (default: additive)")  # fmt: skip
+    add("--by", metavar="chromosome|maf|ld|FILE", help="a kernel for each chromosome, bin of the "
+        "minor allele frequency (maf:0.01,0.1,0.5 for other edges), quarter of the LD scores (ld:2 "
+        "for halves), or group of a file with variant ID and group (default: all variants in "
+        "one)")  # fmt: skip
+    add("--loco", action="store_true", help="also write the kernels that leave one chromosome out, "
+        "PREFIX.loco.chr1 ... (default: no)")  # fmt: skip
+    add("--dosage-compensation", choices=("full", "none", "equal"), help="for x: a male's X-linked "
+        "variance is twice that of a female (full), half of it (none), or equal "
+        "(default: full)")  # fmt: skip
     add = parser.add_argument
     add("--format", choices=("gcta", "gemma", "plink"), default="gcta",
         help="gcta: .grm.bin .grm.N.bin .grm.id; gemma: .cXX.txt .cXX.fam; plink: .rel .rel.id "
         "(default: gcta)")  # fmt: skip
     _threads(parser)
-    add("--out", metavar="PREFIX", required=True, help="prefix of the files written")
+    add("--out", metavar="PREFIX", required=True, help="prefix of the files written; of several "
+        "kernels PREFIX.NAME")  # fmt: skip
 
 
 def _h2(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("relationship (one of --bfile, --pfile, --grm)")
+    group = parser.add_argument_group("relationship (one of --bfile, --pfile, --grm, --pedigree)")
     sources = group.add_mutually_exclusive_group(required=True)
     _genotypes(sources)
-    sources.add_argument("--grm", metavar="P", help="relationship matrix of GCTA, GEMMA or plink2: "
-                         "prefix or file")  # fmt: skip
-    group.add_argument("--fam", metavar="FILE",
-                       help="for GEMMA's matrix: the .fam that GEMMA was given")  # fmt: skip
-    group.add_argument("--kernel-scale", choices=("asv", "none"), default="asv",
-                       help="asv: average semivariance one among the analysed individuals; none: "
-                       "as it is (default: asv)")  # fmt: skip
-    group.add_argument("--spectrum", metavar="FILE",
-                       help="keep the eigendecomposition in this .npz file and use it again; with "
-                       "several sets of individuals FILE gets the first trait's name "
-                       "(default: not kept)")  # fmt: skip
+    sources.add_argument("--grm", type=names, metavar="P[,P...]", help="relationship matrices of "
+                         "GCTA, GEMMA or plink2: A,B,C or additive=A,dominance=B")  # fmt: skip
+    sources.add_argument("--pedigree", metavar="FILE", help="table of individual, sire, dam, for "
+                         "the pedigree's relationship matrix A, unscaled")  # fmt: skip
+    add = group.add_argument
+    add("--fam", metavar="FILE",
+        help="for GEMMA's matrix: the .fam that GEMMA was given")  # fmt: skip
+    add("--pedigree-parents", choices=("auto", "names", "rows"), default="auto",
+        help="sire and dam are names, or row numbers of the pedigree's file; auto: rows only if "
+        "names are impossible and rows fit (default: auto)")  # fmt: skip
+    add("--selfing", action="store_true", help="an individual may be sire and dam, as in plants "
+        "(default: no)")  # fmt: skip
+    add("--by", metavar="chromosome|maf|ld|FILE", help="kernels of a model of several: by "
+        "chromosome, by bins of allele frequency or LD score, or by a file of variant and group "
+        "(default for such a model: chromosome)")  # fmt: skip
+    add("--kernel-scale", choices=("asv", "none"),
+        help="asv: average semivariance one among the analysed individuals; none: as it is "
+        "(default: asv, of a pedigree none)")  # fmt: skip
+    add("--spectrum", metavar="FILE",
+        help="keep the eigendecomposition in this .npz file and use it again; with several sets of "
+        "individuals FILE gets the first trait's name (default: not kept)")  # fmt: skip
     _quality_control(parser)
     _traits(parser.add_argument_group("traits and covariates"))
     _analysis(parser.add_argument_group("model and analysis"))
@@ -163,6 +191,9 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="PREFIX", required=True, help="prefix of the files written")
     add("--breeding-values", action="store_true",
         help="also write PREFIX.bv.tsv: FID IID trait mean sd (default: no)")  # fmt: skip
+    add("--predict", action="store_true",
+        help="also write PREFIX.predict.tsv: breeding values with sd, interval and reliability of "
+        "all individuals of the relationship, phenotyped or not (default: no)")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON (default: as text)")
 
 
@@ -206,6 +237,16 @@ def _traits(group: Any) -> None:
         "and --covar, for instance -9 (default: none, NA only)")  # fmt: skip
     add("--quantitative", action="store_true", help="take a trait's values 0, 1, 2 or -9 as "
         "numbers, not as a case-control code (default: no)")  # fmt: skip
+    add("--id-column", metavar="COLUMN", help="the column of --pheno that names the individual; "
+        "an individual may have several records (default: FID and IID, a row each)")  # fmt: skip
+    add("--group-column", type=names, metavar="A,B", help="columns of --pheno: groups with a "
+        "shared environment, for household and partitioned (default: none)")  # fmt: skip
+    add("--dam-column", metavar="COLUMN", help="column of --pheno that names the dam, for maternal "
+        "(default: the pedigree's)")  # fmt: skip
+    add("--environment-column", metavar="COLUMN", help="column of --pheno with the environment, a "
+        "number, for gxe")  # fmt: skip
+    add("--residual-column", metavar="COLUMN", help="column of --pheno: groups with residual "
+        "variances of their own, for gxe (default: one)")  # fmt: skip
     add("--allow-few-matches", action="store_true", help="go on although less than half of the "
         "individuals are found (default: no)")  # fmt: skip
 
@@ -214,9 +255,9 @@ def _analysis(group: Any) -> None:
     add = group.add_argument
     add("--model", metavar="NAME|FILE.py", default="additive",
         help="a model of the gallery, or your own file (default: additive)")  # fmt: skip
-    add("--engine", choices=("auto", "exact", "nuts"), default="auto",
-        help="exact: quadrature, independent draws; nuts: Markov chains; auto: exact where it can "
-        "(default: auto)")  # fmt: skip
+    add("--engine", choices=("auto", "exact", "laplace", "nuts"), default="auto",
+        help="exact: quadrature, independent draws; laplace: importance sampling of few "
+        "variances; nuts: Markov chains; auto: the first that can (default: auto)")  # fmt: skip
     add("--prior", action="append", metavar="NAME=FAMILY(...)", default=[],
         help='for instance "h2=beta(1,1)" or "total_sd=half_t(3, 2.5)", in units of sd(y | X); '
         "again or parted by ';' for more (default: the model's, see models show)")  # fmt: skip

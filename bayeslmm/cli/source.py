@@ -1,11 +1,12 @@
-"""From the options to the individuals and their relationship: genotype files or a matrix's file."""
+"""From the options to the individuals and their kernels: genotypes, matrices or a pedigree."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,46 +18,61 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayeslmm.genotypes import Genotypes
+    from bayeslmm.pedigree import Pedigree
     from bayeslmm.relationship import Relationship
     from bayeslmm.terminal import Terminal
+
+type Kernels = dict[str, Any]  # by the name that a model file asks for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Where the relationship comes from; a GRM of genotypes is not computed before it is asked for.
+    """Where the kernels come from; nothing large is computed before it is asked for.
 
     Parameters
     ----------
     individuals
-        Those that passed quality control, or those of the matrix.
+        Those that passed quality control, or those of the matrices or of the pedigree.
     ledger
         Who and what was dropped so far.
     files
         The files behind it, for checksums.
-    relationship
-        Gives the relationship of the individuals, unscaled.
+    kernels
+        ``(names, more, individuals) → Kernels``: the kernels of these names; with `more` any
+        number besides, which the options name; of a pedigree only among these individuals.
+    pedigree
+        The pedigree, if it is one.
     """
 
     individuals: pd.MultiIndex
     ledger: Ledger
     files: tuple[Path, ...]
-    relationship: Callable[[], Relationship]
+    kernels: Callable[[Sequence[str], bool, pd.MultiIndex], Kernels]
+    pedigree: Pedigree | None = None
 
 
 def open_source(args: Namespace, terminal: Terminal) -> Source:
-    """Open what --bfile, --pfile or --grm names."""
-    if args.grm is not None:
-        return _open_matrix(args, terminal)
-    if args.fam is not None:
+    """Open what --bfile, --pfile, --grm or --pedigree names."""
+    if args.fam is not None and args.grm is None:
         raise InputError(
             "--fam without --grm", "--fam only for the IDs of a GEMMA matrix", "leave it out"
         )
+    if args.grm is not None or args.pedigree is not None:
+        _check_no_genotype_options(args, "--grm" if args.grm is not None else "--pedigree")
+    if args.grm is not None:
+        return _open_matrices(args, terminal)
+    if args.pedigree is not None:
+        return _open_pedigree(args, terminal)
+    from bayeslmm.cli.genotype_kernels import genotype_kernels
+
     genotypes, files = open_genotypes(args, terminal)
+    if args.by is not None and Path(args.by).is_file():
+        files = (*files, Path(args.by))
     return Source(
         genotypes.individuals,
         genotypes.ledger,
         files,
-        lambda: compute(genotypes, args, terminal),
+        partial(genotype_kernels, genotypes, args, terminal),
     )
 
 
@@ -87,30 +103,130 @@ def open_genotypes(args: Namespace, terminal: Terminal) -> tuple[Genotypes, tupl
     return genotypes, tuple(first.with_suffix(suffix) for suffix in SUFFIXES[kind])
 
 
-def compute(genotypes: Genotypes, args: Namespace, terminal: Terminal) -> Relationship:
-    """The GRM of the genotypes."""
-    from bayeslmm.grm import grm
-
-    words = f"GRM of {genotypes.n} individuals and {genotypes.m} variants"
-    with terminal.step(words) as progress:
-        return grm(genotypes, scale=args.scale, threads=args.threads, progress=progress)
-
-
-def _open_matrix(args: Namespace, terminal: Terminal) -> Source:
-    from bayeslmm.grm_files import read_grm
-    from bayeslmm.qc import choose_individuals
-
-    given = [name for name in QC_DEFAULTS if getattr(args, name) is not None]
+def _check_no_genotype_options(args: Namespace, source: str) -> None:
+    given = [name for name in (*QC_DEFAULTS, "by") if getattr(args, name) is not None]
     if given:
         options = ", ".join("--" + name.replace("_", "-") for name in given)
         raise InputError(
-            f"{options} with --grm",
+            f"{options} with {source}",
             "options of genotypes only with --bfile or --pfile: the matrix has been computed",
             "leave them out, or give the genotypes",
         )
-    with terminal.step("reading the relationship matrix"):
-        matrix = read_grm(args.grm, fam=args.fam)
-    individuals, ledger = matrix.individuals, Ledger()
+
+
+def _open_matrices(args: Namespace, terminal: Terminal) -> Source:
+    from bayeslmm.grm_files import read_grm
+
+    named = [text.rpartition("=")[::2] for text in args.grm]
+    with terminal.step(f"reading {len(named)} relationship matrices"
+                       if len(named) > 1 else "reading the relationship matrix"):  # fmt: skip
+        found = [(name, read_grm(path, fam=args.fam)) for name, path in named]
+    first = found[0][1].individuals
+    individuals = first
+    for _, matrix in found[1:]:
+        individuals = individuals[individuals.isin(matrix.individuals)]
+    ledger = Ledger()
+    if len(individuals) < len(first):
+        lost = first[~first.isin(individuals)]
+        from bayeslmm.individuals import names_of
+
+        ledger = ledger.add("individuals", "not in all matrices", names_of(lost),
+                            remaining=len(individuals))  # fmt: skip
+    individuals, ledger = _kept(args, individuals, ledger)
+    files = [file for _, matrix in found for file in _matrix_files(matrix.source, args.fam)]
+    return Source(individuals, ledger, tuple(files), partial(_matrices, found, args))
+
+
+def _matrices(
+    found: list[tuple[str, Relationship]],
+    args: Namespace,
+    names: Sequence[str],
+    more: bool,
+    individuals: pd.MultiIndex,
+) -> Kernels:
+    """Matrices by the name given, else in the order in which the model asks for them."""
+    given = {name for name, _ in found if name}
+    free = [name for name in names if name not in given]
+    out: Kernels = {}
+    for name, matrix in found:
+        label = name or (free.pop(0) if free else _file_name(matrix.source))
+        if label in out or (label not in names and not more):
+            wanted = ", ".join(names) or "none"
+            raise InputError(
+                f"the matrix '{label}' ({matrix.source})",
+                f"each of: {wanted}, once" + (", and any others by name" if more else ""),
+                "name them: --grm additive=A,dominance=B",
+            )
+        out[label] = _scaled(replace(matrix, name=label), args)
+    return out
+
+
+def _file_name(source: str) -> str:
+    """The name of a matrix file without folder and suffix."""
+    from bayeslmm.grm_files import ID_SUFFIX
+
+    name = Path(source).name
+    suffix = next((end for end in ID_SUFFIX if name.endswith(end)), "")
+    return name.removesuffix(suffix) or name
+
+
+def _open_pedigree(args: Namespace, terminal: Terminal) -> Source:
+    from bayeslmm.pedigree import read_pedigree
+
+    with terminal.step("reading the pedigree"):
+        pedigree = read_pedigree(args.pedigree, args.pedigree_parents, allow_selfing=args.selfing)
+    for note in pedigree.notes:
+        terminal.say(f"  {note}")
+    individuals, ledger = _kept(args, pedigree.individuals, Ledger())
+    kernels = partial(_pedigree_kernels, pedigree, args, terminal)
+    return Source(individuals, ledger, (Path(args.pedigree),), kernels, pedigree)
+
+
+def _pedigree_kernels(
+    pedigree: Pedigree,
+    args: Namespace,
+    terminal: Terminal,
+    names: Sequence[str],
+    more: bool,
+    individuals: pd.MultiIndex,
+) -> Kernels:
+    from bayeslmm.cli.genotype_kernels import products
+    from bayeslmm.pedigree_matrix import additive_relationship, dominance_relationship
+
+    wanted = list(names) or ["additive"]
+    with terminal.step(f"pedigree relationship of {len(individuals)} individuals"):
+        out: Kernels = {"additive": additive_relationship(pedigree, individuals)}
+        if any("dominance" in name for name in wanted):
+            out["dominance"] = dominance_relationship(pedigree, individuals)
+        out |= products(out, wanted)
+    out = {name: kernel for name, kernel in out.items() if name in wanted}
+    check_known(out, names, "a pedigree")
+    return {name: _scaled(kernel, args) for name, kernel in out.items()}
+
+
+def check_known(found: Kernels, names: Sequence[str], source: str) -> None:
+    """Every kernel that the model asks for has to be one that can be made."""
+    if missing := [name for name in names if name not in found]:
+        raise InputError(
+            f"the model asks for the matrix '{missing[0]}', which {source} does not give",
+            "additive, dominance, additive_additive, additive_dominance, dominance_dominance",
+            f"give it: --grm {missing[0]}=FILE",
+        )
+
+
+def _scaled(relationship: Relationship, args: Namespace) -> Relationship:
+    """The relationship, to be scaled as --kernel-scale says."""
+    if args.kernel_scale in (None, relationship.kernel_scale):
+        return relationship
+    return replace(relationship, kernel_scale=args.kernel_scale)
+
+
+def _kept(
+    args: Namespace, individuals: pd.MultiIndex, ledger: Ledger
+) -> tuple[pd.MultiIndex, Ledger]:
+    """Individuals after --keep and --remove."""
+    from bayeslmm.qc import choose_individuals
+
     for path, option in ((args.keep, "keep"), (args.remove, "remove")):
         if path is not None:
             kept, ledger = choose_individuals(
@@ -120,12 +236,7 @@ def _open_matrix(args: Namespace, terminal: Terminal) -> Source:
                 option,  # type: ignore[arg-type]
             )
             individuals = individuals[kept]
-    return Source(
-        individuals,
-        ledger,
-        _matrix_files(matrix.source, args.fam),
-        lambda: matrix if individuals is matrix.individuals else matrix.on(individuals, "none"),
-    )
+    return individuals, ledger
 
 
 def _matrix_files(source: str, fam: str | None) -> tuple[Path, ...]:
@@ -139,13 +250,6 @@ def _matrix_files(source: str, fam: str | None) -> tuple[Path, ...]:
         beside.append(prefix + ".grm.N.bin")
     files = [Path(path) for path in (source, *beside) if Path(path).is_file()]
     return (*files, *((Path(fam),) if fam is not None else ()))
-
-
-def with_kernel_scale(relationship: Relationship, kernel_scale: Any) -> Relationship:
-    """The relationship, to be scaled as --kernel-scale says."""
-    if relationship.kernel_scale == kernel_scale:
-        return relationship
-    return replace(relationship, kernel_scale=kernel_scale)
 
 
 def limited(threads: int | None) -> AbstractContextManager[Any]:

@@ -14,7 +14,7 @@ from scipy.special import expit
 from bayeslmm.boundary import spectrum_problem
 from bayeslmm.caution import caution
 from bayeslmm.diagnostics import latent_health
-from bayeslmm.engines import exact, nuts
+from bayeslmm.engines import exact, laplace, nuts
 from bayeslmm.engines.choose import Engine, choose_engine
 from bayeslmm.engines.densities import log_densities
 from bayeslmm.engines.genetic import add_genetic
@@ -28,7 +28,6 @@ from bayeslmm.engines.tree import (
     provenance,
 )
 from bayeslmm.errors import InputError
-from bayeslmm.posterior import SHARES
 
 type Floats = NDArray[np.float64]
 
@@ -63,9 +62,10 @@ def fit(
     model
         A model that keeps the contract of the model files (see ``models/README.md``).
     engine
-        "exact" (quadrature, independent draws), "nuts" (nutpie), or "auto": exact where it can
-        serve the model, otherwise NUTS. The choice and the reason stand in the attributes
-        ``engine`` and ``engine_reason``.
+        "exact" (quadrature, independent draws), "laplace" (importance sampling of few
+        hyperparameters, near-independent draws), "nuts" (nutpie), or "auto": the first of these
+        that can serve the model. The choice and the reason stand in the attributes ``engine`` and
+        ``engine_reason``.
     draws
         Draws kept, over all chains; a multiple of `chains`.
     chains
@@ -74,7 +74,8 @@ def fit(
     seed
         The same seed gives the same numbers; traits of different names get different draws.
     tune, cores, progress
-        For NUTS: warm-up draws per chain, chains at a time, progress bar.
+        For NUTS: warm-up draws per chain, chains at a time, progress bar. `cores` is also the
+        number of density evaluations at a time of the Laplace engine.
     genetic_values
         Keep the draws of g (n numbers each) in the posterior.
 
@@ -84,7 +85,8 @@ def fit(
         Groups ``posterior`` (with h2, sigma2_u, sigma2_e, beta, variance, pve_fixed, pve_random,
         pve_total, pve_share), ``sample_stats``, ``observed_data``, ``constant_data``, ``prior``,
         ``log_prior``, ``log_likelihood``, and ``quadrature`` (exact engine: the density of h² and
-        its moments, log evidence). Provenance in the attributes.
+        its moments, log evidence). With the Laplace engine the attributes of ``sample_stats`` hold
+        ``pareto_k``, ``ess_importance`` and ``log_evidence``. Provenance in the attributes.
 
     Raises
     ------
@@ -113,19 +115,27 @@ def fit(
         variables = chain_draw(model, values, chains)
         groups["quadrature"] = quadrature_group(found)
         log_prior = {k: (("chain", "draw"), _total(v)) for k, (_, v) in log_prior.items()}
+    elif chosen == "laplace":
+        drawn = laplace.fit_one(model, draws, chains, rng, cores)
+        log_prior = chain_draw(model, drawn.values.pop("log_prior"), chains, names=False)
+        likelihood = {"phenotype": drawn.log_likelihood}
+        log_likelihood = chain_draw(model, likelihood, chains, names=False)
+        variables = chain_draw(model, drawn.values, chains)
+        groups["sample_stats"] = importance_group(drawn, _joint(log_prior, log_likelihood))
+        reason = f"{reason}; {drawn.step}"
     else:
         variables, groups["sample_stats"] = nuts.sample(
             model, draws // chains, chains, sampler_seed, tune=tune, cores=cores, progress=progress
         )
         log_prior, log_likelihood = log_densities(model, variables)
     if "sample_stats" not in groups:
-        lp = sum(_total(value) for _, value in (*log_prior.values(), *log_likelihood.values()))
+        lp = _joint(log_prior, log_likelihood)
         groups["sample_stats"] = dataset({"lp": (("chain", "draw"), lp)}, {})
     add_named_quantities(variables)
     dropped = {} if genetic_values else _latent_health(variables)
     groups["sample_stats"].attrs["latent"] = json.dumps(dropped)
-    add_genetic(model, variables, rng, keep=genetic_values)
-    coords = {**model.coords, "pve_part": list(SHARES)}
+    parts = add_genetic(model, variables, rng, keep=genetic_values)
+    coords = {**model.coords, "pve_part": parts}
     groups["posterior"] = dataset(variables, coords)
     groups["log_prior"] = dataset(log_prior, coords)
     groups["log_likelihood"] = dataset(log_likelihood, coords)
@@ -146,10 +156,35 @@ def fit(
     return tree
 
 
+def importance_group(found: laplace.Laplace, lp: Floats) -> xr.Dataset:
+    """Sample statistics of the Laplace engine."""
+    variables: Variables = {"lp": (("chain", "draw"), lp)}
+    variables |= {name: (("chain", "draw"), value) for name, value in found.stats.items()}
+    out = dataset(variables, {})
+    weighted = found.weighted
+    out.attrs |= {
+        "pareto_k": weighted.pareto_k,
+        "log_evidence": weighted.log_evidence,
+        "log_evidence_mcse": weighted.mcse,
+        "evaluations": weighted.evaluations,
+        "rounds": json.dumps(list(weighted.rounds)),
+        "step": found.step,
+    }
+    if not found.chains:
+        out.attrs["ess_importance"] = weighted.ess
+    return out
+
+
 def _latent_health(variables: Variables) -> dict[str, dict[str, float]]:
     """Convergence of a latent g, which is judged even where its draws are not kept."""
     latent = {k: np.asarray(v) for k, (_, v) in variables.items() if k == "g"}
     return {name: latent_health(value) for name, value in latent.items()}
+
+
+def _joint(log_prior: Variables, log_likelihood: Variables) -> Floats:
+    """log p(y, parameters) of every draw."""
+    parts = [_total(value) for _, value in (*log_prior.values(), *log_likelihood.values())]
+    return np.asarray(np.sum(parts, axis=0))
 
 
 def _total(value: Floats) -> Floats:

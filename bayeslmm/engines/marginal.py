@@ -104,6 +104,9 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     if len(hyper) != 2 or any(rv.ndim != 0 for rv in hyper):
         names = ", ".join(rv.name for rv in hyper) or "none"
         raise ModelError(f"the variances depend on {names}; the grid needs two scalar parameters")
+    if model.potentials:
+        names = ", ".join(potential.name for potential in model.potentials)
+        raise ModelError(f"the potential {names} belongs to neither part")
     if others := free - set(hyper) - set(effects):
         raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
     for rv in hyper:
@@ -134,11 +137,7 @@ def marginal(model: pm.Model) -> Marginal:
     nothing.
     """
     kept = getattr(model, "bayeslmm_marginal", None)
-    data = {
-        name: model[name].get_value()
-        for name in sorted(model.named_vars)
-        if name in ("phenotype_unit", "phenotype_centre")
-    }
+    data = exchangeable_data(model)
     if kept is None:
         hyper, effects = _split(model)
         inputs = [model[name] for name in data]
@@ -147,7 +146,7 @@ def marginal(model: pm.Model) -> Marginal:
             tuple(rv.name for rv in effects),
             _coordinates(model, hyper, inputs),
             _log_prior(model, hyper, inputs, list(data.values())),
-            _effects_prior(model, effects, inputs),
+            effects_prior_function(model, effects, inputs),
             _variables(model, hyper, effects, inputs, list(data.values())),
         )
         model.bayeslmm_marginal = kept
@@ -155,7 +154,18 @@ def marginal(model: pm.Model) -> Marginal:
     return Marginal(spectrum, kept[0], kept[1], data, *kept[2:])
 
 
-def _compile(inputs: list[Any], shared: list[Any], outputs: list[Any]) -> Callable[..., list[Any]]:
+def exchangeable_data(model: pm.Model) -> dict[str, Any]:
+    """Current values of the data behind the units of the priors."""
+    return {
+        name: model[name].get_value()
+        for name in sorted(model.named_vars)
+        if name in ("phenotype_unit", "phenotype_centre")
+    }
+
+
+def compile_function(
+    inputs: list[Any], shared: list[Any], outputs: list[Any]
+) -> Callable[..., list[Any]]:
     """A function of `inputs` and of the values of the shared data, safe between threads."""
     stand_ins = [pt.tensor(dtype=v.dtype, shape=v.type.shape) for v in shared]
     function = pytensor.function(
@@ -188,7 +198,7 @@ def _coordinates(
             else [pt.constant(x) for x in usual]
         )
     ]
-    evaluate = _compile([], inputs, bounds)
+    evaluate = compile_function([], inputs, bounds)
 
     def coordinates(*arguments: Any) -> Coordinates:
         a, b, c, d = (float(x) for x in evaluate(*arguments))
@@ -233,7 +243,7 @@ def _to_hyper(
     slopes = [pt.grad(log, value) for log in logs for value in values]
     points = [pt.dvector(), pt.dvector()]
     outputs = vectorize_graph([*logs, *slopes], dict(zip(values, points, strict=True)))
-    evaluate = _compile(points, inputs, outputs)
+    evaluate = compile_function(points, inputs, outputs)
 
     def solve(z: Floats, t: Floats, *arguments: Any) -> tuple[Floats, Floats, Floats]:
         shape = np.broadcast_shapes(z.shape, t.shape)
@@ -273,7 +283,7 @@ def _log_prior(
     points = [pt.dvector(), pt.dvector()]
     densities = [model.logp(vars=[rv], jacobian=True) for rv in hyper]  # independent of each other
     outputs = vectorize_graph(densities, dict(zip(values, points, strict=True)))
-    evaluate = _compile(points, inputs, outputs)
+    evaluate = compile_function(points, inputs, outputs)
 
     ends = np.array([-EDGE, -0.9 * EDGE, EDGE, 0.9 * EDGE])
 
@@ -302,7 +312,7 @@ def _log_prior(
     return separate if _separate(model, hyper) else with_tails
 
 
-def _effects_prior(
+def effects_prior_function(
     model: pm.Model, effects: list[Any], inputs: list[Any]
 ) -> Callable[..., EffectsPrior]:
     """Mean and factor of β = b₀ + A γ for normal γ, by the graph of β at 0 and its Jacobian."""
@@ -315,7 +325,7 @@ def _effects_prior(
         for i, rv in enumerate(effects)
     ]
     beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
-    evaluate = _compile([flat], inputs, [beta])
+    evaluate = compile_function([flat], inputs, [beta])
     improper = any(isinstance(rv.owner.op, FlatRV) for rv in effects)
     moments = []
     for rv in effects:
@@ -325,7 +335,7 @@ def _effects_prior(
                 moments += [pt.broadcast_to(mean, rv.shape), pt.broadcast_to(spread, rv.shape)]
             else:
                 moments += [mean, pt.linalg.cholesky(spread)]
-    evaluate_moments = _compile([], inputs, moments)
+    evaluate_moments = compile_function([], inputs, moments)
 
     def effects_prior(*arguments: Any) -> EffectsPrior:
         size = sum(k)
@@ -369,7 +379,7 @@ def _variables(
     graphs = model.replace_rvs_by_values(named)
     densities = [model.logp(vars=[rv], jacobian=False) for rv in model.free_RVs]
     outputs = vectorize_graph([*graphs, *densities], dict(zip(values, points, strict=True)))
-    evaluate = _compile(points, inputs, outputs)
+    evaluate = compile_function(points, inputs, outputs)
     shapes = [tuple(int(size) for size in rv.shape.eval()) for rv in effects]
     stops = np.cumsum([int(np.prod(shape)) for shape in shapes])
 

@@ -21,6 +21,7 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.components import prior_words
 from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.multitrait_distribution import MultiTraitNormalRV
 from bayeslmm.spectrum import decompose
 
 type Variables = dict[str, tuple[tuple[str, ...], Any]]
@@ -52,6 +53,8 @@ def chain_draw(
 def add_named_quantities(variables: Variables) -> None:
     """Add h2, sigma2_u and sigma2_e, from the contract's `variance`, where a model lacks them."""
     dims, variance = variables["variance"]
+    if "trait" in variables.get("h2", ((), None))[0]:
+        return  # several traits: each has its own
     parts = {"sigma2_u": variance[..., :-1].sum(axis=-1), "sigma2_e": variance[..., -1]}
     parts["h2"] = parts["sigma2_u"] / (parts["sigma2_u"] + parts["sigma2_e"])
     for name, value in parts.items():
@@ -103,11 +106,13 @@ def constant_data(model: pm.Model) -> xr.Dataset:
     """Data of the model, and the spectrum of its kernel: eigenvalues and error contrasts of y."""
     skip = {"phenotype_rotated", "phenotype_observed"}
     out: Variables = {
-        v.name: (tuple(model.named_vars_to_dims.get(v.name) or ()), v.get_value())
+        v.name: (_dims_of(model, v.name, np.ndim(v.get_value())), v.get_value())
         for v in model.data_vars
         if v.name not in skip
     }
     op = model["phenotype"].owner.op
+    if isinstance(op, MultiTraitNormalRV):
+        out["eigenvalue"] = (("contrast",), op.spectrum.eigenvalues)
     if isinstance(op, SpectralNormalRV):
         rotated = model["phenotype_rotated"].get_value()
         p = op.spectrum.p
@@ -116,6 +121,8 @@ def constant_data(model: pm.Model) -> xr.Dataset:
         if "design" not in out:
             X = op.spectrum.basis[:, :p] @ op.spectrum.triangle
             out["design"] = (("individual", "covariate"), X)
+    elif hasattr(op, "design") and "design" not in out:
+        out["design"] = (("individual", "covariate"), op.design)
     elif "design" in out and "g" in model.named_vars and hasattr(model["g"].tag, "factor"):
         factor = model["g"].tag.factor
         spectrum = decompose(factor @ factor.T, out["design"][1])
@@ -123,6 +130,11 @@ def constant_data(model: pm.Model) -> xr.Dataset:
         out["eigenvalue"] = (("contrast",), spectrum.eigenvalues)
         out["contrasts"] = (("contrast",), spectrum.rotate(y)[spectrum.p :])
     return dataset(out, model.coords)
+
+
+def _dims_of(model: pm.Model, name: str, rank: int) -> tuple[str, ...]:
+    known = model.named_vars_to_dims.get(name)
+    return tuple(known) if known else tuple(f"{name}_dim_{i}" for i in range(rank))
 
 
 def provenance(model: pm.Model, **facts: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import binom, rankdata
 
+from bayeslmm.quantities import quantities
 from bayeslmm.report import svg
 
 if TYPE_CHECKING:
@@ -19,26 +20,50 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.float64]
 
 SHOWN = {"h2": "h²", "sigma2_u": "σ²ᵤ", "sigma2_e": "σ²ₑ"}
+MOST = 6  # quantities shown
 LONGEST = 400  # points of a chain that a trace shows
 
 
 def chain_figure(facts: Facts, key: str) -> Markup:
-    """A row for each of h², σ²ᵤ and σ²ₑ: the traces of the chains and the ranks of their draws."""
-    names = [name for name in SHOWN if name in facts.tree["posterior"]]
+    """A row for each of a few quantities: the traces of the chains and the ranks of their draws."""
+    shown = shown_draws(facts)
     with svg.style():
-        figure = svg.new_figure(svg.FULL, 0.35 + 1.75 * len(names))
-        grid = figure.subplots(len(names), 2, squeeze=False, width_ratios=(5, 4))
-        for (left, right), name in zip(grid, names, strict=True):
-            draws = facts.draws(name)
+        figure = svg.new_figure(svg.FULL, 0.35 + 1.75 * len(shown))
+        grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(5, 4))
+        for (left, right), (name, draws) in zip(grid, shown.items(), strict=True):
             _trace(left, draws)
-            left.set_ylabel(SHOWN[name])
+            left.set_ylabel(svg.short(name, 22))
             _ranks(right, draws)
         grid[0, 0].set_title("Trace")
         grid[0, 1].set_title("Ranks, draws per bin")
         grid[-1, 0].set_xlabel("draw")
         grid[-1, 1].set_xlabel("rank among the draws of all chains, in %")
-        shown = ", ".join(SHOWN[name] for name in names)
-        return svg.inline(figure, key, f"Trace and rank plots of {shown} by chain")
+        names = ", ".join(svg.clean(name) for name in shown)
+        return svg.inline(figure, key, f"Trace and rank plots of {names} by chain")
+
+
+def shown_draws(facts: Facts, most: int = MOST) -> dict[str, Floats]:
+    """What is drawn, by label: h², σ²ᵤ and σ²ₑ of one kernel.
+
+    Of several components or traits every h² and then, up to `most` in all, the correlations and
+    the shares that have mixed worst.
+    """
+    posterior = facts.tree["posterior"].to_dataset()
+    if len(facts.components) == 2:
+        return {label: facts.draws(name) for name, label in SHOWN.items() if name in posterior}
+    found = quantities(posterior)
+    first = list(facts.h2_rows.values())[:most]
+    rest = [
+        *facts.rows("r_g["),
+        *facts.rows("r_e["),
+        *([] if facts.traits else facts.rows("share[")),
+    ]
+    rest = sorted(rest, key=lambda name: -np.nan_to_num(facts.number(name, "r_hat"), nan=1.0))
+    return {
+        name.replace("h2", "h²"): found[name]
+        for name in [*first, *rest][:most]
+        if np.ptp(found[name]) > 0
+    }
 
 
 def _trace(axes: Axes, draws: Floats) -> None:

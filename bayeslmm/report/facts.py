@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.diagnostics import Diagnosis, diagnose, importance_ess
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from bayeslmm.diagnostics import Diagnosis
 
 type Floats = NDArray[np.float64]
 
@@ -37,7 +39,7 @@ class Facts:
     attrs
         Attributes of the tree, JSON decoded.
     prior_share
-        Posterior over prior variance of h²; nan if the fit has no prior draws.
+        Posterior over prior variance of h²; nan if the fit has no prior draws or several traits.
     """
 
     trait: str
@@ -59,18 +61,43 @@ class Facts:
 
     @property
     def n(self) -> int:
-        """Number of individuals analysed."""
+        """Number of records analysed: of individuals, where each has one."""
         return int(self.tree["observed_data"].sizes["individual"])
+
+    @property
+    def people(self) -> int:
+        """Number of individuals analysed; fewer than `n` where they have several records."""
+        for one in self.relationships.values():
+            return min(int(one.get("n_individuals", self.n)), self.n)
+        return self.n
+
+    @property
+    def relationships(self) -> dict[str, dict[str, Any]]:
+        """What is recorded about each relationship, by its name in the model."""
+        return dict(self.attrs.get("relationships") or {})
+
+    @property
+    def traits(self) -> list[str]:
+        """Names of the traits of a model of several; empty for one trait."""
+        posterior = self.tree["posterior"]
+        if "trait" not in posterior["h2"].dims:
+            return []
+        return [str(name) for name in posterior["trait"].to_numpy()]
+
+    @property
+    def h2_rows(self) -> dict[str, str]:
+        """Quantity of every h² by trait: ``{trait: "h2"}``, or ``"h2[A]"`` of several traits."""
+        return {name: f"h2[{name}]" for name in self.traits} or {self.trait: "h2"}
 
     @property
     def prob(self) -> float:
         """Probability of the intervals."""
-        return self.number("h2", "prob")
+        return self.number(next(iter(self.h2_rows.values())), "prob")
 
     @property
     def interval(self) -> str:
         """Level and kind of the interval of h², "95 % HDI"."""
-        return self.interval_of("h2")
+        return self.interval_of(next(iter(self.h2_rows.values())))
 
     def interval_of(self, quantity: str) -> str:
         """Level and kind of the interval of a quantity, "95 % HDI"."""
@@ -78,14 +105,51 @@ class Facts:
         return f"{100 * self.number(quantity, 'prob'):g}\N{NO-BREAK SPACE}% {kind}"
 
     @property
+    def engine(self) -> str:
+        """Name of the engine."""
+        return str(self.attrs.get("engine", ""))
+
+    @property
     def exact(self) -> bool:
         """Whether the draws are independent, from the exact engine."""
-        return str(self.attrs.get("engine")) == "exact"
+        return self.engine == "exact"
+
+    @property
+    def chains(self) -> bool:
+        """Whether the draws are Markov chains (also where the Laplace engine went on to NUTS)."""
+        return not self.exact and not math.isfinite(importance_ess(self.tree))
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Attributes of the sample statistics: k̂, log evidence and so on."""
+        found = self.tree["sample_stats"].attrs if "sample_stats" in self.tree.children else {}
+        return {str(key): value for key, value in found.items()}
 
     @property
     def components(self) -> list[str]:
         """Names of the variance components, the residual last."""
         return [str(name) for name in self.tree["posterior"]["component"].to_numpy()]
+
+    @property
+    def signed(self) -> list[str]:
+        """Components that are a covariance: some of their draws are negative."""
+        lowest = self.draws("variance").min(axis=(0, 1))
+        return [name for name, low in zip(self.components, lowest, strict=True) if low < 0]
+
+    @property
+    def genetic(self) -> list[str]:
+        """Components that h² counts, of one trait: those whose shares add to it in every draw."""
+        return [] if self.traits else self._genetic()
+
+    def _genetic(self) -> list[str]:
+        variance = self.draws("variance").reshape(-1, len(self.components))
+        share = variance / variance.sum(axis=1, keepdims=True)
+        size = np.maximum(np.abs(share).max(axis=0), 1e-12)
+        weight = np.linalg.lstsq(share / size, self.draws("h2").ravel(), rcond=None)[0] / size
+        counted = np.append(weight[:-1] > 0.5, False)
+        if not np.allclose(share[:, counted].sum(axis=1), self.draws("h2").ravel(), atol=1e-6):
+            return []
+        return [name for name, yes in zip(self.components, counted, strict=True) if yes]
 
     @property
     def covariates(self) -> list[str]:
@@ -115,6 +179,11 @@ class Facts:
         known = self.tree["constant_data"]
         return "eigenvalue" in known and "contrasts" in known and len(self.components) == 2
 
+    @property
+    def repeated(self) -> bool:
+        """Whether individuals have several records of one trait."""
+        return self.people < self.n and not self.traits
+
 
 def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
     """Facts of every trait of a fit, in the order of the tree.
@@ -126,7 +195,6 @@ def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
     summary
         Its `bayeslmm.summary.heritability`.
     """
-    from bayeslmm.diagnostics import diagnose
     from bayeslmm.summary import prior_contribution, trait_trees
 
     out = []
@@ -138,5 +206,7 @@ def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
                 attrs[key] = json.loads(attrs[key])
         table = summary[summary["trait"].astype(str) == trait].set_index("quantity")
         name = str(attrs.get("trait", trait))
-        out.append(Facts(name, one, table, diagnose(one), attrs, prior_contribution(one)))
+        several = "trait" in one["posterior"]["h2"].dims
+        share = float("nan") if several else prior_contribution(one)
+        out.append(Facts(name, one, table, diagnose(one), attrs, share))
     return out

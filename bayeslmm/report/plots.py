@@ -31,6 +31,8 @@ class Interval:
         Point and ends.
     mode
         A second point, drawn hollow; nan for none.
+    faint
+        Draw it paler, its point hollow.
     """
 
     label: str
@@ -38,6 +40,7 @@ class Interval:
     lower: float
     upper: float
     mode: float = float("nan")
+    faint: bool = False
 
 
 def h2_figure(facts: Facts, key: str) -> Markup:
@@ -141,10 +144,12 @@ def interval_figure(
         figure = svg.new_figure(width, 0.75 + 0.27 * max(len(rows), 2))
         axes = figure.subplots()
         y = -np.arange(len(rows))
-        axes.hlines(
-            y, [r.lower for r in rows], [r.upper for r in rows], color=svg.BLUE, linewidth=2.2
-        )
-        axes.plot([r.mean for r in rows], y, "o", color=svg.BLUE, markersize=5.5)
+        for faint in (False, True):
+            which = np.array([r.faint == faint for r in rows], dtype=bool)
+            lower, mean, upper = np.array([(r.lower, r.mean, r.upper) for r in rows])[which].T
+            colour, fill = (svg.MUTED, svg.PAPER) if faint else (svg.BLUE, svg.BLUE)
+            axes.hlines(y[which], lower, upper, color=colour, linewidth=1.4 if faint else 2.2)
+            axes.plot(mean, y[which], "o", color=colour, markerfacecolor=fill, markersize=5.5)
         if any(np.isfinite(r.mode) for r in rows):
             axes.plot(
                 *([r.mode for r in rows], y, "D"),
@@ -169,13 +174,14 @@ def forest_figure(all_facts: Sequence[Facts], key: str, most: int = 60) -> Marku
     """h² of several traits with their intervals; the first `most` of them."""
     rows = [
         Interval(
-            svg.clean(facts.trait),
-            *(facts.number("h2", column) for column in ("mean", "lower", "upper", "mode")),
+            svg.clean(trait),
+            *(facts.number(quantity, column) for column in ("mean", "lower", "upper", "mode")),
         )
-        for facts in all_facts[:most]
+        for facts in all_facts
+        for trait, quantity in facts.h2_rows.items()
     ]
     return interval_figure(
-        rows,
+        rows[:most],
         key,
         "Heritability of each trait, posterior mean and interval",
         xlabel=f"h²: mean (dot), mode (diamond), {all_facts[0].interval} (line)",

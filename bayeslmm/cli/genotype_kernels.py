@@ -1,0 +1,110 @@
+"""The kernels that a model asks for, from the genotypes in one pass."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm.cli.source import Kernels, check_known
+from bayeslmm.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayeslmm.genotypes import Genotypes
+    from bayeslmm.terminal import Terminal
+
+PRODUCTS = {
+    "additive_additive": ("additive", "additive"),
+    "additive_dominance": ("additive", "dominance"),
+    "dominance_dominance": ("dominance", "dominance"),
+}
+
+
+def genotype_kernels(
+    genotypes: Genotypes,
+    args: Namespace,
+    terminal: Terminal,
+    names: Sequence[str],
+    more: bool,
+    individuals: pd.MultiIndex,
+) -> Kernels:
+    """Kernels by name; with `more` those of --by, or by chromosome if the model asks for no other.
+
+    Raises
+    ------
+    InputError
+        A name that genotypes do not give.
+    """
+    out: Kernels = {}
+    if "variants" in names:
+        from bayeslmm.variants import variants_of
+
+        with terminal.step(f"standardised genotypes of {genotypes.n} individuals"):
+            out["variants"] = variants_of(genotypes, scale=args.scale)
+    parts = [part for name in names for part in PRODUCTS.get(name, (name,))]
+    kinds = [kind for kind in ("additive", "dominance") if kind in parts]
+    if kinds:
+        out |= _computed(genotypes, args, terminal, kinds, None)
+    out |= products(out, names)
+    if more and (args.by is not None or not names):
+        out |= _parts(genotypes, args, terminal)
+    elif args.by is not None:
+        raise InputError(
+            f"--by {args.by} with the model {args.model}",
+            "a model of any number of kernels",
+            "use --model partitioned, or leave --by out",
+        )
+    check_known(out, names, "the genotypes")
+    chosen = {name: out[name] for name in out if name in names or name not in (*kinds,)}
+    return {name: _scaled(kernel, args) for name, kernel in chosen.items()}
+
+
+def _computed(
+    genotypes: Genotypes, args: Namespace, terminal: Terminal, kinds: Sequence[Any], sets: Any
+) -> Kernels:
+    from bayeslmm.grms import compute_grms
+
+    number = len(kinds) * (1 if sets is None else len(sets.names))
+    what = "GRM" if number == 1 else f"{number} GRMs"
+    words = f"{what} of {genotypes.n} individuals and {genotypes.m} variants"
+    with terminal.step(words) as progress:
+        return dict(
+            compute_grms(
+                genotypes, kinds, sets, scale=args.scale, threads=args.threads, progress=progress
+            )
+        )
+
+
+def _parts(genotypes: Genotypes, args: Namespace, terminal: Terminal) -> Kernels:
+    from bayeslmm.variant_sets import choose_sets
+
+    by = args.by or "chromosome"
+    with terminal.step(f"variants by {by}"):
+        sets = choose_sets(genotypes, by)
+    for note in getattr(sets, "notes", ()):
+        terminal.say(f"  {note}")
+    return _computed(genotypes, args, terminal, ["additive"], sets)
+
+
+def products(found: Kernels, names: Sequence[str]) -> Kernels:
+    """The Hadamard products among `names` of the kernels that are there."""
+    from bayeslmm.kernels import hadamard
+
+    out: Kernels = {}
+    for name in names:
+        if name in PRODUCTS and all(part in found for part in PRODUCTS[name]):
+            a, b = PRODUCTS[name]
+            out[name] = hadamard(found[a], found[b], name=name)
+    return out
+
+
+def _scaled(kernel: Any, args: Namespace) -> Any:
+    """The kernel, to be scaled as --kernel-scale says; what is no kernel as it is."""
+    from bayeslmm.relationship import Relationship
+
+    if not isinstance(kernel, Relationship) or args.kernel_scale in (None, kernel.kernel_scale):
+        return kernel
+    return replace(kernel, kernel_scale=args.kernel_scale)

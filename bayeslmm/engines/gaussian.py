@@ -1,0 +1,107 @@
+"""The likelihoods that the Laplace engine knows, in one shape: normal in β given (co)variances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from numpy.typing import NDArray
+
+from bayeslmm.dense import (
+    BetaQuadratic,
+    beta_quadratic,
+    integrate_beta,
+    marginal_gradient,
+)
+from bayeslmm.dense_distribution import DenseNormalRV
+from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.likelihood import LOG_2PI
+from bayeslmm.multitrait import beta_quadratic as multi_trait_quadratic
+from bayeslmm.multitrait_distribution import MultiTraitNormalRV
+from bayeslmm.spectrum import Spectrum
+
+type Floats = NDArray[np.float64]
+
+LIKELIHOODS = (DenseNormalRV, MultiTraitNormalRV, SpectralNormalRV)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gaussian:
+    """log p(y | β, parameters) of the data that the model holds now.
+
+    Parameters
+    ----------
+    quadratic
+        ``(parameters) → BetaQuadratic``, None where the covariance is not positive definite.
+    gradient
+        ``(parameters, mean, factor) → (log p(y | parameters), its gradients)`` with β integrated
+        out; None where finite differences are cheaper.
+    expensive
+        Is an evaluation worth a thread?
+    """
+
+    quadratic: Callable[[list[Floats]], BetaQuadratic | None]
+    gradient: Callable[[list[Floats], Floats, Floats | None], tuple[float, list[Floats]]] | None
+    expensive: bool
+
+
+def gaussian(model: pm.Model) -> Gaussian:
+    """The likelihood of a model with its current phenotype."""
+    op = model["phenotype"].owner.op
+    rotated: Any = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    if isinstance(op, DenseNormalRV):
+        form = op.form
+
+        def gradient(
+            parameters: list[Floats], mean: Floats, factor: Floats | None
+        ) -> tuple[float, list[Floats]]:
+            value, slope = marginal_gradient(form, rotated, mean, factor, parameters[0])
+            return value, [slope]
+
+        return Gaussian(lambda parameters: beta_quadratic(form, rotated, parameters[0]), gradient,
+                        form.n > 200)  # fmt: skip
+    spectrum = op.spectrum
+    if isinstance(op, SpectralNormalRV):
+        return Gaussian(
+            lambda parameters: spectral_quadratic(spectrum, rotated, parameters[0]), None, False
+        )
+
+    def several(parameters: list[Floats]) -> BetaQuadratic | None:
+        constant, h, P = multi_trait_quadratic(rotated, parameters[0], parameters[1], spectrum)
+        if not np.isfinite(constant):
+            return None
+        A = np.linalg.cholesky(P).T
+        return BetaQuadratic(constant, A, np.linalg.solve(A.T, h))
+
+    return Gaussian(several, None, False)
+
+
+def spectral_quadratic(
+    spectrum: Spectrum, rotated: Floats, variance: Floats
+) -> BetaQuadratic | None:
+    """`BetaQuadratic` of one kernel, by the formulas of `bayeslmm.likelihood`."""
+    a, b = (float(x) for x in variance)
+    s, C, p, m = spectrum.eigenvalues, spectrum.coupling, spectrum.p, spectrum.m
+    d = a * s + b
+    if d.min() <= 0:
+        return None
+    e = rotated[p:]
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+    S = b * np.eye(p) + a * spectrum.schur + a * b * (C * (inverse / d)) @ C.T
+    try:
+        L = np.linalg.cholesky(S)
+    except np.linalg.LinAlgError:
+        return None
+    w = np.linalg.solve(L, rotated[:p] - a * (C @ (e / d)))
+    log_det = np.log(d).sum() + 2.0 * np.log(np.diagonal(L)).sum()
+    constant = -0.5 * ((m + p) * LOG_2PI + log_det + (e * e / d).sum())
+    constant -= 0.5 * float(w @ w)
+    return BetaQuadratic(float(constant), np.linalg.solve(L, spectrum.triangle), w)
+
+
+def log_marginal(quadratic: BetaQuadratic | None, mean: Floats, factor: Floats | None) -> float:
+    """log p(y | parameters) with β integrated out; -inf where there is no density."""
+    return -np.inf if quadratic is None else integrate_beta(quadratic, mean, factor)

@@ -1,0 +1,270 @@
+"""Importance sampling of a posterior of few hyperparameters, with Pareto-smoothed weights.
+
+    Z = ∫ p(u, y) du ≈ mean w_i,   w_i = p(u_i, y) / q(u_i),   q = Σ_r (n_r / N) q_r
+
+Geweke (1989); smoothing and k̂ by Vehtari, Simpson, Gelman, Yao and Gabry (2024). Round r draws n_r
+points from q_r, and q_r is fitted to the points of the rounds before it. Every point of every
+round counts, with the mixture of all rounds below its density (Cornuet, Marin, Mira and Robert
+2012): a point in a place that a later proposal would miss keeps its weight. Consistent as N grows;
+the dependence of q_r on earlier points biases by far less than the Monte Carlo error.
+
+What k̂ cannot see: a mode far from every point drawn. Importance sampling, like every method that
+starts at one mode, knows of no other that lies many standard deviations away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from bayeslmm.engines import proposal as family
+from bayeslmm.engines.mode import Mode, find_mode
+from bayeslmm.engines.proposal import Proposal
+from bayeslmm.engines.slices import first_margins
+from bayeslmm.engines.target import Target, evaluate
+
+type Floats = NDArray[np.float64]
+
+KHAT = 0.7  # above: the weights have no trustworthy mean
+GOOD = 0.5  # below: their mean has a finite variance
+EFFICIENT = 0.5  # ESS / N at which no further round can pay
+GAIN = 1.2  # a refit has to raise ESS / N by this factor to be worth another round
+ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighted:
+    """Weighted points of a posterior.
+
+    Parameters
+    ----------
+    points
+        (N, d) of all rounds.
+    log_density, log_weights
+        log p(u, y) and log p(u, y) - log q(u), raw (N,), q the mixture of all rounds.
+    weights
+        Pareto-smoothed and normalised (N,).
+    pareto_k
+        k̂ of the raw weights; inf where they are degenerate.
+    ess
+        Importance ESS, 1 / Σ weights².
+    log_evidence, mcse
+        log mean weight, and its Monte Carlo standard error.
+    evaluations, gradients
+        Density evaluations and gradient calls spent on everything, mode and rounds included.
+    rounds
+        What was done, in words.
+    ok
+        k̂ below min(0.7, 1 - 1/log₁₀ N) and an ESS of at least 100, or all that was asked.
+        False: do not report these numbers; go on to `bayeslmm.engines.hmc`.
+    mode
+        Mode and Hessian.
+    """
+
+    points: Floats
+    log_density: Floats
+    log_weights: Floats
+    weights: Floats
+    pareto_k: float
+    ess: float
+    log_evidence: float
+    mcse: float
+    evaluations: int
+    gradients: int
+    rounds: tuple[str, ...]
+    ok: bool
+    mode: Mode
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Points of one proposal with their densities."""
+
+    proposal: Proposal
+    points: Floats
+    log_density: Floats
+    log_weights: Floats
+    k: float = field(init=False)
+    ess: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights, self.k, _ = smooth(self.log_weights)
+        self.ess = 1.0 / float(np.sum(weights**2))
+
+    @property
+    def efficiency(self) -> float:
+        return self.ess / len(self.points)
+
+
+def importance_sample(
+    target: Target,
+    *,
+    ess: float = 1000,
+    seed: int | np.random.SeedSequence = 0,
+    workers: int = 1,
+    max_evaluations: int | None = None,
+    mode: Mode | None = None,
+) -> Weighted:
+    """Weighted points of `target` with an importance ESS of at least `ess`, and its evidence.
+
+    Parameters
+    ----------
+    target
+        The density.
+    ess
+        Importance ESS asked for.
+    seed, workers
+        Seed, and evaluations at a time. The numbers do not depend on `workers`.
+    max_evaluations
+        Most density evaluations, mode included; default 40 × ess + 2 000.
+    mode
+        Mode and Hessian, if known already.
+
+    Returns
+    -------
+    Weighted
+        With `ok` False, and the reason in `rounds`, where k̂ or the ESS are not good enough.
+    """
+    rng = np.random.default_rng(seed)
+    most = int(40 * ess + 2000) if max_evaluations is None else max_evaluations
+    spent, gradients = 0, 0
+    if mode is None:
+        mode = find_mode(target, workers)
+        spent, gradients = mode.evaluations, mode.gradients
+    words = [f"mode: log p = {mode.log_density:.3f} after {spent} evaluations", *mode.notes]
+    shape, slices = first_margins(target, mode, workers)
+    spent += slices
+    words.append(f"slices through the mode: {slices} evaluations")
+    q = family.first(shape, mode.covariance)
+
+    d = mode.point.size
+    n = 100 + 25 * d
+    history: list[_Batch] = []
+    best: _Batch | None = None
+    stalled = 0
+    for round_ in range(ROUNDS):
+        n = max(min(n, most - spent), 25)
+        batch = _draw(target, q, n, rng, workers)
+        spent += n
+        stalled += best is not None and batch.efficiency < GAIN * best.efficiency
+        history.append(batch)
+        if best is None or _merit(batch) > _merit(best):
+            best = batch
+        points, log_density, log_weights = _pooled(history)
+        weights, k, log_evidence = smooth(log_weights)
+        have = 1.0 / float(np.sum(weights**2))
+        words.append(
+            f"round {round_ + 1}: {n} points, ESS {batch.ess:.0f}, k̂ {batch.k:.2f}; "
+            f"all rounds: {len(points)} points, ESS {have:.0f}, k̂ {k:.2f}"
+        )
+        if (have >= ess and k < (GOOD if spent < most / 2 else KHAT)) or most - spent < 25:
+            break
+        needed = ceil(1.03 * max(ess - have, 0.2 * ess) / best.efficiency) + 5
+        if have < ess and _settled(best, needed, len(points), stalled):
+            q, n = best.proposal, min(needed, 4 * len(points))
+        else:
+            q = family.refit(best.proposal, points, _tempered(weights, 50.0 + 5.0 * d), rng)
+            n = min(int(1.5 * n) + 50, int(4 * ess) + 100)
+    limit = min(KHAT, 1.0 - 1.0 / np.log10(len(points)))
+    if k >= limit:
+        words.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights cannot be trusted")
+    if have < ess:
+        words.append(f"ESS {have:.0f} of {ess:.0f} asked for in {spent} evaluations")
+    return Weighted(
+        points=points,
+        log_density=log_density,
+        log_weights=log_weights,
+        weights=weights,
+        pareto_k=k,
+        ess=have,
+        log_evidence=log_evidence,
+        mcse=float(np.sqrt(max(1.0 / have - 1.0 / len(points), 0.0))),
+        evaluations=spent,
+        gradients=gradients,
+        rounds=tuple(words),
+        ok=bool(k < limit and have >= min(100.0, ess)),
+        mode=mode,
+    )
+
+
+def smooth(log_weights: Floats) -> tuple[Floats, float, float]:
+    """Pareto-smoothed normalised weights (N,), k̂, and log mean of the smoothed weights.
+
+    `psislw` takes minus the log weights; the sum of the weights below its tail gives the constant
+    that it normalises away. Degenerate weights have k̂ = inf.
+    """
+    finite = np.isfinite(log_weights)
+    n = log_weights.size
+    top = float(log_weights.max()) if finite.any() else -np.inf
+    if finite.sum() < 25:
+        return np.full(n, 1.0 / n), np.inf, top - np.log(n)
+    if np.ptp(log_weights) < 1e-9:  # the proposal is the target
+        return np.full(n, 1.0 / n), 0.0, top
+    shifted = np.maximum(log_weights - top, -700.0)
+    logs, k = array_stats.psislw(-shifted)
+    k = float(k)
+    if not (np.isfinite(k) and np.all(np.isfinite(logs))):
+        plain = np.exp(shifted)
+        return plain / plain.sum(), np.inf, float(logsumexp(log_weights) - np.log(n))
+    low = int(np.argmin(shifted))  # never in the tail
+    constant = float(shifted[low] - logs[low]) + top
+    weights = np.where(finite, np.exp(logs), 0.0)
+    return weights / weights.sum(), k, constant - float(np.log(n))
+
+
+def resample(weighted: Weighted, draws: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Indices (draws,) of near-independent draws: systematic resampling, in random order.
+
+    Point i appears ⌊draws × w_i⌋ or one more times, draws × w_i on average, so that no point
+    repeats whose weight is below 1/draws (Kitagawa 1996). ``np.unique(indices).size`` is the
+    number of distinct draws.
+    """
+    order = rng.permutation(weighted.weights.size)
+    cumulative = np.cumsum(weighted.weights[order])
+    places = (np.arange(draws) + rng.random()) / draws * cumulative[-1]
+    found = np.minimum(np.searchsorted(cumulative, places, side="right"), order.size - 1)
+    return rng.permutation(order[found])
+
+
+def _draw(target: Target, q: Proposal, n: int, rng: np.random.Generator, workers: int) -> _Batch:
+    points = q.draw(n, rng)
+    log_density = evaluate(target, points, workers)
+    return _Batch(q, points, log_density, log_density - q.log_density(points))
+
+
+def _merit(batch: _Batch) -> float:
+    """Efficiency, less where k̂ says that it cannot be believed."""
+    return batch.efficiency * (1.0 if batch.k < GOOD else 0.5 if batch.k < KHAT else 0.1)
+
+
+def _settled(best: _Batch, needed: int, points: int, stalled: int) -> bool:
+    """Is the best proposal so far good enough, or refitting it of no more use?"""
+    return best.k < KHAT and (best.efficiency > EFFICIENT or needed <= points or stalled > 1)
+
+
+def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, Floats]:
+    """Points, log p and log p - log Σ_r (n_r / N) q_r of all rounds."""
+    points = np.concatenate([batch.points for batch in history])
+    log_density = np.concatenate([batch.log_density for batch in history])
+    sizes = np.array([len(batch.points) for batch in history])
+    parts = [batch.proposal.log_density(points) for batch in history]
+    mixture = logsumexp(parts, axis=0, b=(sizes / sizes.sum())[:, None])
+    return points, log_density, log_density - mixture
+
+
+def _tempered(weights: Floats, enough: float) -> Floats:
+    """Weights to a power below one, so that their ESS is `enough`."""
+    positive = weights > 0
+    logs = np.log(np.where(positive, weights, 1.0))
+    power, enough = 1.0, min(enough, 0.5 * float(positive.sum()))
+    while True:
+        tempered = np.where(positive, np.exp(power * logs), 0.0)
+        tempered /= tempered.sum()
+        if 1.0 / np.sum(tempered**2) >= enough or power < 0.02:
+            return tempered
+        power *= 0.85

@@ -1,0 +1,123 @@
+"""Does the model fit? Figures and sentences of the posterior predictive checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from bayeslmm.quantities import trait_of
+from bayeslmm.report import check_plots, predictive
+from bayeslmm.report.facts import Facts, Floats
+from bayeslmm.report.names import name
+from bayeslmm.report.numbers import number, sign, span
+from bayeslmm.report.predictive import NormalCheck, VarianceCheck
+from bayeslmm.report.svg import clean
+
+
+def checks_section(facts: Facts, key: str) -> dict[str, Any]:
+    """Posterior predictive checks: on contrasts, or on residuals where there are none."""
+    if facts.spectral:
+        return contrast_checks(facts, key)
+    return residual_checks(facts, key)
+
+
+def contrast_checks(facts: Facts, key: str) -> dict[str, Any]:
+    """Variance of the contrasts by eigenvalue, and their normality."""
+    s, e = facts.constant("eigenvalue"), facts.constant("contrasts")
+    assert s is not None
+    assert e is not None
+    variance = facts.draws("variance").reshape(-1, 2)
+    u, v = variance[:, 0], variance[:, 1]
+    check = predictive.variance_check(s, e, u, v, seed=int(facts.attrs.get("seed", 1)))
+    z = predictive.whitened(s, e, float(u.mean()), float(v.mean()))
+    normal = predictive.normal_check(z)
+    return {
+        "figures": [
+            check_plots.variance_figure(check, f"{key}-ppc"),
+            check_plots.normal_figure(normal, f"{key}-qq", "contrasts"),
+        ],
+        "words": [variance_words(check), normal_words(normal, "the contrasts")],
+    }
+
+
+def residual_checks(facts: Facts, key: str) -> dict[str, Any]:
+    """Residuals of each trait against its total variance; relatives stay correlated."""
+    X = facts.constant("design")
+    if X is None:
+        return {"figures": [], "words": ["The model has no design: nothing could be checked."]}
+    y = np.asarray(facts.tree["observed_data"]["phenotype"].to_numpy(), dtype=np.float64)
+    residual = y - X @ facts.draws("beta").reshape(-1, X.shape[1]).mean(axis=0)
+    figures, sentences = [], []
+    for number_, trait in enumerate(facts.traits or [""]):
+        figure, words = _residual_check(facts, trait, residual, X, f"{key}-qq-{number_}")
+        figures.append(figure)
+        sentences += words
+    sentences.append(
+        "These residuals hold the random effects as well, and without the contrasts of a single "
+        "kernel relatives cannot be decorrelated, so that this is a coarse check: of scale, "
+        "skewness and outliers."
+    )
+    return {"figures": figures, "words": sentences}
+
+
+def _residual_check(
+    facts: Facts, trait: str, residual: Floats, X: Floats, key: str
+) -> tuple[Markup, list[str | Markup]]:
+    """Residuals of one trait (the only one: "") against the variance that the model gives it."""
+    mine = [trait_of(one, facts.traits) == trait for one in facts.components]
+    total = facts.draws("variance")[..., np.array(mine)].sum(axis=-1).ravel()
+    own = residual[records_of(facts, trait, X)]
+    what = f"residuals of {clean(trait)}" if trait else "residuals"
+    normal = predictive.normal_check(own / np.sqrt(float(total.mean())))
+    observed = float(own.var(ddof=1))
+    low, high = (float(q) for q in np.quantile(total, [0.025, 0.975]))
+    of = Markup(" of {}").format(name(trait)) if trait else ""
+    sentence = Markup(
+        "The residuals y − Xβ{} have the sample variance {}; the model’s total variance is {} "
+        "(95 % equal-tailed interval {})."
+    ).format(
+        of, number(observed, high - low), number(float(total.mean()), high - low), span(low, high)
+    )
+    return (
+        check_plots.normal_figure(normal, key, what),
+        [sentence, normal_words(normal, f"the {what}")],
+    )
+
+
+def records_of(facts: Facts, trait: str, X: Floats) -> NDArray[np.bool_]:
+    """Records (n,) of one of several traits: those in which its intercept stands."""
+    column = f"intercept[{trait}]"
+    if not trait or column not in facts.covariates:
+        return np.ones(X.shape[0], dtype=np.bool_)
+    return np.asarray(X[:, facts.covariates.index(column)] != 0)
+
+
+def variance_words(check: VarianceCheck) -> str:
+    """The check of variance by eigenvalue in a sentence."""
+    bins, outside = check.size.size, check.outside()
+    kind = "as it should be" if outside <= max(1, round(0.15 * bins)) else "more than chance"
+    return (
+        f"The contrasts of the phenotype (covariates removed, rotated to the kernel’s "
+        f"eigenvectors) have the variance σ²ᵤs + σ²ₑ at the eigenvalue s: h² is the slope. "
+        f"{outside} of {bins} bins lie outside their 95\N{NO-BREAK SPACE}% predictive band, {kind} "
+        f"({0.05 * bins:.1g} are expected)."
+    )
+
+
+def normal_words(check: NormalCheck, what: str) -> str:
+    """The check of normality in a sentence."""
+    verdict = ""
+    if abs(check.kurtosis) > 1 or abs(check.skewness) > 0.5:
+        verdict = (
+            " The residual distribution is far from normal: consider a rank-based inverse normal "
+            "transform, and look for outliers."
+        )
+    return (
+        f"{what[:1].upper()}{what[1:]}, standardised at the posterior mean, should lie on the line "
+        f"(band: pointwise 95\N{NO-BREAK SPACE}%). Skewness {sign(f'{check.skewness:.2f}')}, "
+        f"excess kurtosis {sign(f'{check.kurtosis:.2f}')}, "
+        f"largest absolute value {check.largest:.1f}.{verdict}"
+    )

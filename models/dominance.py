@@ -1,0 +1,57 @@
+"""Additive and dominance model.
+
+    y = Xβ + a + d + ε,   a ~ N(0, σ²_a A),   d ~ N(0, σ²_d D),   ε ~ N(0, σ²_e I)
+
+A is the GRM of the allele counts, D that of the dominance deviations in the orthogonal coding, in
+which each variant's dominance is uncorrelated with its additive effect at Hardy-Weinberg
+proportions; both are scaled to average semivariance one. h² = (σ²_a + σ²_d)/τ² is heritability in
+the broad sense; the share of A alone is the one in the narrow sense.
+
+Priors: the share of the total variance that A and D explain together is uniform between 0 and 1,
+and so is how they part it; the total standard deviation τ is half-t with 3 degrees of freedom and
+scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is normal with
+mean 0 and sd 10.
+
+Reference: Vitezica, Varona & Legarra (2013) Genetics 195:1223; Zhu et al. (2015) AJHG 96:377.
+"""
+
+import pymc as pm
+
+from bayeslmm.cohort import Cohort
+from bayeslmm.components import component_variances, fixed_effects
+from bayeslmm.covariance import kernel_term
+from bayeslmm.dense_distribution import dense_normal
+from bayeslmm.relationship import Relationship
+
+
+def build(
+    cohort: Cohort,
+    additive: Relationship,
+    dominance: Relationship,
+    *,
+    explained: str = "beta(1, 1)",
+    parts: str = "dirichlet(1)",
+    total_sd: str = "half_t(3, 2.5)",
+    beta: str = "normal(0, 10)",
+) -> pm.Model:
+    """Build the model for one trait."""
+    terms = [kernel_term(cohort, additive, "additive"), kernel_term(cohort, dominance, "dominance")]
+    with pm.Model(coords=cohort.coords("additive", "dominance", "residual")) as model:
+        effects = fixed_effects(cohort, beta)
+        variance = component_variances(
+            cohort,
+            genetic=("additive", "dominance"),
+            explained=explained,
+            parts=parts,
+            total_sd=total_sd,
+        )
+        dense_normal(
+            "phenotype",
+            effects,
+            [variance[0], variance[1]],
+            variance[2],
+            terms=terms,
+            design=cohort.X,
+            observed=cohort.y,
+        )
+    return model

@@ -1,0 +1,58 @@
+"""Partitioned heritability: any number of kernels side by side.
+
+    y = Xβ + Σ_k g_k + ε,   g_k ~ N(0, σ²_k K_k),   ε ~ N(0, σ²_e I)
+
+One kernel for each chromosome, bin of allele frequency, bin of LD score or group of variants; also
+a group's shared environment beside them. Each is scaled to average semivariance one (a pedigree
+and a group's kernel are not). h² is the share of all genetic kernels together.
+
+Priors: the share of the total variance that the kernels explain together is uniform between 0 and
+1 however many there are, and so is how they part it; the total standard deviation τ is half-t with
+3 degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the
+covariate, is normal with mean 0 and sd 10.
+
+Reference: Yang et al. (2011) Nat Genet 43:519; Speed et al. (2017) Nat Genet 49:986.
+"""
+
+import pymc as pm
+
+from bayeslmm.cohort import Cohort
+from bayeslmm.components import component_variances, fixed_effects
+from bayeslmm.covariance import Grouping, kernel_term
+from bayeslmm.dense_distribution import dense_normal
+from bayeslmm.errors import InputError
+from bayeslmm.relationship import Relationship
+
+
+def build(
+    cohort: Cohort,
+    *kernels: Relationship | Grouping,
+    explained: str = "beta(1, 1)",
+    parts: str = "dirichlet(1)",
+    total_sd: str = "half_t(3, 2.5)",
+    beta: str = "normal(0, 10)",
+) -> pm.Model:
+    """Build the model for one trait."""
+    if not kernels:
+        raise InputError("no kernel", "one or more", "--by chromosome, or --grm A,B,C")
+    terms = [kernel_term(cohort, kernel) for kernel in kernels]
+    names = [term.name for term in terms]
+    with pm.Model(coords=cohort.coords(*names, "residual")) as model:
+        effects = fixed_effects(cohort, beta)
+        variance = component_variances(
+            cohort,
+            genetic=[term.name for term in terms if term.genetic],
+            explained=explained,
+            parts=parts,
+            total_sd=total_sd,
+        )
+        dense_normal(
+            "phenotype",
+            effects,
+            [variance[k] for k in range(len(terms))],
+            variance[len(terms)],
+            terms=terms,
+            design=cohort.X,
+            observed=cohort.y,
+        )
+    return model
