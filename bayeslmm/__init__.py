@@ -24,18 +24,26 @@ if TYPE_CHECKING:
     from bayeslmm.cohort import Cohort, cohort_from_arrays
     from bayeslmm.cohort import cohort as build_cohort
     from bayeslmm.diagnostics import diagnose
-    from bayeslmm.engines import fit, fit_traits
+    from bayeslmm.engines.fit import fit
+    from bayeslmm.engines.traits import fit_traits
     from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
     from bayeslmm.genotypes import Genotypes, from_array, read_genotypes
     from bayeslmm.grm import grm as compute_grm
     from bayeslmm.grm_files import read_grm, write_grm
+    from bayeslmm.grms import compute_grms
+    from bayeslmm.kernels import hadamard
+    from bayeslmm.pedigree import read_pedigree
+    from bayeslmm.pedigree_matrix import additive_relationship
+    from bayeslmm.prediction import prediction_table
     from bayeslmm.qc import quality_control
+    from bayeslmm.records import read_records, record_cohorts
     from bayeslmm.relationship import Relationship
     from bayeslmm.report import report as write_report
     from bayeslmm.simulate import simulate as simulate_cohort
     from bayeslmm.spectrum import spectrum as compute_spectrum
     from bayeslmm.summary import heritability
     from bayeslmm.tables import read_covariates, read_phenotypes
+    from bayeslmm.trait_stack import stack_traits
 
     __version__: str
 
@@ -47,22 +55,30 @@ __all__ = [
     "ModelError",
     "Relationship",
     "__version__",
+    "additive_relationship",
     "build_cohort",
     "cohort_from_arrays",
     "compute_grm",
+    "compute_grms",
     "compute_spectrum",
     "diagnose",
     "fit",
     "fit_traits",
     "from_array",
+    "hadamard",
     "heritability",
     "models",
+    "prediction_table",
     "quality_control",
     "read_covariates",
     "read_genotypes",
     "read_grm",
+    "read_pedigree",
     "read_phenotypes",
+    "read_records",
+    "record_cohorts",
     "simulate_cohort",
+    "stack_traits",
     "write_grm",
     "write_report",
 ]
@@ -74,21 +90,29 @@ _HOME = {  # public name -> module:name
     "InputError": "errors:InputError",
     "ModelError": "errors:ModelError",
     "Relationship": "relationship:Relationship",
+    "additive_relationship": "pedigree_matrix:additive_relationship",
     "build_cohort": "cohort:cohort",
     "cohort_from_arrays": "cohort:cohort_from_arrays",
     "compute_grm": "grm:grm",
+    "compute_grms": "grms:compute_grms",
     "compute_spectrum": "spectrum:spectrum",
     "diagnose": "diagnostics:diagnose",
-    "fit": "engines:fit",
-    "fit_traits": "engines:fit_traits",
+    "fit": "engines.fit:fit",
+    "fit_traits": "engines.traits:fit_traits",
     "from_array": "genotypes:from_array",
+    "hadamard": "kernels:hadamard",
     "heritability": "summary:heritability",
+    "prediction_table": "prediction:prediction_table",
     "quality_control": "qc:quality_control",
     "read_covariates": "tables:read_covariates",
     "read_genotypes": "genotypes:read_genotypes",
     "read_grm": "grm_files:read_grm",
+    "read_pedigree": "pedigree:read_pedigree",
     "read_phenotypes": "tables:read_phenotypes",
+    "read_records": "records:read_records",
+    "record_cohorts": "records:record_cohorts",
     "simulate_cohort": "simulate:simulate",
+    "stack_traits": "trait_stack:stack_traits",
     "write_grm": "grm_files:write_grm",
     "write_report": "report:report",
 }

@@ -15,6 +15,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.individuals import Match, as_individuals, match_individuals, names_of
 from bayeslmm.ledger import Ledger, Step, Unit
 
+RECORDS: Unit = "records"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,7 @@ class Alignment:
         trait
             Its name.
         """
-        unit: Unit = "individuals" if self.numbers is None else "records"
+        unit: Unit = "individuals" if self.numbers is None else RECORDS
         present = self.phenotype_rows >= 0
         y = np.where(present, values[self.phenotype_rows], np.nan)
         ledger = self.ledger

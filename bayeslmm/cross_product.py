@@ -24,11 +24,11 @@ class CrossProduct:
 
     Parameters
     ----------
+    n
+        Length of the rows.
     products
         (n, n) float32 where the products of one set of rows are put, before they are added to the
         float64 sum; several sums may share it, one thread at a time. None: all is done in float64.
-    n
-        Length of the rows.
     width
         Rows multiplied at once.
 

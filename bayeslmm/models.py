@@ -144,6 +144,13 @@ class ModelFile:
                 "give it by name",
                 path=self.path,
             )
+        if cohort.trait_index is not None and not self.several_traits:
+            raise InputError(
+                f"the traits {cohort.trait} for the model {self.name}",
+                "one trait",
+                "use the model bivariate, or a cohort of each trait",
+                path=self.path,
+            )
         more = self.more()
         rest = [
             name

@@ -66,23 +66,23 @@ def draw_genetic(
     """
     for start in range(0, beta.shape[0], block):
         part = slice(start, min(start + block, beta.shape[0]))
-        basis, r, a, b = _canonical(
+        basis, r, a, b = canonical_problem(
             rotated, beta[part], genetic[part], residual[part], spectrum, start
         )
         prior = np.sqrt(a) * draw_unit_genetic(spectrum, rng, r.shape[0])
         noise = np.sqrt(b) * rng.standard_normal(r.shape)
-        yield part, _back(basis, prior + shrink(spectrum, r - prior - noise, a, b))
+        yield part, back_to_traits(basis, prior + shrink(spectrum, r - prior - noise, a, b))
 
 
 def blup_multi(
     rotated: Floats, beta: Floats, genetic: Floats, residual: Floats, spectrum: Spectrum
 ) -> Floats:
     """E[U | Y, β, G, R] in rotated coordinates (draws, T, n): the mean of `draw_genetic`."""
-    basis, r, a, b = _canonical(rotated, beta, genetic, residual, spectrum, 0)
-    return _back(basis, shrink(spectrum, r, a, b))
+    basis, r, a, b = canonical_problem(rotated, beta, genetic, residual, spectrum, 0)
+    return back_to_traits(basis, shrink(spectrum, r, a, b))
 
 
-def _canonical(
+def canonical_problem(
     rotated: Floats,
     beta: Floats,
     genetic: Floats,
@@ -108,7 +108,7 @@ def _canonical(
     return basis, (inverse @ r).reshape(draws * T, n), a, b
 
 
-def _back(basis: Floats, values: Floats) -> Floats:
+def back_to_traits(basis: Floats, values: Floats) -> Floats:
     """Canonical values (draws T, n) as those of the traits (draws, T, n)."""
     draws, T = basis.shape[:2]
     return np.asarray(basis @ values.reshape(draws, T, -1))

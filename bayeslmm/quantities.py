@@ -66,8 +66,7 @@ def quantities(posterior: xr.Dataset) -> Draws:
     names = component_names(posterior)
     out |= {f"sigma2[{name}]": variance[..., k] for k, name in enumerate(names)}
     out |= {name: drawn[name] for name in SCALARS if name in drawn}
-    if "repeatability" in drawn:
-        out["repeatability"] = drawn["repeatability"]
+    out |= {name: drawn[name] for name in ("sigma2_snp", "repeatability") if name in drawn}
     out |= correlations(posterior)
     out |= _starting(drawn, "r_", "residual_variance[", "pve_fixed[", "pve_random[", "pve_total[")
     return out | _starting(drawn, "beta[", "pve_share[")

@@ -35,7 +35,7 @@ class LogRatio(Transform):
 
     def forward(self, value: Any, *inputs: Any) -> Any:
         """Shares to log-ratios."""
-        return pt.log(value[..., :-1]) - pt.log(value[..., -1:])
+        return pt.log(value[..., :-1]) - pt.log(value[..., -1])[..., None]
 
     def backward(self, value: Any, *inputs: Any) -> Any:
         """Log-ratios to shares."""

@@ -254,14 +254,15 @@ def nearest_psd(A: Floats, rounding: float) -> Floats:
 def spectrum(
     cohort: Cohort, relationship: Relationship, *, path: PathArg | None = None
 ) -> Spectrum:
-    """Spectrum of a relationship among the individuals of a cohort, aligned by ID.
+    """Spectrum of a relationship among the records of a cohort, aligned by ID.
 
     Parameters
     ----------
     cohort
         Gives the individuals and the design X.
     relationship
-        The kernel; its rows are chosen by ID and scaled as `Relationship.on` says.
+        The kernel; its rows are chosen by ID and scaled as `Relationship.on` says. Several
+        records of an individual share its row: ``K = Z G Zᵀ``.
     path
         A `.npz` file: read if it holds the spectrum of this very kernel and design, otherwise
         written. A spectrum in memory is also reused between traits and models that share both.
@@ -270,15 +271,17 @@ def spectrum(
     -------
     Spectrum
     """
-    aligned = relationship.on(cohort.individuals)
-    key = kernel_key(aligned.matrix, cohort.X)
+    K = relationship.on(cohort.people).matrix
+    if cohort.records is not None:  # Z G Zᵀ
+        K = K[np.ix_(cohort.levels, cohort.levels)]
+    key = kernel_key(K, cohort.X)
     kept = path is not None and Path(path).is_file() and _kept_key(path) == key
     if key in _RECENT:
         found = _RECENT[key]
     elif path is not None and kept:
         found = Spectrum.load(path)
     else:
-        found = decompose(aligned.matrix, cohort.X)
+        found = decompose(K, cohort.X)
     if path is not None and not kept:
         found.save(path)
     _RECENT.pop(key, None)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -16,6 +16,9 @@ from bayeslmm.errors import BayesLMMWarning
 type Row = Mapping[str, Any]
 type Progress = Callable[[int, int], None]
 
+MOST_SHARES = 5  # of many components the largest are listed
+MOST_PAIRS = 3  # pairs of traits whose genetic correlation gets its probabilities
+AT_ZERO = 0.5  # P(share < 0.01) from which on a component is said to be at zero
 INTERVALS = {"hdi": "HDI", "eti": "equal-tailed interval"}
 
 
@@ -113,7 +116,7 @@ class Terminal:
 
 
 def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str) -> str:
-    """The result of one trait in sentences with numbers.
+    """The result of one trait, or of several in one model, in sentences with numbers.
 
     Parameters
     ----------
@@ -125,32 +128,127 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str) -> str:
         Why this engine was chosen.
     """
     found = {str(row["quantity"]): row for row in rows}
-    h2 = found["h2"]
+    first = rows[0]
     lines = [
-        f"{h2['trait']}: n = {h2['n']}, model {h2['model']}, engine {h2['engine']}"
-        f" ({engine_reason})",
-        f"  h2 = {number(h2['mean'])} (mean; sd {number(h2['sd'])}, median {number(h2['median'])}, "
-        f"mode {number(h2['mode'])}), {interval(h2)}",
+        f"{first['trait']}: n = {first['n']}, model {first['model']}, engine {first['engine']}"
+        f" ({engine_reason})"
     ]
-    for title, names in (
-        ("variance", ("sigma2_u", "sigma2_e")),
-        ("PVE (share of var(y))", ("pve_fixed", "pve_random", "pve_total")),
-        ("effects", [name for name in found if name.startswith("beta[")]),
-    ):
-        parts = [f"{n} {number(found[n]['mean'])} {bounds(found[n])}" for n in names if n in found]
-        if parts:
-            kind = interval_kind(found[next(n for n in names if n in found)])
+    lines += [f"  {name} = {_whole(found[name])}" for name in found if _is_h2(name)]
+    shares = [name for name in found if name.startswith("share[")]
+    several = "h2" not in found
+    groups: list[tuple[str, Iterable[str]]] = []
+    if several:
+        groups.append(("variance", _starting(found, "sigma2[")))
+    elif len(shares) <= 2:
+        groups.append(("variance", ("sigma2_u", "sigma2_e")))
+    if several:
+        groups.append(("correlations", _starting(found, "r_g[", "r_e[")))
+    lines += _listed(found, groups)
+    if len(shares) > 2 and not several:
+        lines += _components(found, shares)
+    others = ("h2_", "repeatability", "r_", "residual_variance[")
+    shown = [name for name in _starting(found, *others) if not name.startswith(("r_g[", "r_e["))]
+    pve = _starting(found, "pve_fixed", "pve_random", "pve_total")
+    lines += _listed(
+        found,
+        [
+            ("further", shown),
+            ("PVE (share of var(y))", pve),
+            ("effects", _starting(found, "beta[")),
+        ],
+    )
+    lines += _tests(found)
+    return "\n".join([*lines, f"  {verdict}"])
+
+
+def _is_h2(name: str) -> bool:
+    return name == "h2" or name.startswith("h2[")
+
+
+def _starting(found: Mapping[str, Row], *prefixes: str) -> list[str]:
+    """Quantities that start so, those of the first prefix first."""
+    return [name for prefix in prefixes for name in found if name.startswith(prefix)]
+
+
+def _whole(row: Row) -> str:
+    """A quantity with all that is known of it."""
+    return (
+        f"{number(row['mean'])} (mean; sd {number(row['sd'])}, median {number(row['median'])}, "
+        f"mode {number(row['mode'])}), {interval(row)}"
+    )
+
+
+def _listed(found: Mapping[str, Row], groups: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """A line for each group of quantities that has any, and each kind of interval in it."""
+    lines = []
+    for title, names in groups:
+        there = [found[name] for name in names if name in found]
+        for kind in dict.fromkeys(interval_kind(row) for row in there):
+            parts = [
+                f"{row['quantity']} {number(row['mean'])} {bounds(row)}"
+                for row in there
+                if interval_kind(row) == kind
+            ]
             lines.append(f"  {title}, mean and {kind}: " + ", ".join(parts))
+    return lines
+
+
+def _components(found: Mapping[str, Row], shares: Sequence[str]) -> list[str]:
+    """The largest shares of the variance, and how many are at zero."""
+    largest = sorted(shares, key=lambda name: -abs(float(found[name]["mean"])))
+    kept = shares if len(shares) <= MOST_SHARES + 1 else largest[:MOST_SHARES]
+    lines = _listed(found, [("shares of the variance", kept)])
+    below = {name: float(found[f"p_{name.replace('[', '_below_0.01[', 1)}"]["mean"])
+             for name in shares[:-1]
+             if f"p_{name.replace('[', '_below_0.01[', 1)}" in found}  # fmt: skip
+    zero = [name[6:-1] for name, p in below.items() if p >= AT_ZERO and _positive(found[name])]
+    left = len(shares) - len(kept)
+    words = [f"the other {left} have {number(_sum(found, shares) - _sum(found, kept))}"] * (
+        left > 0
+    )
+    if zero:
+        names = ", ".join(zero[:MOST_SHARES]) + (", ..." if len(zero) > MOST_SHARES else "")
+        words.append(
+            f"at zero (P(share < 0.01) >= {AT_ZERO}): {len(zero)} of {len(below)} ({names})"
+        )
+    return [*lines, f"    {'; '.join(words)}"] if words else lines
+
+
+def _positive(row: Row) -> bool:
+    """Whether a share is one of a variance, not of a covariance."""
+    return float(row["lower"]) >= 0
+
+
+def _sum(found: Mapping[str, Row], names: Iterable[str]) -> float:
+    return sum(float(found[name]["mean"]) for name in names)
+
+
+def _tests(found: Mapping[str, Row]) -> list[str]:
+    """What is no posterior quantity: probabilities, tests, the health of importance weights."""
     values = {name: number(row["mean"]) for name, row in found.items()}
     unknown = "not available"
+    lines = []
+    if "h2" in found:
+        tests = [
+            f"P(h2 < 0.01) = {values.get('p_h2_below_0.01', unknown)}",
+            f"log10 Bayes factor in favour of h2 = 0: {values.get('log10_bf_h2_0', unknown)}",
+        ]
+        if len(_starting(found, "share[")) <= 2:  # what needs the spectrum of a single kernel
+            tests += [
+                f"restricted LRT of h2 = 0: p = {values.get('p_rlrt', unknown)}",
+                f"expected SE of h2: {values.get('se_expected', unknown)}",
+            ]
+        lines.append(f"  {'; '.join(tests)}")
     lines += [
-        f"  P(h2 < 0.01) = {values.get('p_h2_below_0.01', unknown)}; "
-        f"log10 Bayes factor in favour of h2 = 0: {values.get('log10_bf_h2_0', unknown)}; "
-        f"restricted LRT of h2 = 0: p = {values.get('p_rlrt', unknown)}; "
-        f"expected SE of h2: {values.get('se_expected', unknown)}",
-        f"  {verdict}",
+        f"  P({name} < 0) = {values.get(f'p_r_g_below_0{name[3:]}', unknown)}, "
+        f"P(|{name}| > 0.95) = {values.get(f'p_abs_r_g_above_0.95{name[3:]}', unknown)}"
+        for name in _starting(found, "r_g[")[:MOST_PAIRS]
     ]
-    return "\n".join(lines)
+    if "pareto_k" in found:
+        k = float(found["pareto_k"]["mean"])
+        word = "good" if k < 0.5 else "usable" if k < 0.7 else "failed: draws by NUTS instead"
+        lines.append(f"  Pareto k of the importance weights: {k:.2f} ({word})")
+    return lines
 
 
 def interval(row: Row) -> str:

@@ -32,7 +32,7 @@ def build(
     beta: str = "normal(0, 10)",
 ) -> pm.Model:
     """Build the model for one trait."""
-    factor = kernel_cholesky(additive.on(cohort.individuals).matrix)
+    factor = kernel_cholesky(additive.on(cohort.people).matrix)[cohort.levels]
     with pm.Model(coords=cohort.coords("additive", "residual")) as model:
         design = pm.Data("design", cohort.X, dims=("individual", "covariate"))
         y = pm.Data("phenotype_observed", cohort.y, dims="individual")

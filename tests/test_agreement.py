@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 from engine_oracles import Data, family_data, family_model
 from numpy.typing import NDArray
+from sbc_models import N, kernel, problem
 
+from bayeslmm import models
 from bayeslmm.components import set_phenotype
 from bayeslmm.diagnostics import convergence
-from bayeslmm.engines import fit, nuts
+from bayeslmm.engines import fit, laplace, nuts
+from bayeslmm.engines.hyper import hyper
 
 Floats = NDArray[np.float64]
 
@@ -114,3 +117,66 @@ def test_the_exchanged_phenotype_is_a_new_model() -> None:
     fresh = fit(Data(y, data.X, data.K).model(), "exact", draws=4000, seed=1011)
     found = exact_means("beta(1, 1)")[11][0][0]
     assert float(fresh["posterior"]["h2"].mean()) == pytest.approx(found, abs=1e-9)
+
+
+def laplace_means(found: laplace.Laplace, names: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """Mean and its standard error, by the importance ESS and the resampling."""
+    out = {}
+    for name in names:
+        draws = np.asarray(found.values[name])
+        variance = draws.var(axis=0) * (1 / found.weighted.ess + 1 / len(draws))
+        out[name] = draws.mean(axis=0), np.sqrt(variance)
+    return out
+
+
+def test_laplace_and_nuts_agree_on_household() -> None:
+    """48 individuals in households of four; 7 differences, four standard errors each."""
+    cohort, matrices = problem("household")
+    model = models.load("household")(cohort, *matrices)
+    rng = np.random.default_rng(12)
+    V = 0.4 * kernel(1) + 0.3 * matrices[1].matrix + 0.3 * np.eye(N)
+    root = np.linalg.cholesky(V)
+    set_phenotype(model, cohort.X @ [20.0, 1.0] + 2 * root @ rng.standard_normal(N))
+    found = laplace.fit_one(model, 4000, 4, rng, workers=1)
+    sampled, stats = nuts.sample(model, 400, 2, 5, tune=300, cores=2)
+    assert int(stats["diverging"].sum()) <= 8
+    for name, (mean, error) in laplace_means(found, ("share", "total_sd", "beta")).items():
+        chains = np.moveaxis(np.atleast_3d(sampled[name][1]), 2, 0)
+        health = [convergence(chain) for chain in chains]
+        assert min(x["ess_bulk"] for x in health) > 100, name
+        theirs = np.array([chain.mean() for chain in chains])
+        z = (mean - theirs) / np.hypot(error, [x["mcse"] for x in health])
+        assert np.abs(z).max() < 4.0, (name, z)
+
+
+def test_bivariate_in_the_eigenbasis_and_dense_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One model by two likelihoods: the density to rounding, the evidence within its error."""
+    cohort, (additive,) = problem("bivariate")
+    rng = np.random.default_rng(14)
+    root = np.linalg.cholesky(kernel(1) + 1e-10 * np.eye(N))
+    g = np.linalg.cholesky([[0.6, 0.4], [0.4, 0.8]]) @ rng.standard_normal((2, N)) @ root.T
+    e = np.linalg.cholesky([[0.4, -0.1], [-0.1, 0.3]]) @ rng.standard_normal((2, N))
+    y = (g + e).ravel() + 7.0
+    build = models.load("bivariate").function()
+    spectral = build(cohort, additive)
+    monkeypatch.setitem(build.__globals__, "complete_traits", lambda _: False)
+    dense = build(cohort, additive)
+    targets = []
+    for model in (spectral, dense):
+        set_phenotype(model, y)
+        split = hyper(model)
+        targets.append(laplace.target_of(split, split.effects_prior(*split.data)))
+    first, second = targets
+    assert first.names == second.names
+    assert (first.gradient is None) != (second.gradient is None)  # not the same likelihood twice
+    points = first.start + rng.standard_normal((10, len(first.names)))
+    for u in points:
+        assert first.log_density(u) == pytest.approx(second.log_density(u), abs=1e-8)
+    fits = [laplace.fit_one(model, 2000, 4, rng, workers=1) for model in (spectral, dense)]
+    assert all(one.weighted.ok for one in fits)
+    evidence = [one.weighted.log_evidence for one in fits]
+    assert abs(np.subtract(*evidence)) < 4 * np.hypot(*(one.weighted.mcse for one in fits))
+    names = ("h2", "total_sd", "r_g_place", "r_e_place", "beta")
+    a, b = (laplace_means(one, names) for one in fits)
+    for name in names:
+        assert np.all(np.abs(a[name][0] - b[name][0]) < 4 * np.hypot(a[name][1], b[name][1])), name

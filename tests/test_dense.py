@@ -136,7 +136,7 @@ def test_the_form_is_the_rotated_covariance(kind: str) -> None:
 @EACH_KIND
 def test_shares_at_1e_8_of_zero(kind: str) -> None:
     """A variance that is next to nothing beside the others loses no digit; nor do all but I."""
-    form, X, y, _ = problem(kind, 2)
+    form, _, y, _ = problem(kind, 2)
     rotated, beta = form.rotate(y), np.array([30.0, 0.1])
     c = coefficients(kind, 4)
     last = len(c) - covariance(kind).classes if covariance(kind).classes else 1
@@ -218,11 +218,11 @@ def test_beta_integrated_out(kind: str, p: int, flat: bool) -> None:
 def test_the_oracle_of_a_flat_prior_is_the_limit_of_a_wide_one() -> None:
     _, X, y, matrices = problem("two kernels", 2)
     c = coefficients("two kernels", 1)
-    wide = 1e6
+    wide = 1e5  # the difference is of the order (β/wide)²
     near = log_marginal_density(y, X, matrices, c, np.zeros(2), wide * np.eye(2))
     flat = log_marginal_density(y, X, matrices, c)
-    assert near[0] + 2 * np.log(wide) + np.log(2 * np.pi) == pytest.approx(flat[0], rel=1e-9)
-    np.testing.assert_allclose(near[1], flat[1], rtol=1e-8)
+    assert near[0] + 2 * np.log(wide) + np.log(2 * np.pi) == pytest.approx(flat[0], rel=1e-7)
+    np.testing.assert_allclose(near[1], flat[1], rtol=1e-6)
 
 
 def test_a_flat_prior_has_no_place() -> None:

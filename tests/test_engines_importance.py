@@ -46,14 +46,17 @@ def shares(mean: Array, sd: Array) -> tuple[Target, float, Array]:
 
 
 def banana(d: int, bend: float) -> Target:
-    law = stats.multivariate_normal(np.zeros(d), np.eye(d))
+    """A standard normal v with u_2 = v_2 - bend (v_1² - 1): log evidence zero."""
 
-    def log_density(u: Array) -> float:
+    def slope(u: Array) -> tuple[float, Array]:
         v = u.copy()
         v[1] += bend * (u[0] ** 2 - 1)
-        return float(law.logpdf(v))
+        down = -v
+        down[0] -= 2 * bend * u[0] * v[1]
+        return float(-0.5 * v @ v - d / 2 * np.log(2 * np.pi)), down
 
-    return named(d, 0.1, log_density)
+    names = tuple(f"u{i}" for i in range(d))
+    return Target(names, np.full(d, 0.1), lambda u: slope(u)[0], slope)
 
 
 @pytest.mark.parametrize(("d", "floor"), [(2, 0.8), (3, 0.75), (10, 0.5), (20, 0.35)])
@@ -156,6 +159,15 @@ def test_two_modes_that_the_rounds_can_see() -> None:
     assert abs(mean) < 4 * mcse
 
 
+def test_a_gentle_banana_is_honest() -> None:
+    """Over seeds, the error of the log evidence is what `mcse` says wherever it is ok."""
+    found = [importance_sample(banana(3, 0.6), ess=400, seed=s) for s in range(6)]
+    errors = np.array([f.log_evidence / f.mcse for f in found if f.ok])
+    assert errors.size >= 4
+    assert abs(errors.mean()) < 4 / np.sqrt(errors.size)
+    assert np.max(np.abs(errors)) < 4
+
+
 def test_failure_is_loud() -> None:
     """A sharp banana and a funnel in few evaluations: not ok, and the words say why."""
     law = stats.norm(0, 3)
@@ -163,10 +175,10 @@ def test_failure_is_loud() -> None:
     def funnel(u: Array) -> float:
         return float(law.logpdf(u[0]) + np.sum(stats.norm.logpdf(u[1:], 0, np.exp(u[0] / 2))))
 
-    for target in (banana(10, 4.0), named(6, 0.1, funnel)):
+    for target, k in ((banana(10, 6.0), 0.6), (named(6, 0.1, funnel), 0.7)):
         found = importance_sample(target, seed=8, max_evaluations=4000)
         assert not found.ok
-        assert found.pareto_k > 0.7
+        assert found.pareto_k > k  # for 1 000 points the limit is 0.67, not 0.7
         assert any("failed: k̂" in words for words in found.rounds)
         assert found.evaluations <= 4000
 
@@ -337,8 +349,7 @@ def test_nuts_is_the_next_step(gradient: bool) -> None:
 
 
 def test_nuts_where_importance_sampling_fails() -> None:
-    target = banana(3, 3.0)
-    found = hmc.sample(target, draws=1000, tune=500, seed=18, workers=2)
+    found = hmc.sample(banana(3, 3.0), draws=800, tune=500, seed=18, workers=2)
     points = found.points.reshape(-1, 3)
     unbent = points[:, 1] + 3 * (points[:, 0] ** 2 - 1)  # standard normal
     assert abs(unbent.std() - 1) < 0.15

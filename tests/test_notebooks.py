@@ -23,8 +23,10 @@ jupytext.write(notebook, sys.argv[2])
 """
 
 
-def test_both_notebooks_are_found() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01_tutorial", "02_heritability"]
+def test_all_notebooks_are_found() -> None:
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_tutorial", "02_heritability", "03_parts", "04_records", "05_two_traits",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

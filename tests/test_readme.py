@@ -177,7 +177,8 @@ def test_the_defaults_in_the_table_are_those_of_the_parser() -> None:
     assert rows["`--chr-set N`, `--all-chromosomes`"] == (
         f"{QC_DEFAULTS['chr_set']}; autosomes only"
     )
-    assert args.kernel_scale == "asv"
+    assert args.kernel_scale is None  # asv, but none of a pedigree
+    assert rows["`--kernel-scale asv/none`"] == "`asv`; of a pedigree `none`"
     assert QC_DEFAULTS["scale"] == "gcta"
 
 
@@ -193,9 +194,10 @@ def test_columns_and_quantities_are_all_explained(session: dict[str, str]) -> No
         assert f"`{column}`" in section, column
     printed = session["python"].splitlines()
     quantities = [line.split()[0] for line in printed if re.match(r"\w+(\[.+\])? +-?\d", line)]
-    assert len(quantities) >= 17
+    assert len(quantities) >= 22
+    general = {"beta": "beta[NAME]", "share": "share[COMPONENT]", "sigma2": "sigma2[COMPONENT]"}
     for quantity in quantities:
-        name = "beta[NAME]" if quantity.startswith("beta[") else quantity
+        name = general.get(quantity.partition("[")[0], quantity)
         assert f"`{name}`" in section, quantity
 
 

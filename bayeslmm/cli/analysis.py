@@ -107,7 +107,7 @@ def fit_all(
     groups = group_by_individuals(cohorts)
     for group in groups:
         first = group[0]
-        matrices = {**kernels, **groupings(args, model, first)}
+        matrices = {**kernels, **groupings(args, first)}
         shown = next((k for k in matrices.values() if isinstance(k, Relationship)), None)
         aligned = None if shown is None else shown.on(first.people)
         if args.spectrum is not None and aligned is not None:
@@ -131,16 +131,10 @@ def fit_all(
     return [done[one.trait] for one in cohorts]
 
 
-def groupings(args: Namespace, model: ModelFile, cohort: Cohort) -> dict[str, Any]:
-    """The shared environments that --group-column names, for a model that takes any number."""
+def groupings(args: Namespace, cohort: Cohort) -> dict[str, Any]:
+    """The shared environments that --group-column names."""
     from bayeslmm.covariance import Grouping
 
-    if args.group_column and model.more() is None:
-        raise InputError(
-            f"--group-column with the model {model.name}",
-            "a model of any number of kernels",
-            "use --model household or partitioned, or leave it out",
-        )
     return {
         name: Grouping(name, tuple(cohort.column_text(name))) for name in args.group_column or ()
     }
@@ -196,10 +190,12 @@ def fit_one(
         )
     predicted = None
     if args.predict:
+        from bayeslmm.covariance import Grouping
         from bayeslmm.prediction import prediction_table
 
+        kernels = {k: v for k, v in matrices.items() if not isinstance(v, Grouping)}
         with terminal.step(f"{cohort.trait}: prediction"):
-            predicted = prediction_table(model, tree, cohort, matrices, args.prob, args.seed)
+            predicted = prediction_table(model, tree, cohort, kernels, args.prob, args.seed)
     values = take_breeding_values(tree, cohort) if args.breeding_values else None
     table, diagnosis = heritability(tree, args.prob), diagnose(tree)
     warn_of(terminal, cohort.trait, tree, diagnosis)

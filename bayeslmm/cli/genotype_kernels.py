@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bayeslmm.cli.source import Kernels, check_known
-from bayeslmm.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,12 +50,6 @@ def genotype_kernels(
     out |= products(out, names)
     if more and (args.by is not None or not names):
         out |= _parts(genotypes, args, terminal)
-    elif args.by is not None:
-        raise InputError(
-            f"--by {args.by} with the model {args.model}",
-            "a model of any number of kernels",
-            "use --model partitioned, or leave --by out",
-        )
     check_known(out, names, "the genotypes")
     chosen = {name: out[name] for name in out if name in names or name not in (*kinds,)}
     return {name: _scaled(kernel, args) for name, kernel in chosen.items()}

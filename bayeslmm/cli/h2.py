@@ -53,6 +53,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     paths = output_paths(args.out, suffixes)
     check_outputs(paths.values(), tables)
     model = models.load(args.model)
+    _check_kernel_options(args, model)
     with limited(args.threads):
         source = open_source(args, terminal)
         cohorts = build_cohorts(args, source, model)
@@ -93,6 +94,18 @@ def _check_options(args: Namespace) -> None:
             "--formula and --covar-name", "one of the two", "put the names into the formula"
         )
     parse_priors(args.prior)
+
+
+def _check_kernel_options(args: Namespace, model: models.ModelFile) -> None:
+    """Options that add kernels, for a model that takes no others, before anything is computed."""
+    for name, use in (("by", "partitioned"), ("group_column", "household or partitioned")):
+        if getattr(args, name) is not None and model.more() is None:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{option} with the model {model.name}",
+                "a model of any number of kernels",
+                f"use --model {use}, or leave {option} out",
+            )
 
 
 def _say_ledger(terminal: Terminal, ledgers: list[Ledger]) -> None:

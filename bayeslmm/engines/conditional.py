@@ -151,19 +151,19 @@ def _dense(
             noise = sd * rng.standard_normal(noise.shape)
         prior = []
         for term, L, S in zip(covariance.terms, roots, sigmas, strict=True):
-            u = _prior_draw(term, L, S, rng)
+            u = prior_draw(term, L, S, rng)
             prior.append(u)
             for j in range(term.k):
                 noise += u[:, j] @ term.incidence(j).T
         x = y - beta[chosen] @ X.T - noise
-        x = _solve(form, distinct, where.ravel()[chosen], x)
+        x = solve_records(form, distinct, where.ravel()[chosen], x)
         out: Effects = {}
         for term, u, S in zip(covariance.terms, prior, sigmas, strict=True):
-            out |= _corrected(term, u, S, x)
+            out |= corrected(term, u, S, x)
         yield chosen, out
 
 
-def _prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator) -> Floats:
+def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator) -> Floats:
     """u* (draws, k, q) from N(0, S ⊗ A)."""
     rank = term.q if L is None else L.shape[1]
     z = rng.standard_normal((len(S), term.k, rank))
@@ -173,13 +173,12 @@ def _prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generato
     return np.asarray(halves @ z)
 
 
-def _solve(form: DenseForm, distinct: Floats, which: NDArray[np.intp], r: Floats) -> Floats:
+def solve_records(form: DenseForm, distinct: Floats, which: NDArray[np.intp], r: Floats) -> Floats:
     """``V(c)⁻¹ r`` for rows r (draws, n); equal c are factorised once."""
     rotated = np.ascontiguousarray(r @ form.basis)
     groups = [np.flatnonzero(which == one) for one in np.unique(which)]
 
-    def solve(index: Floats) -> None:
-        rows = groups[int(index[0])]
+    def solve(rows: NDArray[np.intp]) -> None:
         L = form.factor(distinct[which[rows[0]]])
         if L is None:
             raise np.linalg.LinAlgError("the covariance of a posterior draw is not definite")
@@ -188,11 +187,11 @@ def _solve(form: DenseForm, distinct: Floats, which: NDArray[np.intp], r: Floats
         lapack.solve_lower(L, part, transpose=True)
         rotated[rows] = part
 
-    run(solve, np.arange(len(groups), dtype=np.float64)[:, None], available_cores())
+    run(solve, groups, available_cores())
     return np.asarray(rotated @ form.basis.T)
 
 
-def _corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
+def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
     """``u_j + A Σ_l S[j, l] W_lᵀ x`` by column."""
     back = np.stack([x @ term.incidence(j) for j in range(term.k)], axis=1)  # (draws, k, q)
     pulled = S @ back

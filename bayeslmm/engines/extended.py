@@ -26,12 +26,18 @@ from numpy.typing import NDArray
 from bayeslmm.covariance import Term, kernel_term, trait_term
 from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.distributions import SpectralNormalRV, kernel_cholesky
-from bayeslmm.engines.conditional import BLOCK, _corrected, _prior_draw, _solve, covariance_draws
+from bayeslmm.engines.conditional import (
+    BLOCK,
+    corrected,
+    covariance_draws,
+    prior_draw,
+    solve_records,
+)
 from bayeslmm.engines.tree import Variables
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.everybody import Everybody, everybody, extend, not_the_kernel
 from bayeslmm.multitrait_distribution import MultiTraitNormalRV
-from bayeslmm.multitrait_posterior import _back, _canonical
+from bayeslmm.multitrait_posterior import back_to_traits, canonical_problem
 from bayeslmm.relationship import Relationship
 from bayeslmm.spectral_solve import clear_null, kernel_times, spectral_solve
 from bayeslmm.variants import Variants
@@ -197,17 +203,17 @@ def _dense(
             noise = np.sqrt(residual)[:, covariance.residual] * rng.standard_normal(noise.shape)
         prior = []
         for term, L, S in zip(wide.terms, roots, sigmas, strict=True):
-            u = _prior_draw(term, L, S, rng)
+            u = prior_draw(term, L, S, rng)
             prior.append(u)
             for j in range(term.k):
                 noise += u[:, j] @ term.incidence(j).T
         right = np.vstack([y - beta[chosen] @ form.design.T, -noise])
-        x = _solve(form, distinct, np.tile(which[chosen], 2), right)
+        x = solve_records(form, distinct, np.tile(which[chosen], 2), right)
         mean: Effects = {}
         deviation: Effects = {}
         for term, u, S in zip(wide.terms, prior, sigmas, strict=True):
-            mean |= _corrected(term, np.zeros_like(u), S, x[: len(chosen)])
-            deviation |= _corrected(term, u, S, x[len(chosen) :])
+            mean |= corrected(term, np.zeros_like(u), S, x[: len(chosen)])
+            deviation |= corrected(term, u, S, x[len(chosen) :])
         yield Part(chosen, mean, deviation)
 
 
@@ -232,13 +238,13 @@ def _spectral(
     G, R = inputs
     for start in range(0, len(beta), block):
         part = slice(start, min(start + block, len(beta)))
-        basis, r, a, b = _canonical(rotated, beta[part], G[part], R[part], spectrum, start)
+        basis, r, a, b = canonical_problem(rotated, beta[part], G[part], R[part], spectrum, start)
         z = rng.standard_normal((len(r), L.shape[1]))
         noise = np.sqrt(a) * (z @ first) + np.sqrt(b) * rng.standard_normal(r.shape)
         m = a * (spectral_solve(spectrum, r, a, b) @ own.T)
         d = np.sqrt(a) * (z @ L.T) - a * (spectral_solve(spectrum, noise, a, b) @ own.T)
         where = np.arange(part.start, part.stop)
-        m, d = _back(basis, m), _back(basis, d)
+        m, d = back_to_traits(basis, m), back_to_traits(basis, d)
         columns = list(enumerate(term.columns))
         yield Part(where, {c: m[:, j] for j, c in columns}, {c: d[:, j] for j, c in columns})
 

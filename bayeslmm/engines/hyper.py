@@ -94,6 +94,8 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
         raise ModelError(f"the potential {names} belongs to neither part")
     if others := free - set(chosen) - set(effects):
         raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
+    if discrete := [rv.name for rv in chosen if not rv.dtype.startswith("float")]:
+        raise ModelError(f"{', '.join(discrete)} can take whole numbers only")
     for rv in effects:
         if type(rv.owner.op).__name__ not in ("NormalRV", "MvNormalRV", "FlatRV"):
             raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")

@@ -1,14 +1,15 @@
 """Importance sampling of a posterior of few hyperparameters, with Pareto-smoothed weights.
 
-    Z = ∫ p(u, y) du ≈ mean w_i,   w_i = p(u_i, y) / q(u_i),   q = Σ_r (n_r / N) q_r
+    Z = ∫ p(u, y) du ≈ mean w_i,   w_i = p(u_i, y) / q(u_i),   u_i ~ q independent
 
-Geweke (1989); smoothing and k̂ by Vehtari, Simpson, Gelman, Yao and Gabry (2024). Round r draws n_r
-points from q_r, and q_r is fitted to the points of the rounds before it. Every point of every
-round counts, with the mixture of all rounds below its density (Cornuet, Marin, Mira and Robert
-2012): a point in a place that a later proposal would miss keeps its weight. Consistent as N grows;
-the dependence of q_r on earlier points biases by far less than the Monte Carlo error.
+Geweke (1989); smoothing and k̂ by Vehtari, Simpson, Gelman, Yao and Gabry (2024). Rounds fit q: each
+to the points of all rounds before it, weighted by p over the mixture of their proposals (Cornuet,
+Marin, Mira and Robert 2012). The points returned all come from ONE q, which none of them helped to
+fit, so that the weights estimate Z without bias; pooling all rounds instead biased log Z by up to
+-0.13 at d = 20. The pool serves as a witness: where some round met mass that q misses, its k̂ is
+large, and the greater of the two k̂ counts.
 
-What k̂ cannot see: a mode far from every point drawn. Importance sampling, like every method that
+What no k̂ can see: a mode far from every point drawn. Importance sampling, like every method that
 starts at one mode, knows of no other that lies many standard deviations away.
 """
 
@@ -44,13 +45,13 @@ class Weighted:
     Parameters
     ----------
     points
-        (N, d) of all rounds.
+        (N, d) from one proposal.
     log_density, log_weights
-        log p(u, y) and log p(u, y) - log q(u), raw (N,), q the mixture of all rounds.
+        log p(u, y) and log p(u, y) - log q(u), raw (N,).
     weights
         Pareto-smoothed and normalised (N,).
     pareto_k
-        k̂ of the raw weights; inf where they are degenerate.
+        k̂ of the raw weights, or that of all rounds together if greater; inf where degenerate.
     ess
         Importance ESS, 1 / Σ weights².
     log_evidence, mcse
@@ -146,48 +147,57 @@ def importance_sample(
     n = 100 + 25 * d
     history: list[_Batch] = []
     best: _Batch | None = None
-    stalled = 0
+    stalled, chosen = 0, False
     for round_ in range(ROUNDS):
         n = max(min(n, most - spent), 25)
         batch = _draw(target, q, n, rng, workers)
         spent += n
-        stalled += best is not None and batch.efficiency < GAIN * best.efficiency
         history.append(batch)
-        if best is None or _merit(batch) > _merit(best):
-            best = batch
-        points, log_density, log_weights = _pooled(history)
-        weights, k, log_evidence = smooth(log_weights)
-        have = 1.0 / float(np.sum(weights**2))
+        if best is not None and q is best.proposal:
+            # the batch that spoke for q counts where its tail is light: choosing it did no harm
+            best = _joined(best, batch) if chosen or best.k < GOOD else batch
+            chosen = True
+        else:
+            stalled += best is not None and batch.efficiency < GAIN * best.efficiency
+            if best is None or _merit(batch) > _merit(best):
+                best, chosen = batch, False
+        points, pooled, all_k = _pooled(history)
+        k = max(best.k, all_k)
         words.append(
-            f"round {round_ + 1}: {n} points, ESS {batch.ess:.0f}, k̂ {batch.k:.2f}; "
-            f"all rounds: {len(points)} points, ESS {have:.0f}, k̂ {k:.2f}"
+            f"round {round_ + 1}: {n} points, ESS {batch.ess:.0f}, k̂ {batch.k:.2f}; best proposal: "
+            f"{len(best.points)} points, ESS {best.ess:.0f}, k̂ {best.k:.2f}; all: k̂ {all_k:.2f}"
         )
-        if (have >= ess and k < (GOOD if spent < most / 2 else KHAT)) or most - spent < 25:
+        if best.ess >= ess and k < (GOOD if spent < most / 2 else KHAT):
             break
-        needed = ceil(1.03 * max(ess - have, 0.2 * ess) / best.efficiency) + 5
-        if have < ess and _settled(best, needed, len(points), stalled):
+        if most - spent < 25:
+            break
+        needed = ceil(1.03 * max(ess - best.ess, 0.1 * ess) / best.efficiency) + 5
+        if best.ess < ess and _settled(best, needed, len(points), stalled):
             q, n = best.proposal, min(needed, 4 * len(points))
         else:
-            q = family.refit(best.proposal, points, _tempered(weights, 50.0 + 5.0 * d), rng)
+            q = family.refit(best.proposal, points, _tempered(pooled, 50.0 + 5.0 * d), rng)
             n = min(int(1.5 * n) + 50, int(4 * ess) + 100)
-    limit = min(KHAT, 1.0 - 1.0 / np.log10(len(points)))
+    assert best is not None
+    size = len(best.points)
+    limit = min(KHAT, 1.0 - 1.0 / np.log10(size))
     if k >= limit:
         words.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights cannot be trusted")
-    if have < ess:
-        words.append(f"ESS {have:.0f} of {ess:.0f} asked for in {spent} evaluations")
+    if best.ess < ess:
+        words.append(f"ESS {best.ess:.0f} of {ess:.0f} asked for in {spent} evaluations")
+    weights, _, log_evidence = smooth(best.log_weights)
     return Weighted(
-        points=points,
-        log_density=log_density,
-        log_weights=log_weights,
+        points=best.points,
+        log_density=best.log_density,
+        log_weights=best.log_weights,
         weights=weights,
         pareto_k=k,
-        ess=have,
+        ess=best.ess,
         log_evidence=log_evidence,
-        mcse=float(np.sqrt(max(1.0 / have - 1.0 / len(points), 0.0))),
+        mcse=float(np.sqrt(max(1.0 / best.ess - 1.0 / size, 0.0))),
         evaluations=spent,
         gradients=gradients,
         rounds=tuple(words),
-        ok=bool(k < limit and have >= min(100.0, ess)),
+        ok=bool(k < limit and best.ess >= min(100.0, ess)),
         mode=mode,
     )
 
@@ -237,6 +247,15 @@ def _draw(target: Target, q: Proposal, n: int, rng: np.random.Generator, workers
     return _Batch(q, points, log_density, log_density - q.log_density(points))
 
 
+def _joined(one: _Batch, two: _Batch) -> _Batch:
+    return _Batch(
+        one.proposal,
+        np.concatenate([one.points, two.points]),
+        np.concatenate([one.log_density, two.log_density]),
+        np.concatenate([one.log_weights, two.log_weights]),
+    )
+
+
 def _merit(batch: _Batch) -> float:
     """Efficiency, less where k̂ says that it cannot be believed."""
     return batch.efficiency * (1.0 if batch.k < GOOD else 0.5 if batch.k < KHAT else 0.1)
@@ -247,14 +266,18 @@ def _settled(best: _Batch, needed: int, points: int, stalled: int) -> bool:
     return best.k < KHAT and (best.efficiency > EFFICIENT or needed <= points or stalled > 1)
 
 
-def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, Floats]:
-    """Points, log p and log p - log Σ_r (n_r / N) q_r of all rounds."""
+def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, float]:
+    """Points of all rounds, smoothed weights p / Σ_r (n_r / N) q_r, and their k̂."""
+    sizes: dict[int, int] = {}
+    proposals = {id(batch.proposal): batch.proposal for batch in history}
+    for batch in history:
+        sizes[id(batch.proposal)] = sizes.get(id(batch.proposal), 0) + len(batch.points)
     points = np.concatenate([batch.points for batch in history])
     log_density = np.concatenate([batch.log_density for batch in history])
-    sizes = np.array([len(batch.points) for batch in history])
-    parts = [batch.proposal.log_density(points) for batch in history]
-    mixture = logsumexp(parts, axis=0, b=(sizes / sizes.sum())[:, None])
-    return points, log_density, log_density - mixture
+    share = np.array(list(sizes.values())) / len(points)
+    parts = [proposals[key].log_density(points) for key in sizes]
+    weights, k, _ = smooth(log_density - logsumexp(parts, axis=0, b=share[:, None]))
+    return points, weights, k
 
 
 def _tempered(weights: Floats, enough: float) -> Floats:

@@ -9,6 +9,7 @@ marginal density, preconditioned by the Hessian (`bayeslmm.engines.hmc`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,18 +66,25 @@ def target_of(split: Hyper, effects: EffectsPrior, kept: Quadratics | None = Non
     mean, factor = effects.mean, effects.factor
     known: Quadratics = {} if kept is None else kept
 
+    def prepare(points: Floats) -> Callable[[int], float]:
+        log_prior, parameters = split.parameters(points, *split.data)
+
+        def at(i: int) -> float:
+            if not np.isfinite(log_prior[i]):
+                return -np.inf
+            quadratic = split.gaussian.quadratic([x[i] for x in parameters])
+            if kept is not None:
+                known[points[i].tobytes()] = quadratic
+            return float(log_prior[i]) + log_marginal(quadratic, mean, factor)
+
+        return at
+
     def log_density(u: Floats) -> float:
-        log_prior, parameters = split.parameters(u, *split.data)
-        if not np.isfinite(log_prior[0]):
-            return -np.inf
-        quadratic = split.gaussian.quadratic([x[0] for x in parameters])
-        if kept is not None:
-            known[u.tobytes()] = quadratic
-        return float(log_prior[0]) + log_marginal(quadratic, mean, factor)
+        return prepare(u[None])(0)
 
     likelihood_gradient = split.gaussian.gradient
     if likelihood_gradient is None:
-        return Target(split.names, split.start, log_density)
+        return Target(split.names, split.start, log_density, prepare=prepare)
 
     def gradient(u: Floats) -> tuple[float, Floats]:
         log_prior, parameters = split.parameters(u, *split.data)
@@ -85,7 +93,7 @@ def target_of(split: Hyper, effects: EffectsPrior, kept: Quadratics | None = Non
             return -np.inf, np.zeros(u.size)
         return float(log_prior[0]) + value, split.pull(u, slopes, *split.data)
 
-    return Target(split.names, split.start, log_density, gradient)
+    return Target(split.names, split.start, log_density, gradient, prepare)
 
 
 def fit_one(
@@ -156,9 +164,10 @@ def conditional_beta(
     new = np.unique([u for u in points if u.tobytes() not in kept] or points[:0], axis=0)
     if len(new):
         _, parameters = split.parameters(new, *split.data)
-        index = np.arange(len(new))[:, None].astype(np.float64)
         found = run(
-            lambda i: split.gaussian.quadratic([x[int(i[0])] for x in parameters]), index, workers
+            lambda i: split.gaussian.quadratic([x[i] for x in parameters]),
+            range(len(new)),
+            workers,
         )
         kept |= {u.tobytes(): quadratic for u, quadratic in zip(new, found, strict=True)}
     z = rng.standard_normal((len(points), len(effects.mean)))

@@ -66,7 +66,7 @@ class _Counted:
         gradient = self.target.gradient
         if gradient is not None:
             self.gradients += len(points)
-            return run(gradient, points, self.workers)
+            return run(gradient, list(points), self.workers)
         n, d = points.shape
         steps = np.concatenate([np.zeros((1, d)), STEP * np.eye(d)])
         values = self.values((points[:, None] + steps).reshape(-1, d)).reshape(n, d + 1)
@@ -183,7 +183,8 @@ def _steps(
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = np.sqrt(DROP / np.where(np.isfinite(drop), drop, 100 * DROP))
         wanted = steps * np.where(drop > 0, np.clip(factor, 0.05, 8.0), 4.0)
-        wanted = np.where((short > 0) & np.isfinite(long), np.sqrt(short * long), wanted)
+        between = (short > 0) & np.isfinite(long)
+        wanted = np.where(between, np.sqrt(short * np.where(between, long, 1.0)), wanted)
         wanted = np.clip(wanted, 1e-9, longest)
         open_ &= wanted != steps
         if not open_.any() or tries == 11:

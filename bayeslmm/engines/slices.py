@@ -59,9 +59,9 @@ def first_margins(target: Target, mode: Mode, workers: int = 1) -> tuple[Margins
             table[-0.2] = edge
         if max(table) == 0.0:
             table[0.2] = edge
-        t = np.array(sorted(table))
+        line = np.array(sorted(table))
         heights = np.array([table[place] for place in sorted(table)])
-        x[i] = mode.point[i] + sd[i] * margins.from_log_density(t, heights)
+        x[i] = mode.point[i] + sd[i] * margins.from_log_density(line, heights)
     return margins.through(x, np.broadcast_to(margins.LEVELS, x.shape).copy()), spent
 
 

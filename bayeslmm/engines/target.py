@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from bayeslmm.errors import ModelError
 
@@ -31,12 +32,16 @@ class Target:
         releases the GIL in its Cholesky.
     gradient
         (d,) → (log p(u, y), gradient (d,)), or None.
+    prepare
+        Points (N, d) → a function of 0, ..., N - 1 that gives `log_density` there: what is cheap
+        for all points at once (the priors) is done before. None: point by point.
     """
 
     names: tuple[str, ...]
     start: Floats
     log_density: Callable[[Floats], float]
     gradient: Callable[[Floats], tuple[float, Floats]] | None = None
+    prepare: Callable[[Floats], Callable[[int], float]] | None = None
 
 
 def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
@@ -62,7 +67,9 @@ def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
     ModelError
         If a value is +inf.
     """
-    values = np.array(run(target.log_density, points, workers), dtype=np.float64)
+    one = target.prepare(points) if target.prepare is not None else None
+    function = (lambda i: target.log_density(points[i])) if one is None else one
+    values = np.array(run(function, range(len(points)), workers), dtype=np.float64)
     if np.any(np.isposinf(values)):
         where = points[int(np.argmax(values))]
         at = ", ".join(f"{n} = {v:.4g}" for n, v in zip(target.names, where, strict=True))
@@ -70,10 +77,18 @@ def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
     return np.where(np.isnan(values), -np.inf, values)
 
 
-def run[T](function: Callable[[Floats], T], points: Floats, workers: int = 1) -> list[T]:
-    """``[function(u) for u in points]`` by threads, each with one BLAS thread."""
-    with threadpool_limits(limits=1):
-        if workers <= 1 or len(points) < 2:
-            return [function(point) for point in points]
+def run[A, T](function: Callable[[A], T], arguments: Sequence[A], workers: int = 1) -> list[T]:
+    """``[function(a) for a in arguments]`` by threads, each with one BLAS thread."""
+    with _libraries().limit(limits=1):
+        if workers <= 1 or len(arguments) < 2:
+            return [function(argument) for argument in arguments]
         with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(function, points))
+            return list(pool.map(function, arguments))
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The BLAS and OpenMP libraries of the process; to look for them takes 10 ms."""
+    import scipy.linalg  # noqa: F401 (only what is loaded can be limited)
+
+    return ThreadpoolController()

@@ -110,7 +110,7 @@ def variance_words(check: VarianceCheck) -> str:
 def normal_words(check: NormalCheck, what: str) -> str:
     """The check of normality in a sentence."""
     verdict = ""
-    if abs(check.kurtosis) > 1 or abs(check.skewness) > 0.5:
+    if (abs(check.kurtosis) > 1 or abs(check.skewness) > 0.5) and check.share_outside > 0:
         verdict = (
             " The residual distribution is far from normal: consider a rank-based inverse normal "
             "transform, and look for outliers."

@@ -49,11 +49,16 @@ def laplace(facts: Facts) -> str:
     if "evaluations" in known:
         text += f" It took {int(known['evaluations']):,} evaluations of the density."
     text += (
-        f" Pareto k̂ of the weights is {sign(f'{k:.2f}')}: {pareto_words(k)}. The importance ESS is "
+        f" Pareto k̂ of the weights is {k_hat(k)}: {pareto_words(k)}. The importance ESS is "
         f"{ess:,.0f}: the draws, resampled by weight, hold as much as that many independent ones, "
         "so that it bounds every ESS of the table."
     )
     return f"{text} {evidence(facts)}".strip()
+
+
+def k_hat(k: float) -> str:
+    """A k̂ to two decimals; "∞" where the weights are degenerate."""
+    return "∞" if math.isinf(k) else sign(f"{k:.2f}")
 
 
 def pareto_words(k: float) -> str:
@@ -85,7 +90,7 @@ def fallen_back(facts: Facts) -> str:
     chains, draws = facts.draws("variance").shape[:2]
     return (
         f"Laplace engine, gone on to NUTS: the weights of its importance sampling were not good "
-        f"enough (Pareto k̂ = {sign(f'{k:.2f}')}; it has to be below {PARETO_K}, with enough draws "
+        f"enough (Pareto k̂ = {k_hat(k)}; it has to be below {PARETO_K}, with enough draws "
         "of weight), so that they were thrown away. The draws come from NUTS on the same density, "
         "β and the random effects integrated out, preconditioned by the Hessian at its mode: "
         f"{chains} chains of {draws:,} draws; β is drawn exactly, given each of them. The log "
@@ -121,4 +126,4 @@ def importance_card(facts: Facts) -> tuple[str, str, Markup] | None:
         note = Markup("of importance sampling, which failed: the draws come from NUTS")
     else:
         note = Markup("of the importance weights: {}").format(pareto_words(k))
-    return "Pareto k̂", "∞" if math.isinf(k) else sign(f"{k:.2f}"), note
+    return "Pareto k̂", k_hat(k), note

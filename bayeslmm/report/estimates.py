@@ -14,7 +14,7 @@ TOTALS = {"sigma2_u": "all but the residual"}
 REALISED = {
     "pve_fixed": {"random": "fixed Xβ", "parts": "fixed Xβ"},
     "pve_random": {"random": "random g", "parts": "all random parts"},
-    "pve_total": {"random": "total Xβ + g", "parts": "fixed and random together"},
+    "pve_total": {"random": "total Xβ + g", "parts": "fixed + random"},
 }
 SHARES = {
     "fixed": "fixed Xβ",
@@ -22,6 +22,7 @@ SHARES = {
     "covariance": "2 cov(Xβ, g)",
     "residual": "residual ε",
 }
+MOST_BARS = 12  # shares that the figure shows; the table has all
 MOST_EFFECTS = 60  # fixed effects shown; the rest stands in the table of the results
 
 
@@ -48,7 +49,8 @@ def pve_section(facts: Facts, key: str) -> dict[str, Any] | None:
     if not realised:
         return None
     bars = [interval_of(facts, f, f"{label} / var(y)") for f, label in realised.items()]
-    bars += [interval_of(facts, f, f"{label} / sum") for f, label in shares.items()]
+    if len(shares) <= MOST_BARS:
+        bars += [interval_of(facts, f, f"{label} / sum") for f, label in shares.items()]
     bars = [bar for bar in bars if bar.lower < bar.upper]
     return {
         "interval": facts.interval_of(next(iter(realised))),
@@ -70,7 +72,7 @@ def pve_labels(facts: Facts) -> tuple[dict[str, str], dict[str, str]]:
     """Quantities of the realised proportions, over var(y) and over the sum, with their labels."""
     realised, shares = {}, {}
     parts = [one.removeprefix("pve_share[").removesuffix("]") for one in facts.rows("pve_share[")]
-    total = "random" if "random" in parts else "parts"
+    total = "random" if any(one.split(", ")[-1] == "random" for one in parts) else "parts"
     for trait in facts.traits or [""]:
         start, own = (f"{clean(trait)}: ", f"[{trait}]") if trait else ("", "")
         for quantity, label in REALISED.items():

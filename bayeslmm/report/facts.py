@@ -40,6 +40,8 @@ class Facts:
         Attributes of the tree, JSON decoded.
     prior_share
         Posterior over prior variance of h²; nan if the fit has no prior draws or several traits.
+    genetic
+        Components that h² counts (`genetic_components`).
     """
 
     trait: str
@@ -48,6 +50,7 @@ class Facts:
     diagnosis: Diagnosis
     attrs: dict[str, Any]
     prior_share: float
+    genetic: list[str]
 
     def number(self, quantity: str, column: str = "mean") -> float:
         """A cell of the table; nan if there is no such row."""
@@ -137,21 +140,6 @@ class Facts:
         return [name for name, low in zip(self.components, lowest, strict=True) if low < 0]
 
     @property
-    def genetic(self) -> list[str]:
-        """Components that h² counts, of one trait: those whose shares add to it in every draw."""
-        return [] if self.traits else self._genetic()
-
-    def _genetic(self) -> list[str]:
-        variance = self.draws("variance").reshape(-1, len(self.components))
-        share = variance / variance.sum(axis=1, keepdims=True)
-        size = np.maximum(np.abs(share).max(axis=0), 1e-12)
-        weight = np.linalg.lstsq(share / size, self.draws("h2").ravel(), rcond=None)[0] / size
-        counted = np.append(weight[:-1] > 0.5, False)
-        if not np.allclose(share[:, counted].sum(axis=1), self.draws("h2").ravel(), atol=1e-6):
-            return []
-        return [name for name, yes in zip(self.components, counted, strict=True) if yes]
-
-    @property
     def covariates(self) -> list[str]:
         """Names of the fixed effects, the intercept first."""
         return [str(name) for name in self.tree["posterior"]["covariate"].to_numpy()]
@@ -208,5 +196,28 @@ def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
         name = str(attrs.get("trait", trait))
         several = "trait" in one["posterior"]["h2"].dims
         share = float("nan") if several else prior_contribution(one)
-        out.append(Facts(name, one, table, diagnose(one), attrs, share))
+        out.append(Facts(name, one, table, diagnose(one), attrs, share, genetic_components(one)))
     return out
+
+
+def genetic_components(tree: xr.DataTree, most: int = 500) -> list[str]:
+    """Components that the h² of one trait counts: those whose shares add to it in every draw.
+
+    The model alone says what h² is; which components it takes is read off `most` of its draws by
+    least squares. Empty for several traits, and where h² is no sum of shares.
+    """
+    posterior = tree["posterior"].to_dataset()
+    if "trait" in posterior["h2"].dims:
+        return []
+    names = [str(name) for name in posterior["component"].to_numpy()]
+    variance = posterior["variance"].transpose("chain", "draw", "component").to_numpy()
+    h2 = posterior["h2"].transpose("chain", "draw").to_numpy().ravel()
+    picked = np.unique(np.linspace(0, h2.size - 1, most).astype(int))
+    variance, h2 = variance.reshape(-1, len(names))[picked], h2[picked]
+    share = variance / variance.sum(axis=1, keepdims=True)
+    size = np.maximum(np.abs(share).max(axis=0), 1e-12)
+    weight = np.linalg.lstsq(share / size, h2, rcond=None)[0] / size
+    counted = np.append(weight[:-1] > 0.5, False)
+    if not np.allclose(share[:, counted].sum(axis=1), h2, atol=1e-6):
+        return []
+    return [name for name, yes in zip(names, counted, strict=True) if yes]

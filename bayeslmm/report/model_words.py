@@ -71,7 +71,7 @@ SENTENCES = {
     "maternal": (
         "A record is the sum of fixed effects Xβ, the individual’s own (direct) genetic effect a, "
         "its dam’s genetic effect m on the trait of her offspring, what else a dam’s offspring "
-        "share (c), and a residual ε. a and m are inherited together: σ_am is their covariance, "
+        "share (c), and a residual ε. a and m are inherited together: σₐₘ is their covariance, "
         "and may be negative. It counts once in the variance of a record, because dam and "
         "offspring share half of their genes."
     ),
@@ -183,6 +183,11 @@ def priors(facts: Facts) -> list[tuple[str, str]]:
     """Parameter and prior in words."""
     known: dict[str, str] = facts.attrs.get("priors", {})
     return [
-        (PARAMETERS.get(key, clean(key)), clean(words))
+        (PARAMETERS.get(key, clean(key)), clean(_plainly(words)))
         for key, words in sorted(known.items(), key=lambda item: item[0] not in ("h2", "share"))
     ]
+
+
+def _plainly(words: str) -> str:
+    """A prior that the model states in PyMC's notation, as far as we can say it better."""
+    return re.sub(r"^Uniform\(([^,]+), ([^)]+)\)$", r"uniform between \1 and \2", words)

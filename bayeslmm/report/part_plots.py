@@ -26,6 +26,7 @@ COLOURS: dict[str, str] = {
     "residual": svg.MUTED,
 }
 SHADES = (0.55, 0.3)  # neighbours differ, also where they are of one kind
+LONGEST = 9  # letters of a label that stands upright
 LETTER, LINE = 0.082, 0.15  # inches that a letter is wide and a line high
 
 
@@ -98,8 +99,11 @@ def _stack(axes: Axes, y: int, segments: Sequence[Segment], inches: float) -> No
             linewidth=0.8,
         )
         label, size = svg.short(piece.label, 22), abs(piece.value) * inches
-        upright = len(label) * LETTER > size
-        if upright and (size < LINE or len(label) > 9):
+        if len(label) * LETTER > size and len(label) > LONGEST:
+            label = _in_two(label)
+        longest = max(len(line) for line in label.split("\n"))
+        upright = longest * LETTER > size
+        if upright and (size < LINE * (1 + label.count("\n")) or longest > LONGEST):
             continue
         axes.text(
             *(start + piece.value / 2, y, label),
@@ -108,6 +112,15 @@ def _stack(axes: Axes, y: int, segments: Sequence[Segment], inches: float) -> No
             rotation=90 if upright else 0,
             fontsize=7.5 if upright else 9,
         )
+
+
+def _in_two(label: str) -> str:
+    """A label in two lines, broken after the underscore nearest to its middle."""
+    breaks = [k + 1 for k, letter in enumerate(label[:-1]) if letter == "_"]
+    if not breaks:
+        return label
+    best = min(breaks, key=lambda k: abs(2 * k - len(label)))
+    return f"{label[:best]}\n{label[best:]}"
 
 
 def correlation_figure(draws: Mapping[str, Floats], key: str, description: str) -> Markup:

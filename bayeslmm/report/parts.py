@@ -128,9 +128,9 @@ def _row(facts: Facts, part: Part) -> dict[str, str]:
 
 
 def _interval(facts: Facts, part: Part) -> Interval:
-    columns = (facts.number(f"share[{part.name}]", column) for column in ("lower", "upper"))
-    faint = part.at_zero or part.reaches_zero
-    return Interval(clean(part.name), part.share, *columns, faint=faint)
+    upper = facts.number(f"share[{part.name}]", "upper")
+    faint = part.kind != "covariance" and (part.at_zero or part.lower < EDGE)
+    return Interval(clean(part.name), part.share, part.lower, upper, faint=faint)
 
 
 def zero_words(parts: list[Part]) -> list[Markup]:
@@ -165,7 +165,7 @@ def _named(parts: list[Part]) -> Markup:
 MEANINGS = {
     "repeatability": "share of all that stays with an individual, genetic or not",
     "h2_direct": "share of the direct genetic effect alone",
-    "h2_total": "Willham’s total heritability, (σ²_a + 1.5 σ_am + 0.5 σ²_m) over the total: what "
+    "h2_total": "Willham’s total heritability, (σ²ₐ + 1.5 σₐₘ + 0.5 σ²ₘ) over the total: what "
     "selection can use",
     "r_direct_maternal": "correlation of direct and maternal genetic effects",
     "r_intercept_slope": "genetic correlation of intercept and slope",

@@ -175,7 +175,10 @@ def forest_figure(all_facts: Sequence[Facts], key: str, most: int = 60) -> Marku
     rows = [
         Interval(
             svg.clean(trait),
-            *(facts.number(quantity, column) for column in ("mean", "lower", "upper", "mode")),
+            facts.number(quantity),
+            facts.number(quantity, "lower"),
+            facts.number(quantity, "upper"),
+            facts.number(quantity, "mode"),
         )
         for facts in all_facts
         for trait, quantity in facts.h2_rows.items()

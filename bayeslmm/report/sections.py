@@ -109,7 +109,9 @@ def diagnosed(facts: Facts) -> list[str]:
 def diagnosis_row(facts: Facts, label: str) -> dict[str, str] | None:
     """R-hat, ESS and MCSE of the draws of a quantity; None for a constant."""
     found = facts.diagnosis.table if label in facts.diagnosis.table.index else facts.table
-    cells = [float(found.loc[label, c]) for c in ("r_hat", "ess_bulk", "ess_tail", "mcse")]
+    row = found.index.get_loc(label)
+    columns = ("r_hat", "ess_bulk", "ess_tail", "mcse")
+    cells = [float(found[column].to_numpy()[row]) for column in columns]
     if all(math.isnan(cell) for cell in cells):
         return None  # constant: nothing to diagnose
     r_hat, bulk, tail, mcse = cells

@@ -155,6 +155,12 @@ def notes(facts: Facts, kind: str, pair: tuple[str, str]) -> list[Markup]:
     symbol, word = Markup("r<sub>{}</sub>").format(kind[-1]), KINDS[kind]
     names = (name(pair[0]), name(pair[1]))
     out = []
+    if lower == upper:
+        return [
+            Markup("{} of {} and {} is the same in every draw: it has not been estimated.").format(
+                symbol, *names
+            )
+        ]
     ends = [end for end, there in (("−1", lower < -FAR), ("1", upper > FAR)) if there]
     if ends or edge > WORTH_SAYING:
         end = " and ".join(ends) or ("1" if facts.number(quantity) > 0 else "−1")

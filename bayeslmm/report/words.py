@@ -48,20 +48,20 @@ def several_headline(facts: Facts) -> Markup:
     """h² of every trait, and the correlations of the first two."""
     rows = list(facts.h2_rows.items())
     each = [
-        Markup("of {} <strong>{}</strong> ({} <strong>{}</strong>)").format(
-            name(trait),
+        Markup("<strong>{}</strong> for {} ({} <strong>{}</strong>)").format(
             two(facts.number(quantity), facts, quantity),
+            name(trait),
             facts.interval,
             two_span(facts, quantity),
         )
         for trait, quantity in rows[:FEW_TRAITS]
     ]
     if len(rows) > FEW_TRAITS:
-        each.append(Markup("of {} more in the table").format(len(rows) - FEW_TRAITS))
+        each.append(Markup("stands in the table for {} more").format(len(rows) - FEW_TRAITS))
     a, b = facts.traits[:2]
     correlation = f"r_g[{a},{b}]"
     return Markup(
-        "h² {}. The genetic correlation{} is <strong>{}</strong> ({} <strong>{}</strong>). "
+        "h² is {}. The genetic correlation{} is <strong>{}</strong> ({} <strong>{}</strong>). "
         '<span class="small">Posterior means.</span>'
     ).format(
         listed(each),
