@@ -197,7 +197,7 @@ def component_variances(
     cohort
         Gives sd(y | X), the unit of `total_sd`.
     genetic
-        Names of the components that count toward h²; without any, no ``h2`` is registered. The
+        Names of the components that count toward h². The
         names of all stand in the coordinate `dims` of the model, the residual last.
     explained
         Prior of e, the share that all components but the residual have together: a Beta.
@@ -230,7 +230,7 @@ def component_variances(
     )
     total = scale.variable("total_sd", unit=phenotype_unit(cohort))
     total.tag.words = scale.words("sd(y | X)")
-    if genetic:
+    if dims == "component":
         pm.Deterministic("h2", share[np.array([one in genetic for one in names])].sum())
     return pm.Deterministic(name, share * total**2, dims=dims)
 
@@ -272,7 +272,7 @@ def correlation_matrix(name: str, size: int, eta: str | float = 1.0) -> Any:
     words = "uniform on the correlation matrices" if eta == 1 else f"LKJ with η = {eta:g}"
     if size == 2:
         half = pm.Beta(f"{name}_place", np.float64(eta), np.float64(eta))
-        half.tag.words = f"(1 + r)/2 is {FAMILIES['beta'].words(eta, eta)}"
+        half.tag.words = f"{name} is uniform between -1 and 1" if eta == 1 else f"{name} is {words}"
         r = 2 * half - 1
         matrix = pt.stack([pt.stack([1.0, r]), pt.stack([r, 1.0])])
     else:

@@ -341,14 +341,14 @@ def simple_term(name: str, kernel: Floats | None, levels: Codes, *, genetic: boo
 
 
 def codes_of(labels: Sequence[object], what: str) -> tuple[Codes, list[str]]:
-    """Codes (n,) of labels in order of their first appearance, and the labels.
+    """Codes (n,) of labels in their sorted order, and the labels.
 
     Raises
     ------
     InputError
         A missing label.
     """
-    codes, names = pd.factorize(pd.Series(list(labels), dtype=object), use_na_sentinel=True)
+    codes, names = pd.factorize(pd.Series(list(labels), dtype=object), sort=True)
     if (codes < 0).any():
         row = int(np.flatnonzero(codes < 0)[0])
         raise InputError(f"no {what} in record {row + 1}", "a value in every record", "add it")

@@ -217,6 +217,11 @@ class ModelFile:
         """Columns of the cohort that the model needs (``COLUMNS = ("dam",)`` in the file)."""
         return tuple(self._constant("COLUMNS", ()))
 
+    @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Columns that it uses where they are there (``OPTIONAL_COLUMNS``)."""
+        return tuple(self._constant("OPTIONAL_COLUMNS", ()))
+
 
 def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relationship]:
     """The relationships among the individuals of a cohort."""

@@ -75,10 +75,16 @@ def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
         for name, draws in quantities(posterior).items()
     ]
     if (exact := exact_share(tree)) is not None:
-        genetic = f"share[{component_names(posterior)[0]}]"
+        genetic, residual = (f"share[{name}]" for name in component_names(posterior))
+        known = _describe_exact(exact, prob)
+        ends = {"lower": 1 - known["upper"], "upper": 1 - known["lower"]}
+        centres = {name: 1 - known[name] for name in ("mean", "median", "mode")}
+        rest = known | centres | ends
         for row in rows:
             if row["quantity"] in ("h2", genetic):
-                row.update(_describe_exact(exact, prob))
+                row.update(known)
+            elif row["quantity"] == residual:
+                row.update(rest)
     rows += [{"quantity": name, "mean": value} for name, value in tests(tree).items()]
     common = {
         "trait": trait,

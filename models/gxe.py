@@ -29,6 +29,7 @@ from bayeslmm.dense_distribution import dense_normal
 from bayeslmm.relationship import Relationship
 
 COLUMNS = ("environment",)
+OPTIONAL_COLUMNS = ("group",)
 
 
 def build(

@@ -41,7 +41,11 @@ def build(
     with pm.Model(coords=cohort.coords(*(term.name for term in terms), "residual")) as model:
         effects = fixed_effects(cohort, beta)
         variance = component_variances(
-            cohort, genetic=("additive",), explained=explained, parts=parts, total_sd=total_sd
+            cohort,
+            genetic=[term.name for term in terms if term.genetic],
+            explained=explained,
+            parts=parts,
+            total_sd=total_sd,
         )
         dense_normal(
             "phenotype",

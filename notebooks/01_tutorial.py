@@ -132,7 +132,7 @@ K = Z_twice @ grm.matrix @ Z_twice.T
 assert K[1, 5] == K[1, 1] == K[5, 5]  # the covariance of the two records is the whole variance
 
 # %% [markdown]
-# bayeslmm takes one record per individual at present.
+# Notebook `04_records` goes on from here, with records as they come. Here everybody has one.
 #
 # The example was simulated with an effect of 0.8 for variant 1 (standardised), $\sigma_u = 0.5$ and
 # $\sigma_e = 0.3$. These are the genetic values and residuals that R drew, and their sum.

@@ -179,7 +179,7 @@ def flat(model: pm.Model, values: dict[str, Any]) -> tuple[list[str], Floats]:
     return names, np.concatenate(columns, axis=1)
 
 
-def study(name: str, simulations: int = 100, draws: int = 100, seed: int = 1) -> Study:
+def study(name: str, simulations: int = 100, draws: int = 150, seed: int = 1) -> Study:
     """Simulate from the prior of a model, and fit."""
     model = built(name)
     before = np.asarray(model["phenotype_observed"].get_value())

@@ -619,7 +619,7 @@ def test_bad_input_is_an_error_in_words(
     ("words", "message"),
     [
         ("h2 --bfile a --pfile b --out c", "not allowed with argument --bfile"),
-        ("h2 --pheno a --out c", "one of the arguments --bfile --pfile --grm is required"),
+        ("h2 --pheno a --out c", "one of the arguments --bfile --pfile --grm --pedigree is required"),
         ("h2 --bfile a --pheno b", "the following arguments are required: --out"),
         ("h2 --bfile a --pheno b --out c --draws 17", "a multiple of 4, at least 16"),
         ("h2 --bfile a --pheno b --out c --prob 1", "a number from 0 to 1, without the ends"),
@@ -725,7 +725,7 @@ def test_every_option_says_its_default() -> None:
     (commands,) = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
     for name in ("demo", "simulate", "grm", "h2"):
         for action in commands.choices[name]._actions:  # type: ignore[index,call-overload]
-            required = {"bfile", "pfile", "grm", "fam", "pheno", "out", "help"}
+            required = {"bfile", "pfile", "grm", "pedigree", "fam", "pheno", "out", "help"}
             if action.dest not in required or name == "demo":
                 assert "default: " in str(action.help) or action.dest == "help", action.dest
             if action.default not in (None, False, argparse.SUPPRESS, []) and action.dest != "help":

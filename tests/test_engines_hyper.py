@@ -41,7 +41,6 @@ CASES = [
     case("maternal"),
     case("gxe", "records and groups"),
     case("bivariate", "2 traits"),
-    case("bivariate", "2 traits, some missing"),
     case("bivariate", "3 traits, some missing"),
 ]
 EACH_CASE = pytest.mark.parametrize("one", CASES, ids=str)
@@ -171,7 +170,7 @@ def test_many_points_are_the_single_ones(one: Case) -> None:
             np.testing.assert_allclose(many[k], each[0], rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", ["dominance", "bivariate", "gxe"])
+@pytest.mark.parametrize("name", ["dominance", "bivariate"])
 def test_a_flat_prior_of_beta(name: str) -> None:
     one = case(name)
     model = Compiled(load(name)(one.cohort, *one.matrices, beta="flat()"), one)

@@ -108,7 +108,8 @@ def fit_all(
     for group in groups:
         first = group[0]
         matrices = {**kernels, **groupings(args, first)}
-        shown = next((k for k in matrices.values() if isinstance(k, Relationship)), None)
+        between = [k for k in matrices.values() if isinstance(k, Relationship)]
+        shown = min(between, key=lambda k: k.kind != "genetic", default=None)
         aligned = None if shown is None else shown.on(first.people)
         if args.spectrum is not None and aligned is not None:
             path = Path(args.spectrum)

@@ -51,6 +51,13 @@ def build_cohorts(args: Namespace, source: Source, model: ModelFile) -> list[Coh
 def column_roles(args: Namespace, source: Source, model: ModelFile) -> dict[str, str]:
     """The column of --pheno behind each role ("dam") and each group; "" for the pedigree's dam."""
     roles = {role: name for role, option in ROLES.items() if (name := getattr(args, option))}
+    for role in roles:
+        if role not in (*model.columns, *model.optional_columns):
+            raise InputError(
+                f"--{ROLES[role].replace('_', '-')} with the model {model.name}",
+                "a model that uses it",
+                "leave it out, or say COLUMNS in your model's file (models/README.md)",
+            )
     for role in model.columns:
         if role not in roles:
             if role == "dam" and source.pedigree is not None:

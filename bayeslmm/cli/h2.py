@@ -51,7 +51,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     suffixes = list(RESULTS)
     suffixes += [BREEDING_VALUES] * args.breeding_values + [PREDICTIONS] * args.predict
     paths = output_paths(args.out, suffixes)
-    check_outputs(paths.values(), tables)
+    check_outputs(paths.values(), [*tables, *_sources(args)])
     model = models.load(args.model)
     _check_kernel_options(args, model)
     with limited(args.threads):
@@ -70,6 +70,12 @@ def run(args: Namespace, terminal: Terminal) -> int:
         terminal.warn(f"{left} is of an earlier run, not of this one")
     _print(args, terminal, results, paths)
     return 0 if all(result.diagnosis.ok for result in results) else 1
+
+
+def _sources(args: Namespace) -> list[Path]:
+    """Files of the relationship that the options name as such."""
+    matrices = [text.rpartition("=")[2] for text in args.grm or ()]
+    return [Path(name) for name in (args.pedigree, args.by, *matrices) if name is not None]
 
 
 def _check_options(args: Namespace) -> None:

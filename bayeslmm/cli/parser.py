@@ -176,7 +176,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
         "(default: no)")  # fmt: skip
     add("--by", metavar="chromosome|maf|ld|FILE", help="kernels of a model of several: by "
         "chromosome, by bins of allele frequency or LD score, or by a file of variant and group "
-        "(default for such a model: chromosome)")  # fmt: skip
+        "(default: of such a model by chromosome)")  # fmt: skip
     add("--kernel-scale", choices=("asv", "none"),
         help="asv: average semivariance one among the analysed individuals; none: as it is "
         "(default: asv, of a pedigree none)")  # fmt: skip
@@ -244,7 +244,7 @@ def _traits(group: Any) -> None:
     add("--dam-column", metavar="COLUMN", help="column of --pheno that names the dam, for maternal "
         "(default: the pedigree's)")  # fmt: skip
     add("--environment-column", metavar="COLUMN", help="column of --pheno with the environment, a "
-        "number, for gxe")  # fmt: skip
+        "number, for gxe (default: none)")  # fmt: skip
     add("--residual-column", metavar="COLUMN", help="column of --pheno: groups with residual "
         "variances of their own, for gxe (default: one)")  # fmt: skip
     add("--allow-few-matches", action="store_true", help="go on although less than half of the "

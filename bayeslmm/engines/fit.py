@@ -164,14 +164,13 @@ def importance_group(found: laplace.Laplace, lp: Floats) -> xr.Dataset:
     weighted = found.weighted
     out.attrs |= {
         "pareto_k": weighted.pareto_k,
-        "log_evidence": weighted.log_evidence,
-        "log_evidence_mcse": weighted.mcse,
         "evaluations": weighted.evaluations,
         "rounds": json.dumps(list(weighted.rounds)),
         "step": found.step,
     }
     if not found.chains:
         out.attrs["ess_importance"] = weighted.ess
+        out.attrs |= {"log_evidence": weighted.log_evidence, "log_evidence_mcse": weighted.mcse}
     return out
 
 

@@ -95,6 +95,9 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     """Free variables behind the variances and behind β, or a ModelError that says why not."""
     observed = model["phenotype"]
     if not isinstance(observed.owner.op, SpectralNormalRV):
+        if hasattr(observed.owner.op, "design"):  # one of our marginal densities
+            kind = observed.owner.op.name
+            raise ModelError(f"the phenotype is a {kind}, not one kernel's spectral_normal")
         raise ModelError("the phenotype is not a spectral_normal: g stays a parameter")
     free = set(model.free_RVs)
     hyper = [rv for rv in model.free_RVs if rv in set(ancestors([model["variance"]])) & free]

@@ -1,6 +1,6 @@
 """Speed of the Laplace engine, each figure a ratio to something measured in the same run.
 
-    uv run python tests/benchmarks/bench_laplace.py [--n 1410] [--nuts-n 500] [--threads 2]
+    uv run python tests/benchmarks/bench_laplace.py [--n 1410] [--nuts-n 500] [--threads 1]
 
 Two GRMs on unrelated sets of variants, half of the variance explained, two fixed effects, the
 dense likelihood (model `partitioned`), nothing left to compile:
@@ -28,7 +28,6 @@ from bayeslmm import models
 from bayeslmm.cohort import cohort_from_arrays
 from bayeslmm.engines import laplace, nuts
 from bayeslmm.engines.hyper import hyper
-from bayeslmm.memory import available_cores
 from bayeslmm.relationship import Relationship
 
 EFFECTIVE = 1000
@@ -111,7 +110,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=1410, help="size against Cholesky")
     parser.add_argument("--nuts-n", type=int, default=500, help="size against NUTS")
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     bench_cholesky(given.n, given.threads)
     bench_nuts(given.nuts_n, given.threads)
