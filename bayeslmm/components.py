@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import codes_of
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.priors import FAMILIES, Prior, require_support
+from bayeslmm.priors import Prior, require_support
 from bayeslmm.shares import LogRatio, shares
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ Patterson & Thompson (1971) Biometrika 58:545; Gilmour, Thompson & Cullis (1995)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numba
 import numpy as np
@@ -36,7 +37,7 @@ from bayeslmm.spectrum import apply_q
 type Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class DenseForm:
     """The matrices of a covariance and the design in rotated coordinates.
 
@@ -44,26 +45,47 @@ class DenseForm:
     ----------
     covariance
         The terms.
-    stack
-        (K, n, n) ``WᵀM_kW``; the lower triangles count.
     identity
         Is there a last coefficient, beyond those of the stack, that multiplies I?
     triangle
         R (p, p), upper triangular.
-    basis
-        W (n, n), orthogonal.
+    reflectors
+        The orthogonal factor of X as `scipy.linalg.qr(mode="raw")` gives it: (n, p) and (p,).
     """
 
     covariance: Covariance
-    stack: Floats
     identity: bool
     triangle: Floats
-    basis: Floats
+    reflectors: tuple[Floats, Floats]
+
+    @cached_property
+    def stack(self) -> Floats:
+        """(K, n, n) ``WᵀM_kW``; the lower triangles count."""
+        n, size = self.n, self.covariance.size - self.identity
+        require_memory(
+            8 * n * n * (size + 5), f"{size} kernels of {n} records", "use fewer records or kernels"
+        )
+        stack = np.empty((size, n, n))
+        for k, M in zip(range(size), self.covariance.matrices(), strict=False):
+            half = apply_q(*self.reflectors, M, transpose=True)
+            full = apply_q(*self.reflectors, half.T, transpose=True)
+            stack[k] = (0.5 * (full + full.T))[np.ix_(self._order, self._order)]
+        return stack
+
+    @cached_property
+    def basis(self) -> Floats:
+        """W (n, n), orthogonal."""
+        Q = apply_q(*self.reflectors, np.eye(self.n), transpose=False)
+        return np.ascontiguousarray(Q[:, self._order])
+
+    @property
+    def _order(self) -> NDArray[np.intp]:
+        return np.asarray(np.r_[self.p : self.n, : self.p], dtype=np.intp)
 
     @property
     def n(self) -> int:
         """Number of records."""
-        return len(self.basis)
+        return len(self.reflectors[0])
 
     @property
     def p(self) -> int:
@@ -73,11 +95,20 @@ class DenseForm:
     @property
     def design(self) -> Floats:
         """X (n, p)."""
-        return np.asarray(self.basis[:, self.n - self.p :] @ self.triangle)
+        padded = np.zeros((self.n, self.p))
+        padded[: self.p] = self.triangle
+        return apply_q(*self.reflectors, padded, transpose=False)
 
     def rotate(self, y: Floats) -> Floats:
         """``Wᵀy`` of y (n,)."""
-        return np.ascontiguousarray(self.basis.T @ y)
+        column = apply_q(*self.reflectors, np.asarray(y)[:, None], transpose=True)
+        return np.asarray(column[self._order, 0])
+
+    def unrotate(self, rotated: Floats) -> Floats:
+        """Inverse of `rotate`."""
+        column = np.empty((self.n, 1))
+        column[self._order, 0] = rotated
+        return np.ascontiguousarray(apply_q(*self.reflectors, column, transpose=False)[:, 0])
 
     def factor(self, c: Floats) -> Floats | None:
         """L (n, n), lower triangle, of ``WᵀV(c)W``; None where V is not positive definite."""
@@ -101,25 +132,17 @@ class BetaQuadratic:
         return float(self.constant + self.w @ mean - 0.5 * mean @ mean)
 
 
-def dense_form(covariance: Covariance, X: Floats) -> DenseForm:
-    """Rotate every matrix of a covariance by the design X (n, p), of full column rank."""
-    n, p = X.shape
-    identity = covariance.classes == 1
-    size = covariance.size - identity
-    require_memory(
-        8 * n * n * (size + 5), f"{size} kernels of {n} records", "use fewer records or kernels"
-    )
-    reflectors = scipy.linalg.qr(X, mode="raw")
-    (factor, tau), R = reflectors[0], reflectors[1]
-    order = np.r_[p:n, :p]
-    stack = np.empty((size, n, n))
-    for k, M in zip(range(size), covariance.matrices(), strict=False):
-        half = apply_q(factor, tau, M, transpose=True)
-        full = apply_q(factor, tau, half.T, transpose=True)
-        stack[k] = (0.5 * (full + full.T))[np.ix_(order, order)]
-    Q = apply_q(factor, tau, np.eye(n), transpose=False)
-    triangle = np.ascontiguousarray(np.triu(R[:p]))
-    return DenseForm(covariance, stack, identity, triangle, np.ascontiguousarray(Q[:, order]))
+def dense_form(covariance: Covariance, X: Floats, *, lazy: bool = False) -> DenseForm:
+    """Rotate every matrix of a covariance by the design X (n, p), of full column rank.
+
+    `lazy`: when they are first needed.
+    """
+    reflectors, R = scipy.linalg.qr(X, mode="raw")
+    triangle = np.ascontiguousarray(np.triu(R[: X.shape[1]]))
+    form = DenseForm(covariance, covariance.classes == 1, triangle, reflectors)
+    if not lazy:
+        _ = form.stack
+    return form
 
 
 @numba.njit(cache=True, nogil=True)

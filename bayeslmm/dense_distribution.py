@@ -20,6 +20,8 @@ from pytensor.tensor.random.op import RandomVariable
 
 from bayeslmm.covariance import Covariance, Term
 from bayeslmm.dense import DenseForm, dense_form, dense_logp
+from bayeslmm.incomplete import IncompleteTraits
+from bayeslmm.incomplete import draw as draw_incomplete
 
 type Floats = NDArray[np.float64]
 
@@ -59,6 +61,7 @@ def _numba_dense_logp(op: DenseLogp, node: Apply, **_: Any) -> tuple[Any, None]:
     import numba
 
     form = op.form
+    assert form.stack.ndim == 3  # made here, before several chains ask for it at once
 
     def python(rotated: Floats, beta: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
         logp, d_beta, d_c = dense_logp(form, rotated, beta, c)
@@ -78,16 +81,22 @@ def _numba_dense_logp(op: DenseLogp, node: Apply, **_: Any) -> tuple[Any, None]:
 
 
 class DenseNormalRV(RandomVariable):
-    """The random variable behind `dense_normal`; engines find the matrices in `form`."""
+    """The random variable behind `dense_normal`; engines find the matrices in `form`.
+
+    `fast` is a cheaper form of the same density, for several traits with values missing.
+    """
 
     name = "dense_normal"
     signature = "(p),(c)->(n)"
     dtype = "floatX"
     _print_name = ("DenseNormal", "\\operatorname{DenseNormal}")
-    __props__ = ("name", "signature", "dtype", "inplace", "form")
+    __props__ = ("name", "signature", "dtype", "inplace", "form", "fast")
 
-    def __init__(self, form: DenseForm, **kwargs: Any) -> None:
+    def __init__(
+        self, form: DenseForm, fast: IncompleteTraits | None = None, **kwargs: Any
+    ) -> None:
         self.form = form
+        self.fast = fast
         super().__init__(**kwargs)
 
     @property
@@ -116,12 +125,21 @@ class DenseNormalRV(RandomVariable):
         betas = np.broadcast_to(beta, (*batch, beta.shape[-1]))
         coefficients = np.broadcast_to(c, (*batch, c.shape[-1]))
         for index in np.ndindex(batch):
-            out[index] = draw_records(self.form, betas[index], coefficients[index], rng)
+            out[index] = draw_records(self.form, betas[index], coefficients[index], rng, self.fast)
         return out
 
 
-def draw_records(form: DenseForm, beta: Floats, c: Floats, rng: np.random.Generator) -> Floats:
+def draw_records(
+    form: DenseForm,
+    beta: Floats,
+    c: Floats,
+    rng: np.random.Generator,
+    fast: IncompleteTraits | None = None,
+) -> Floats:
     """One draw of y (n,) from N(Xβ, V(c))."""
+    if fast is not None:
+        G, R = form.covariance.unpack(c)[0]
+        return fast.basis @ (fast.triangle @ beta) + draw_incomplete(fast, G, R, rng)
     L = form.factor(c)
     if L is None:
         raise np.linalg.LinAlgError("the covariance is not positive definite")
@@ -152,6 +170,7 @@ def dense_normal(
     design: Floats,
     observed: Floats,
     dims: str | None = "individual",
+    fast: IncompleteTraits | None = None,
 ) -> Any:
     """Register ``y ~ N(Xβ, V)`` with the random effects of every term integrated out.
 
@@ -176,6 +195,8 @@ def dense_normal(
         y (n,).
     dims
         Dimension of y.
+    fast
+        The same covariance in a cheaper form, for the terms ``G ⊗ K`` and ``R ⊗ I``.
 
     Returns
     -------
@@ -185,12 +206,12 @@ def dense_normal(
     n = len(observed)
     codes = np.zeros(n, dtype=np.intp) if classes is None and residual is not None else classes
     covariance = Covariance(tuple(terms), codes)
-    form = dense_form(covariance, np.asarray(design))
+    form = dense_form(covariance, np.asarray(design), lazy=fast is not None)
     c = _coefficients(covariance, variances, residual)
     data = pm.Data(f"{name}_observed", np.asarray(observed, dtype=np.float64), dims=dims)
     data.tag.rotated = pm.Data(f"{name}_rotated", form.rotate(observed))
     rng = pt.random.shared_rng(seed=None)
-    _, rv = DenseNormalRV(form)(pt.as_tensor(beta), c, rng=rng, return_next_rng=True)
+    _, rv = DenseNormalRV(form, fast)(pt.as_tensor(beta), c, rng=rng, return_next_rng=True)
     model = pm.modelcontext(None)
     return model.register_rv(rv, name, observed=data, dims=(dims,) if dims else None)
 

@@ -246,6 +246,6 @@ def weakly_informed(tree: xr.DataTree) -> str | None:
 def prior_contribution(tree: xr.DataTree) -> float:
     """Posterior variance of h² over its prior variance: 1 when the data have said nothing."""
     posterior = tree["posterior"]["h2"].to_numpy()
-    if "prior" not in tree.children or "h2" not in tree["prior"]:
+    if "prior" not in tree.children or "h2" not in tree["prior"] or posterior.ndim > 2:
         return float("nan")
     return float(posterior.var() / tree["prior"]["h2"].to_numpy().var())

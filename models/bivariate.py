@@ -22,6 +22,7 @@ from bayeslmm.cohort import Cohort
 from bayeslmm.components import correlation_matrix, fixed_effects, trait_shares
 from bayeslmm.covariance import residual_trait_term, trait_term
 from bayeslmm.dense_distribution import dense_normal
+from bayeslmm.incomplete import fast_traits
 from bayeslmm.multitrait_distribution import multi_trait_normal
 from bayeslmm.relationship import Relationship
 from bayeslmm.spectrum import decompose
@@ -58,6 +59,7 @@ def build(
         else:
             terms = [trait_term(cohort, additive), residual_trait_term(cohort)]
             dense_normal(
-                "phenotype", effects, [G, R], terms=terms, design=cohort.X, observed=cohort.y
-            )
+                "phenotype", effects, [G, R], terms=terms, design=cohort.X, observed=cohort.y,
+                fast=fast_traits(cohort, terms[0]),
+            )  # fmt: skip
     return model

@@ -274,7 +274,7 @@ def gxe() -> list[Case]:
         x /= np.sqrt((x @ x) / n)
         parts = [K, K * np.outer(x, x), K * (x[:, None] + x)]
         if records:
-            order = list(dict.fromkeys(classes))  # groups stand as they first appear
+            order = sorted(set(classes))  # groups stand in the order of their names
             parts += [np.diag((classes == k).astype(LONG)) for k in order]
         found.append(
             Case("gxe", "records and groups" if records else "one residual", cohort,

@@ -138,8 +138,8 @@ def test_laplace_and_nuts_agree_on_household() -> None:
     root = np.linalg.cholesky(V)
     set_phenotype(model, cohort.X @ [20.0, 1.0] + 2 * root @ rng.standard_normal(N))
     found = laplace.fit_one(model, 4000, 4, rng, workers=1)
-    sampled, stats = nuts.sample(model, 400, 2, 5, tune=300, cores=2)
-    assert int(stats["diverging"].sum()) <= 8
+    sampled, stats = nuts.sample(model, 300, 2, 5, tune=200, cores=2)
+    assert int(stats["diverging"].sum()) <= 6
     for name, (mean, error) in laplace_means(found, ("share", "total_sd", "beta")).items():
         chains = np.moveaxis(np.atleast_3d(sampled[name][1]), 2, 0)
         health = [convergence(chain) for chain in chains]
@@ -160,6 +160,7 @@ def test_bivariate_in_the_eigenbasis_and_dense_agree(monkeypatch: pytest.MonkeyP
     build = models.load("bivariate").function()
     spectral = build(cohort, additive)
     monkeypatch.setitem(build.__globals__, "complete_traits", lambda _: False)
+    monkeypatch.setitem(build.__globals__, "fast_traits", lambda *_: None)
     dense = build(cohort, additive)
     targets = []
     for model in (spectral, dense):

@@ -619,7 +619,10 @@ def test_bad_input_is_an_error_in_words(
     ("words", "message"),
     [
         ("h2 --bfile a --pfile b --out c", "not allowed with argument --bfile"),
-        ("h2 --pheno a --out c", "one of the arguments --bfile --pfile --grm --pedigree is required"),
+        (
+            "h2 --pheno a --out c",
+            "one of the arguments --bfile --pfile --grm --pedigree is required",
+        ),
         ("h2 --bfile a --pheno b", "the following arguments are required: --out"),
         ("h2 --bfile a --pheno b --out c --draws 17", "a multiple of 4, at least 16"),
         ("h2 --bfile a --pheno b --out c --prob 1", "a number from 0 to 1, without the ends"),

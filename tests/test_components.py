@@ -236,6 +236,9 @@ def test_components_that_are_not_there() -> None:
             component_variances(cohort, genetic)
     with pm.Model(coords=coords) as model:
         component_variances(cohort, ())
+    assert pm.draw(model["h2"]) == 0.0  # shared environments alone
+    with pm.Model(coords={"part": ["a", "residual"]}) as model:
+        component_variances(cohort, (), name="part_variance", dims="part")
     assert "h2" not in model.named_vars
 
 
@@ -253,10 +256,10 @@ def grouped(columns: Any) -> tuple[pm.Model, Any, Cohort]:
 def test_residual_variances_by_group() -> None:
     """The mean over the records is σ²_e; the parts of the sum of squares are Dirichlet(2 K f)."""
     model, (_, classes), _ = grouped({"group": text(GROUPS)})
-    assert classes.tolist() == [0, 1, 0, 2] * 4
-    assert list(model.coords["group"]) == ["field", "barn", "roof"]
+    assert classes.tolist() == [1, 0, 1, 2] * 4
+    assert list(model.coords["group"]) == ["barn", "field", "roof"]
     function = compiled(model, ["residual_variance", "residual_part"])
-    part = np.array([0.5, 0.25, 0.25])
+    part = np.array([0.25, 0.5, 0.25])
     for u in (np.zeros(2), np.array([1.0, -0.5]), np.array([-20.0, 3.0])):
         found = function(0.3, u)
         rho = np.exp([*u, 0.0]) / np.exp([*u, 0.0]).sum()
@@ -390,8 +393,8 @@ def test_the_prior_of_three_correlations_integrates_to_one(eta: float) -> None:
 
 
 def test_words_of_the_correlations() -> None:
-    assert prior_words(correlations(2, 1)) == {"r_place": "(1 + r)/2 is uniform between 0 and 1"}
-    assert prior_words(correlations(2, "2")) == {"r_place": "(1 + r)/2 is Beta(2, 2)"}
+    assert prior_words(correlations(2, 1)) == {"r_place": "r is uniform between -1 and 1"}
+    assert prior_words(correlations(2, "2")) == {"r_place": "r is LKJ with η = 2"}
     words = {"r_factor": "uniform on the correlation matrices"}
     assert prior_words(correlations(3, 1.0)) == words
     assert prior_words(correlations(3, "2.5")) == {"r_factor": "LKJ with η = 2.5"}

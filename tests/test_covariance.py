@@ -242,7 +242,7 @@ def test_traits() -> None:
 
 def test_codes() -> None:
     codes, names = codes_of(["b", "a", "b", "c"], "group")
-    assert (codes.tolist(), names) == ([0, 1, 0, 2], ["b", "a", "c"])
+    assert (codes.tolist(), names) == ([1, 0, 1, 2], ["a", "b", "c"])
     tuples = list(individual_index(["F", "F", "G"], ["1", "2", "1"]))
     assert codes_of(tuples, "dam")[0].tolist() == [0, 1, 2]
     with pytest.raises(InputError, match="no group in record 2"):

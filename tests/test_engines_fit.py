@@ -27,6 +27,7 @@ from bayeslmm import models
 from bayeslmm.components import set_phenotype
 from bayeslmm.engines import choose_engine, exact, fit, fit_traits
 from bayeslmm.engines.fit import ORDER
+from bayeslmm.engines.hyper import why_not_laplace
 from bayeslmm.engines.marginal import why_not_exact
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 
@@ -178,7 +179,7 @@ def test_bad_options_are_named() -> None:
     for draws, chains in ((1001, 4), (8, 4), (100, 0), (0, 1)):
         with pytest.raises(InputError, match="multiple of the number of chains"):
             fit(model, draws=draws, chains=chains)
-    with pytest.raises(InputError, match="auto, exact or nuts"):
+    with pytest.raises(InputError, match="auto, exact, laplace or nuts"):
         fit(model, "gibbs")  # type: ignore[arg-type]
 
 
@@ -189,7 +190,10 @@ def test_auto_says_what_it_chose_and_why() -> None:
     latent = small().model("additive_cholesky")
     engine, reason = choose_engine(latent)
     assert engine == "nuts"
-    assert reason == "auto: not exact, because " + str(why_not_exact(latent))
+    assert reason == (
+        f"auto: not exact, because {why_not_exact(latent)}; "
+        f"not laplace, because {why_not_laplace(latent)}"
+    )
     assert "g stays a parameter" in reason
     with pytest.raises(ModelError, match=r"g stays a parameter.*Use engine='nuts'"):
         fit(latent, "exact")
@@ -273,7 +277,7 @@ def test_why_a_model_is_not_exact(case: str, tmp_path: Path) -> None:
     data = small()
     model = models.load(path)(data.cohort(), data.relationship())
     assert words in str(why_not_exact(model))
-    assert choose_engine(model)[0] == "nuts"
+    assert choose_engine(model)[0] == ("laplace" if case in LINES else "nuts")
 
 
 def test_correlated_effects_in_several_variables_are_integrated(tmp_path: Path) -> None:

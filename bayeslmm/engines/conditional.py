@@ -31,6 +31,7 @@ from bayeslmm.distributions import SpectralNormalRV, kernel_cholesky
 from bayeslmm.engines.hyper import covariance_inputs
 from bayeslmm.engines.target import run
 from bayeslmm.engines.tree import PYTHON, Variables
+from bayeslmm.incomplete import IncompleteTraits, solve_each
 from bayeslmm.memory import available_cores
 from bayeslmm.multitrait_distribution import MultiTraitNormalRV
 from bayeslmm.multitrait_posterior import draw_genetic, root
@@ -40,6 +41,7 @@ type Floats = NDArray[np.float64]
 type Effects = dict[str, Floats]
 
 BLOCK = 250
+TOGETHER = 125  # draws whose systems of equations are solved side by side
 
 
 def random_effects(
@@ -71,7 +73,7 @@ def random_effects(
     inputs = covariance_draws(model, variables)
     rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
     if isinstance(op, DenseNormalRV):
-        yield from _dense(op.form, rotated, beta, inputs[0], rng, block)
+        yield from _dense(op, rotated, beta, inputs[0], rng, block)
     else:
         names = effect_names(model)
         for where, u in rotated_effects(model, rotated, beta, inputs, rng, block):
@@ -130,18 +132,18 @@ def covariance_draws(model: pm.Model, variables: Variables) -> list[Floats]:
 
 
 def _dense(
-    form: DenseForm,
+    op: DenseNormalRV,
     rotated: Floats,
     beta: Floats,
     c: Floats,
     rng: np.random.Generator,
     block: int,
 ) -> Iterator[tuple[NDArray[np.intp], Effects]]:
-    covariance = form.covariance
+    form, covariance = op.form, op.form.covariance
     roots = [None if t.kernel is None else kernel_cholesky(t.kernel) for t in covariance.terms]
     distinct, where = np.unique(c, axis=0, return_inverse=True)
     order = np.argsort(where.ravel(), kind="stable")
-    y, X = form.basis @ rotated, form.design
+    y, X = form.unrotate(rotated), form.design
     for start in range(0, len(order), block):
         chosen = order[start : start + block]
         sigmas, residual = covariance.unpack(c[chosen])
@@ -156,7 +158,7 @@ def _dense(
             for j in range(term.k):
                 noise += u[:, j] @ term.incidence(j).T
         x = y - beta[chosen] @ X.T - noise
-        x = solve_records(form, distinct, where.ravel()[chosen], x)
+        x = solve_records(form, distinct, where.ravel()[chosen], x, op.fast)
         out: Effects = {}
         for term, u, S in zip(covariance.terms, prior, sigmas, strict=True):
             out |= corrected(term, u, S, x)
@@ -168,13 +170,27 @@ def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator
     rank = term.q if L is None else L.shape[1]
     z = rng.standard_normal((len(S), term.k, rank))
     if L is not None:
-        z = z @ L.T
+        z = _times(z, L.T)
     halves = np.stack([root(one) for one in S]) if term.k > 1 else np.sqrt(S)
     return np.asarray(halves @ z)
 
 
-def solve_records(form: DenseForm, distinct: Floats, which: NDArray[np.intp], r: Floats) -> Floats:
+def _times(rows: Floats, matrix: Floats) -> Floats:
+    """Rows (draws, k, a) times a matrix (a, b): one product, not one a draw."""
+    flat = rows.reshape(-1, rows.shape[-1]) @ matrix
+    return np.asarray(flat.reshape(*rows.shape[:-1], -1))
+
+
+def solve_records(
+    form: DenseForm,
+    distinct: Floats,
+    which: NDArray[np.intp],
+    r: Floats,
+    fast: IncompleteTraits | None = None,
+) -> Floats:
     """``V(c)⁻¹ r`` for rows r (draws, n); equal c are factorised once."""
+    if fast is not None:
+        return _solve_incomplete(form, fast, distinct[which], r)
     rotated = np.ascontiguousarray(r @ form.basis)
     groups = [np.flatnonzero(which == one) for one in np.unique(which)]
 
@@ -191,11 +207,21 @@ def solve_records(form: DenseForm, distinct: Floats, which: NDArray[np.intp], r:
     return np.asarray(rotated @ form.basis.T)
 
 
+def _solve_incomplete(form: DenseForm, fast: IncompleteTraits, c: Floats, r: Floats) -> Floats:
+    """The same by blocks of draws of one size, whatever the number of cores."""
+    G, R = form.covariance.unpack(c)[0]
+    blocks = [slice(start, start + TOGETHER) for start in range(0, len(r), TOGETHER)]
+    solved = run(
+        lambda rows: solve_each(fast, G[rows], R[rows], r[rows]), blocks, available_cores()
+    )
+    return np.concatenate(solved)
+
+
 def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
     """``u_j + A Σ_l S[j, l] W_lᵀ x`` by column."""
     back = np.stack([x @ term.incidence(j) for j in range(term.k)], axis=1)  # (draws, k, q)
     pulled = S @ back
     if term.kernel is not None:
-        pulled = pulled @ term.kernel
+        pulled = _times(pulled, term.kernel)
     total: Any = u + pulled
     return {name: total[:, j] for j, name in enumerate(term.columns)}

@@ -186,7 +186,8 @@ def _flat(variables: Variables, name: str) -> Floats:
 def _dense(
     wide: Extended, variables: Variables, rng: np.random.Generator, block: int
 ) -> Iterator[Part]:
-    form = wide.model["phenotype"].owner.op.form
+    op = wide.model["phenotype"].owner.op
+    form = op.form
     covariance = replace(form.covariance, terms=wide.terms)
     c = covariance_draws(wide.model, variables)[0]
     beta = _flat(variables, "beta")
@@ -194,7 +195,7 @@ def _dense(
     distinct, which = np.unique(c, axis=0, return_inverse=True)
     which = which.ravel()
     order = np.argsort(which, kind="stable")  # equal variances are factorised once
-    y = form.basis @ np.ascontiguousarray(wide.model["phenotype_rotated"].get_value())
+    y = form.unrotate(wide.model["phenotype_rotated"].get_value())
     for start in range(0, len(order), block):
         chosen = order[start : start + block]
         sigmas, residual = covariance.unpack(c[chosen])
@@ -208,7 +209,7 @@ def _dense(
             for j in range(term.k):
                 noise += u[:, j] @ term.incidence(j).T
         right = np.vstack([y - beta[chosen] @ form.design.T, -noise])
-        x = solve_records(form, distinct, np.tile(which[chosen], 2), right)
+        x = solve_records(form, distinct, np.tile(which[chosen], 2), right, op.fast)
         mean: Effects = {}
         deviation: Effects = {}
         for term, u, S in zip(wide.terms, prior, sigmas, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 import pymc as pm
 from numpy.typing import NDArray
 
+from bayeslmm.covariance import Covariance
 from bayeslmm.dense import (
     BetaQuadratic,
     beta_quadratic,
@@ -18,6 +19,8 @@ from bayeslmm.dense import (
 )
 from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.incomplete import IncompleteTraits, rotated_records
+from bayeslmm.incomplete import quadratic as incomplete_quadratic
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.multitrait import beta_quadratic as multi_trait_quadratic
 from bayeslmm.multitrait_distribution import MultiTraitNormalRV
@@ -51,6 +54,9 @@ class Gaussian:
 def gaussian(model: pm.Model) -> Gaussian:
     """The likelihood of a model with its current phenotype."""
     op = model["phenotype"].owner.op
+    if isinstance(op, DenseNormalRV) and op.fast is not None:
+        y = np.asarray(model["phenotype_observed"].get_value())
+        return _incomplete(op.fast, op.form.covariance, y)
     rotated: Any = np.ascontiguousarray(model["phenotype_rotated"].get_value())
     if isinstance(op, DenseNormalRV):
         form = op.form
@@ -77,6 +83,16 @@ def gaussian(model: pm.Model) -> Gaussian:
         return BetaQuadratic(constant, A, np.linalg.solve(A.T, h))
 
     return Gaussian(several, None, False)
+
+
+def _incomplete(fast: IncompleteTraits, covariance: Covariance, y: Floats) -> Gaussian:
+    records = rotated_records(fast, y)
+
+    def quadratic(parameters: list[Floats]) -> BetaQuadratic | None:
+        G, R = covariance.unpack(parameters[0])[0]
+        return incomplete_quadratic(fast, records, G, R)
+
+    return Gaussian(quadratic, None, len(y) > 200)
 
 
 def spectral_quadratic(

@@ -149,12 +149,11 @@ def _whitened(
     def differences(x: Floats) -> tuple[float, Floats]:
         count("evaluations", 2 * x.size + 1)
         u = centre + root @ x
-        value = float(target.log_density(u))
-        sides = [
-            target.log_density(u + STEP * column) - target.log_density(u - STEP * column)
-            for column in root.T
-        ]
-        return value, np.array(sides, dtype=np.float64) / (2 * STEP)
+        points = np.concatenate([u[None], u + STEP * root.T, u - STEP * root.T])
+        at = target.prepare(points) if target.prepare is not None else None
+        values = [target.log_density(p) if at is None else at(i) for i, p in enumerate(points)]
+        ahead, behind = np.split(np.array(values[1:], dtype=np.float64), 2)
+        return float(values[0]), (ahead - behind) / (2 * STEP)
 
     inner = exact if target.gradient is not None else differences
 

@@ -35,6 +35,8 @@ KHAT = 0.7  # above: the weights have no trustworthy mean
 GOOD = 0.5  # below: their mean has a finite variance
 EFFICIENT = 0.5  # ESS / N at which no further round can pay
 GAIN = 1.2  # a refit has to raise ESS / N by this factor to be worth another round
+PATIENCE = 2.5  # evaluations per ESS asked for that a k̂ between GOOD and KHAT is worth
+MATTERS = 0.05
 ROUNDS = 12
 
 
@@ -167,19 +169,22 @@ def importance_sample(
             f"round {round_ + 1}: {n} points, ESS {batch.ess:.0f}, k̂ {batch.k:.2f}; best proposal: "
             f"{len(best.points)} points, ESS {best.ess:.0f}, k̂ {best.k:.2f}; all: k̂ {all_k:.2f}"
         )
-        if best.ess >= ess and k < (GOOD if spent < most / 2 else KHAT):
+        limit = _limit(len(best.points))
+        if best.ess >= ess and k < (min(GOOD, limit) if spent < PATIENCE * ess else limit):
             break
         if most - spent < 25:
             break
         needed = ceil(1.03 * max(ess - best.ess, 0.1 * ess) / best.efficiency) + 5
         if best.ess < ess and _settled(best, needed, len(points), stalled):
             q, n = best.proposal, min(needed, 4 * len(points))
+        elif best.ess >= ess and k < KHAT:  # k̂ itself is noisy: more points of the same proposal
+            q, n = best.proposal, len(best.points)
         else:
             q = family.refit(best.proposal, points, _tempered(pooled, 50.0 + 5.0 * d), rng)
-            n = min(int(1.5 * n) + 50, int(4 * ess) + 100)
+            n = min(int(1.5 * n) + 50, int(2 * ess) + 100)
     assert best is not None
     size = len(best.points)
-    limit = min(KHAT, 1.0 - 1.0 / np.log10(size))
+    limit = _limit(size)
     if k >= limit:
         words.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights cannot be trusted")
     if best.ess < ess:
@@ -256,6 +261,11 @@ def _joined(one: _Batch, two: _Batch) -> _Batch:
     )
 
 
+def _limit(size: int) -> float:
+    """k̂ from which on `size` weights have no trustworthy mean (Vehtari et al. 2024)."""
+    return float(min(KHAT, 1.0 - 1.0 / np.log10(size)))
+
+
 def _merit(batch: _Batch) -> float:
     """Efficiency, less where k̂ says that it cannot be believed."""
     return batch.efficiency * (1.0 if batch.k < GOOD else 0.5 if batch.k < KHAT else 0.1)
@@ -267,7 +277,11 @@ def _settled(best: _Batch, needed: int, points: int, stalled: int) -> bool:
 
 
 def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, float]:
-    """Points of all rounds, smoothed weights p / Σ_r (n_r / N) q_r, and their k̂."""
+    """Points of all rounds, smoothed weights p / Σ_r (n_r / N) q_r, and their k̂.
+
+    A k̂ says how the tail falls off, not how much lies in it: where the greatest hundredth of the
+    weights holds less than `MATTERS` of their sum, it is no objection (-inf).
+    """
     sizes: dict[int, int] = {}
     proposals = {id(batch.proposal): batch.proposal for batch in history}
     for batch in history:
@@ -277,7 +291,8 @@ def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, float]:
     share = np.array(list(sizes.values())) / len(points)
     parts = [proposals[key].log_density(points) for key in sizes]
     weights, k, _ = smooth(log_density - logsumexp(parts, axis=0, b=share[:, None]))
-    return points, weights, k
+    top = np.sort(weights)[-max(1, len(weights) // 100) :].sum()
+    return points, weights, k if top > MATTERS or not np.isfinite(k) else -np.inf
 
 
 def _tempered(weights: Floats, enough: float) -> Floats:
