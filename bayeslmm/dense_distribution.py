@@ -20,6 +20,7 @@ from pytensor.tensor.random.op import RandomVariable
 
 from bayeslmm.covariance import Covariance, Term
 from bayeslmm.dense import DenseForm, dense_form, dense_logp
+from bayeslmm.identified import check_identified
 from bayeslmm.incomplete import IncompleteTraits
 from bayeslmm.incomplete import draw as draw_incomplete
 
@@ -207,6 +208,8 @@ def dense_normal(
     codes = np.zeros(n, dtype=np.intp) if classes is None and residual is not None else classes
     covariance = Covariance(tuple(terms), codes)
     form = dense_form(covariance, np.asarray(design), lazy=fast is not None)
+    if fast is None:
+        check_identified(form)
     c = _coefficients(covariance, variances, residual)
     data = pm.Data(f"{name}_observed", np.asarray(observed, dtype=np.float64), dims=dims)
     data.tag.rotated = pm.Data(f"{name}_rotated", form.rotate(observed))

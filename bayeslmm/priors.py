@@ -109,6 +109,13 @@ class Family:
     support: str  # "unit", "positive", "real" or "simplex"
 
 
+def _no_scalar(name: str) -> Any:
+    """A prior of shares belongs to several quantities at once (`bayeslmm.shares.shares`)."""
+    raise InputError(
+        f"prior {name}=dirichlet(...)", "a prior of one quantity", "a Dirichlet only for parts"
+    )
+
+
 FAMILIES: dict[str, Family] = {
     "beta": Family(
         ("a", "b"),
@@ -175,7 +182,7 @@ FAMILIES: dict[str, Family] = {
     "dirichlet": Family(
         ("concentration",),
         lambda a: "uniform on the simplex" if a == 1 else f"Dirichlet with concentration {a:g}",
-        lambda pm, name, unit, a, **kw: pm.Dirichlet(name, a=a * np.ones(kw.pop("size")), **kw),
+        lambda pm, name, *_, **__: _no_scalar(name),
         "simplex",
     ),
     "flat": Family(

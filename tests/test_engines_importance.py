@@ -102,6 +102,7 @@ def test_rotated_shares() -> None:
     assert found.ess / len(found.weights) > 0.1
 
 
+@pytest.mark.slow
 def test_correlated_shares_at_zero_in_twenty_dimensions() -> None:
     """Equicorrelated normal (ρ = 0.5) cut at zero: the evidence is P(all > 0), one quadrature."""
     d, sd = 20, 0.05
@@ -295,6 +296,7 @@ def two_kernels() -> tuple[Target, Callable[[Array], Array]]:
     return Target(("u1", "u2", "t"), start, log_density), line
 
 
+@pytest.mark.slow
 def test_two_kernels_against_a_grid() -> None:
     target, line = two_kernels()
     found = importance_sample(target, seed=16, workers=2)

@@ -25,7 +25,7 @@ ORDER = [
     *("pedigree_links", "pedigree", "pedigree_matrix", "kernels", "kernel_checks"),
     *("relatedness", "simulate_genotypes", "simulate", "likelihood", "spectrum"),
     *("variants", "spectral_solve", "spectrum_svd", "covariance", "everybody", "dense"),
-    *("canonical", "incomplete", "multitrait", "multitrait_reml", "priors", "shares"),
+    *("canonical", "identified", "incomplete", "multitrait", "multitrait_reml", "priors", "shares"),
     *("components", "distributions", "posterior", "multitrait_posterior"),
     *(
         "multitrait_distribution",

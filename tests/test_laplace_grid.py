@@ -112,6 +112,7 @@ def answer(regime: str, nodes: int = 8) -> Grid:
     return grid(*two_kernels(TRUTHS[regime]), nodes)
 
 
+@pytest.mark.slow
 def test_the_grid_has_converged() -> None:
     """Six nodes a panel give what eight give: right to 10⁻⁵, a hundredth of any MCSE."""
     few, many = answer("one at zero", 6), answer("one at zero")

@@ -86,7 +86,18 @@ BY_SCIPY: dict[str, Any] = {
 
 
 def test_every_family_is_tested() -> None:
-    assert {Prior.parse(text).family for text in BY_SCIPY} == set(FAMILIES)
+    assert {Prior.parse(text).family for text in BY_SCIPY} == set(FAMILIES) - {"dirichlet"}
+
+
+def test_a_dirichlet_is_a_prior_of_shares_alone() -> None:
+    """Its density stands in test_shares."""
+    prior = require_support("parts", Prior.parse("dirichlet(1)"), "simplex")
+    assert prior.words() == "uniform on the simplex"
+    assert Prior.parse("dirichlet(0.5)").words() == "Dirichlet with concentration 0.5"
+    with pytest.raises(InputError, match=r"prior w=dirichlet\(...\) -> a prior of one quantity"):
+        prior.variable("w")
+    with pytest.raises(InputError, match="a distribution on shares that sum to one"):
+        require_support("parts", Prior.parse("beta(1, 1)"), "simplex")
 
 
 def test_densities_are_those_of_scipy_in_the_unit() -> None:

@@ -41,23 +41,28 @@ def row(tree: xr.DataTree, quantity: str, prob: float = 0.95) -> Any:
     return table[table["quantity"] == quantity].iloc[0]
 
 
+SHARES = {f"{kind}[{name}]" for kind in ("share", "sigma2") for name in ("additive", "residual")}
+
+
 @pytest.mark.parametrize("engine", ["exact", "nuts"])
 def test_columns_and_quantities_are_those_of_the_issue(engine: str) -> None:
     table = heritability(exact_tree() if engine == "exact" else nuts_tree())
     assert list(table.columns) == COLUMNS
-    assert set(table["quantity"]) == QUANTITIES
+    logp = {"log_evidence"} if engine == "exact" else set()
+    assert set(table["quantity"]) == QUANTITIES | SHARES | logp
     assert table["quantity"].is_unique
     assert (table["engine"] == engine).all()
     assert (table["n"] == 80).all()
     assert (table["trait"] == "y").all()
     assert (table["model"] == "additive").all()
     drawn = table[table["interval"].notna()]
-    assert set(drawn.loc[drawn["quantity"] == "h2", "interval"]) == {"hdi"}
-    assert set(drawn.loc[drawn["quantity"] != "h2", "interval"]) == {"eti"}
+    shares = drawn["quantity"].isin(["h2", "share[additive]", "share[residual]"])
+    assert set(drawn.loc[shares, "interval"]) == {"hdi"}
+    assert set(drawn.loc[~shares, "interval"]) == {"eti"}
     assert (drawn["prob"] == 0.95).all()
     alone = table[table["interval"].isna()]
     assert set(alone["quantity"]) == {
-        "p_h2_below_0.01", "log10_bf_h2_0", "p_rlrt", "se_expected",
+        "p_h2_below_0.01", "log10_bf_h2_0", "p_rlrt", "se_expected", *logp,
     }  # fmt: skip
     known = alone[(alone["quantity"] != "log10_bf_h2_0") | (engine == "exact")]
     assert known["mean"].notna().all()
