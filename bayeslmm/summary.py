@@ -133,14 +133,20 @@ def exact_share(tree: xr.DataTree) -> ShareMarginal | None:
 
 
 def shortest_interval(draws: Floats, prob: float) -> tuple[float, float]:
-    """Shortest interval of a share: it reaches to 0 or 1 when it starts at the outermost draw."""
+    """Shortest interval of a share; it reaches to 0 or 1 when it starts at the outermost draws.
+
+    Of a density that falls from the edge the outermost half per cent of the draws decide by chance
+    where the shortest interval starts.
+    """
     ordered = np.sort(draws)
     count = math.ceil(prob * ordered.size)
     width = ordered[count - 1 :] - ordered[: ordered.size - count + 1]
-    best = int(np.argmin(width))
-    lower, upper = float(ordered[best]), float(ordered[best + count - 1])
-    last = ordered.size - count
-    return (0.0 if best == 0 else lower), (1.0 if best == last else upper)
+    best, last = int(np.argmin(width)), ordered.size - count
+    if best <= ordered.size // 200:
+        return 0.0, float(ordered[count - 1])
+    if best >= last - ordered.size // 200:
+        return float(ordered[last]), 1.0
+    return float(ordered[best]), float(ordered[best + count - 1])
 
 
 def density_mode(draws: Floats) -> float:
