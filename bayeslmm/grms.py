@@ -30,6 +30,7 @@ from bayeslmm.x_chromosome import (
 type Progress = Callable[[int, int], object]
 
 SMALL = 2000  # up to so many individuals all is done in float64
+GATHERED = 2  # blocks of variants that a kernel gathers before they are multiplied
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,7 @@ def compute_grms(
     chr_set
         Pairs of autosomes of the species: X may be called by the next number; default 22.
     block
-        Variants read, and variants of a kernel multiplied, at once; default 1024.
+        Variants read at once; of a kernel twice as many are multiplied at once. Default 1024.
     threads
         BLAS threads; default: as the library is set up.
     progress
@@ -114,7 +115,7 @@ def compute_grms(
     Notes
     -----
     Memory at the peak: 8 n² bytes a kernel, 4 n² once (none up to 2000 individuals), blocks, and
-    block × n rows for each kernel that has begun and is not complete. It is checked first.
+    2 × block × n rows for each kernel that has begun and is not complete. It is checked first.
 
     Rows of the additive kernels sum to zero to double precision: they are centred once more. The
     others are left as published; they are centred only in Hardy-Weinberg proportions. An
@@ -139,7 +140,7 @@ def compute_grms(
         x,
         MaleCalls(males(genotypes, sex)) if "x" in kinds else None,
     )
-    check_memory(parts, genotypes.n, block, settings.dtype)
+    check_memory(parts, genotypes.n, GATHERED * block, settings.dtype)
     with _blas_threads(threads):
         return _one_pass(parts, settings, progress)
 
@@ -165,7 +166,7 @@ def _one_pass(
             if first >= where.stop or end <= where.start:
                 continue
             if part.sums is None:
-                part.sums = CrossProduct(n, products, settings.block)
+                part.sums = CrossProduct(n, products, GATHERED * settings.block)
             rows = np.flatnonzero(part.members[where] & varies)
             part.sums.add(dosages, rows, coefficients[part.coding][rows])
             if end <= where.stop:

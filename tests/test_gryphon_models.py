@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from scipy.optimize import minimize
 
 from bayeslmm import models
@@ -112,7 +111,6 @@ def test_two_traits_of_the_animals_that_have_both(shared_data: Path) -> None:
     assert diagnose(tree).ok
 
 
-@pytest.mark.slow
 def test_two_traits_with_missing_values(shared_data: Path) -> None:
     """All records: 854 BWT, 683 TARSUS; the posterior moves little from that of those with both."""
     records, A = data(shared_data / "gryphon")
