@@ -23,6 +23,7 @@ from bayeslmm.files import PathArg, atomic_path, read_bytes, read_lines, require
 from bayeslmm.kernel_checks import check_kernels
 from bayeslmm.relatedness import check_duplicates
 from bayeslmm.relationship import Relationship
+from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -224,20 +225,25 @@ class ModelFile:
 
 
 def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relationship]:
-    """The relationships among the individuals of a cohort."""
-    return {
-        name: matrix.on(cohort.people)
-        for name, matrix in matrices.items()
-        if isinstance(matrix, Relationship)
-    }
+    """The relationships among the individuals of a cohort; of variants, their GRM "additive"."""
+    found = {}
+    for name, matrix in matrices.items():
+        if isinstance(matrix, Relationship):
+            found[name] = matrix.on(cohort.people)
+        elif isinstance(matrix, Variants):
+            found["additive"] = matrix.on(cohort.people).relationship().on(cohort.people)
+    return found
 
 
 def provenances(
     matrices: Mapping[str, Any], aligned: Mapping[str, Relationship]
 ) -> dict[str, dict[str, object]]:
     """Provenance of every matrix by name."""
-    chosen = {name: aligned.get(name, matrix) for name, matrix in matrices.items()}
-    return {name: one.provenance() for name, one in chosen.items() if hasattr(one, "provenance")}
+    found = {name: matrix.provenance() for name, matrix in aligned.items()}
+    for name, matrix in matrices.items():
+        if isinstance(matrix, Grouping):
+            found[name] = matrix.provenance()
+    return found
 
 
 def _by_name(matrices: Sequence[Relationship]) -> dict[str, Relationship]:

@@ -77,9 +77,8 @@ def test_birth_weight_with_sex_mother_and_year(shared_data: Path) -> None:
     table = heritability(tree).set_index("quantity")
     for name, value in zip(("additive", "MOTHER", "BYEAR", "residual"), wanted, strict=True):
         row = table.loc[f"sigma2[{name}]"]
-        # a mode over all four variances; that of a margin, and the mean, are pulled by skewness
-        nearest = min(abs(row[column] - value) for column in ("mode", "median", "mean"))
-        assert nearest < 0.25 * row["sd"], name
+        mode = 3 * row["median"] - 2 * row["mean"]  # of a skewed margin, less noisy than a peak
+        assert abs(mode - value) < 0.25 * row["sd"], (name, mode, value)
         assert abs(row["mean"] - value) < 0.6 * row["sd"], name
     assert table.loc["share[MOTHER]", "lower"] > 0.05
     assert diagnose(tree).ok

@@ -357,9 +357,11 @@ def test_provenance(name: str) -> None:
     assert (found["trait"], found["n"]) == (one.cohort.trait, one.cohort.n)
     assert found["ledger"] == one.cohort.ledger.records()
     scaled = [
-        matrix.on(one.cohort.people).provenance()
+        (matrix.relationship() if isinstance(matrix, Variants) else matrix)
+        .on(one.cohort.people)
+        .provenance()
         for matrix in one.matrices
-        if isinstance(matrix, Relationship)
+        if isinstance(matrix, Relationship | Variants)
     ]
     assert list(found["relationships"].values()) == scaled
 

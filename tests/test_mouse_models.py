@@ -13,7 +13,7 @@ import pytest
 
 from bayeslmm import models
 from bayeslmm.cohort import cohort, cohorts
-from bayeslmm.diagnostics import diagnose
+from bayeslmm.diagnostics import convergence, diagnose
 from bayeslmm.engines import fit, laplace
 from bayeslmm.engines.hmc import sample
 from bayeslmm.engines.hyper import hyper
@@ -99,7 +99,9 @@ def test_dominance_of_cd8_by_two_engines(shared_data: Path) -> None:
     chains = sample(target, draws=250, chains=2, tune=200, seed=1, workers=2)
     u = np.concatenate([chains.points.reshape(-1, 3)[:, :2], np.zeros((500, 1))], axis=1)
     other = np.exp(u) / np.exp(u).sum(axis=1, keepdims=True)
-    error = np.sqrt(share.var(axis=0) * (1 / ess + 1 / 150))  # 150: a cautious ESS of 500 draws
+    of_chains = [convergence(other[:, k].reshape(2, 250)) for k in range(3)]
+    assert max(one["r_hat"] for one in of_chains) < 1.05  # two chains of 250 draws
+    error = np.hypot(share.std(axis=0) / np.sqrt(ess), [one["mcse"] for one in of_chains])
     assert np.all(np.abs(share.mean(axis=0) - other.mean(axis=0)) < 4 * error)
     assert np.quantile(share[:, 1], 0.001) > 0.02
     assert not chains.diverging.any()

@@ -15,7 +15,7 @@ from kernel_problems import people
 
 from bayeslmm import models
 from bayeslmm.blup import blup_at
-from bayeslmm.cohort import Cohort
+from bayeslmm.cohort import Cohort, cohort_from_arrays
 from bayeslmm.engines import choose_engine, fit
 from bayeslmm.engines.tree import PYTHON
 from bayeslmm.errors import InputError, ModelError
@@ -252,3 +252,16 @@ def test_errors_say_what_to_give() -> None:
         pm.Normal("phenotype", 0, 1, observed=np.zeros(3))
     with pytest.raises(ModelError, match="spectral_normal"):
         variant_effects(other, tree, variants, data)
+
+
+def test_copies_are_refused_as_with_a_grm() -> None:
+    """Two individuals entered twice, genotypes and phenotype, make the posterior improper."""
+    rng = np.random.default_rng(7)
+    dosages = rng.binomial(2, 0.4, (30, 60)).astype(float)
+    dosages[[28, 29]] = dosages[[0, 1]]
+    y = rng.standard_normal(30)
+    y[[28, 29]] = y[[0, 1]]
+    cohort = cohort_from_arrays(y, individuals=[f"i{k}" for k in range(30)])
+    variants = Variants(dosages - dosages.mean(axis=0), cohort.individuals)
+    with pytest.raises(InputError, match=r"2 pairs"):
+        models.load("snp_effects")(cohort, variants)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bayeslmm.cli.source import Kernels, check_known
+from bayeslmm.cli.source import Kernels, check_known, scaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +51,7 @@ def genotype_kernels(
         out |= _parts(genotypes, args, terminal)
     check_known(out, names, "the genotypes")
     chosen = {name: out[name] for name in out if name in names or name not in (*kinds,)}
-    return {name: _scaled(kernel, args) for name, kernel in chosen.items()}
+    return {name: scaled(kernel, args) for name, kernel in chosen.items()}
 
 
 def _computed(
@@ -92,12 +91,3 @@ def products(found: Kernels, names: Sequence[str]) -> Kernels:
             a, b = PRODUCTS[name]
             out[name] = hadamard(found[a], found[b], name=name)
     return out
-
-
-def _scaled(kernel: Any, args: Namespace) -> Any:
-    """The kernel, to be scaled as --kernel-scale says; what is no kernel as it is."""
-    from bayeslmm.relationship import Relationship
-
-    if not isinstance(kernel, Relationship) or args.kernel_scale in (None, kernel.kernel_scale):
-        return kernel
-    return replace(kernel, kernel_scale=args.kernel_scale)

@@ -143,7 +143,7 @@ def _warn_of_relationships(terminal: Terminal, kernels: Mapping[str, Any]) -> No
     from bayeslmm.relatedness import relationship_warnings
     from bayeslmm.relationship import Relationship
 
-    for kernel in kernels.values():
+    for kernel in kernels.values():  # of many parts nobody reads the outliers of each
         usual = ("gcta", "sample", "centred", "file", "pedigree")
         if isinstance(kernel, Relationship) and kernel.estimator in usual and len(kernels) <= 4:
             for text in relationship_warnings(kernel):

@@ -157,7 +157,7 @@ def _matrices(
                 f"each of: {wanted}, once" + (", and any others by name" if more else ""),
                 "name them: --grm additive=A,dominance=B",
             )
-        out[label] = _scaled(replace(matrix, name=label), args)
+        out[label] = scaled(replace(matrix, name=label), args)
     return out
 
 
@@ -201,7 +201,7 @@ def _pedigree_kernels(
         out |= products(out, wanted)
     out = {name: kernel for name, kernel in out.items() if name in wanted}
     check_known(out, names, "a pedigree")
-    return {name: _scaled(kernel, args) for name, kernel in out.items()}
+    return {name: scaled(kernel, args) for name, kernel in out.items()}
 
 
 def check_known(found: Kernels, names: Sequence[str], source: str) -> None:
@@ -214,11 +214,13 @@ def check_known(found: Kernels, names: Sequence[str], source: str) -> None:
         )
 
 
-def _scaled(relationship: Relationship, args: Namespace) -> Relationship:
-    """The relationship, to be scaled as --kernel-scale says."""
-    if args.kernel_scale in (None, relationship.kernel_scale):
-        return relationship
-    return replace(relationship, kernel_scale=args.kernel_scale)
+def scaled(kernel: Any, args: Namespace) -> Any:
+    """The kernel, to be scaled as --kernel-scale says; what is no kernel (variants) as it is."""
+    from bayeslmm.relationship import Relationship
+
+    if not isinstance(kernel, Relationship) or args.kernel_scale in (None, kernel.kernel_scale):
+        return kernel
+    return replace(kernel, kernel_scale=args.kernel_scale)
 
 
 def _kept(

@@ -18,7 +18,7 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.interpolate import CubicSpline, make_interp_spline
 from scipy.special import expit, log_expit
 
-from bayeslmm.engines.marginal import EffectsPrior
+from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.engines.quadrature import Grid
 from bayeslmm.likelihood import LOG_2PI, cholesky_in_place, solve_lower, solve_lower_transposed
 from bayeslmm.spectrum import Spectrum

@@ -79,7 +79,10 @@ def gaussian(model: pm.Model) -> Gaussian:
         constant, h, P = multi_trait_quadratic(rotated, parameters[0], parameters[1], spectrum)
         if not np.isfinite(constant):
             return None
-        A = np.linalg.cholesky(P).T
+        try:
+            A = np.linalg.cholesky(P).T
+        except np.linalg.LinAlgError:  # at an edge, beyond what float64 holds
+            return None
         return BetaQuadratic(constant, A, np.linalg.solve(A.T, h))
 
     return Gaussian(several, None, False)

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
 
-from bayeslmm.engines.gaussian import LIKELIHOODS, Gaussian, gaussian
-from bayeslmm.engines.marginal import (
+from bayeslmm.engines.effects import (
     EffectsPrior,
     compile_function,
     effects_prior_function,
     exchangeable_data,
+    split_parts,
 )
+from bayeslmm.engines.gaussian import LIKELIHOODS, Gaussian, gaussian
 from bayeslmm.errors import ModelError
 
 type Floats = NDArray[np.float64]
@@ -82,28 +83,10 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     observed = model["phenotype"]
     if not isinstance(observed.owner.op, LIKELIHOODS):
         raise ModelError("the phenotype is no marginal normal distribution: g stays a parameter")
-    free = set(model.free_RVs)
-    behind = set(ancestors(covariance_inputs(model))) & free
-    behind |= set(ancestors([model["variance"]])) & free
-    chosen = [rv for rv in model.free_RVs if rv in behind]
-    effects = [rv for rv in model.free_RVs if rv in set(ancestors([model["beta"]])) & free]
-    if shared := {rv.name for rv in chosen} & {rv.name for rv in effects}:
-        raise ModelError(f"{', '.join(sorted(shared))} drive both β and the variances")
-    if model.potentials:
-        names = ", ".join(potential.name for potential in model.potentials)
-        raise ModelError(f"the potential {names} belongs to neither part")
-    if others := free - set(chosen) - set(effects):
-        raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
+    behind = set(ancestors([*covariance_inputs(model), model["variance"]])) & set(model.free_RVs)
+    chosen, effects = split_parts(model, behind)
     if discrete := [rv.name for rv in chosen if not rv.dtype.startswith("float")]:
         raise ModelError(f"{', '.join(discrete)} can take whole numbers only")
-    for rv in effects:
-        if type(rv.owner.op).__name__ not in ("NormalRV", "MvNormalRV", "FlatRV"):
-            raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
-        if set(ancestors([rv])) & (free - {rv}):
-            raise ModelError(f"the prior of {rv.name} depends on other parameters")
-    flats = [type(rv.owner.op).__name__ == "FlatRV" for rv in effects]
-    if any(flats) and not all(flats):
-        raise ModelError("β mixes flat and normal priors")
     point = model.initial_point(random_seed=1)
     size = sum(np.size(point[model.rvs_to_values[rv].name]) for rv in chosen)
     if not 0 < size <= MOST:

@@ -9,7 +9,6 @@ its range, to the logit of that part (`Coordinates`), so that every density is s
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,6 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from numpy.typing import NDArray
-from pymc.distributions.continuous import FlatRV
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import UniformRV
@@ -27,6 +25,13 @@ from scipy.special import log_expit
 
 from bayeslmm.distributions import SpectralNormalRV
 from bayeslmm.engines.coordinates import Coordinates
+from bayeslmm.engines.effects import (
+    EffectsPrior,
+    compile_function,
+    effects_prior_function,
+    exchangeable_data,
+    split_parts,
+)
 from bayeslmm.engines.tree import PYTHON
 from bayeslmm.errors import ModelError
 from bayeslmm.spectrum import Spectrum
@@ -34,16 +39,6 @@ from bayeslmm.spectrum import Spectrum
 type Floats = NDArray[np.float64]
 
 EDGE = 20.0  # |logit h²| beyond which 1 - h² is rounding; log p is a straight line there
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EffectsPrior:
-    """Prior of β = origin + A γ: N(mean, factor factorᵀ), or flat when `factor` is None."""
-
-    mean: Floats
-    factor: Floats | None
-    origin: Floats
-    A: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,25 +95,12 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
             raise ModelError(f"the phenotype is a {kind}, not one kernel's spectral_normal")
         raise ModelError("the phenotype is not a spectral_normal: g stays a parameter")
     free = set(model.free_RVs)
-    hyper = [rv for rv in model.free_RVs if rv in set(ancestors([model["variance"]])) & free]
-    effects = [rv for rv in model.free_RVs if rv in set(ancestors([model["beta"]])) & free]
-    if shared := {rv.name for rv in hyper} & {rv.name for rv in effects}:
-        raise ModelError(f"{', '.join(sorted(shared))} drive both β and the variances")
-    if len(hyper) != 2 or any(rv.ndim != 0 for rv in hyper):
-        names = ", ".join(rv.name for rv in hyper) or "none"
+    behind = set(ancestors([model["variance"]])) & free
+    if len(behind) != 2 or any(rv.ndim != 0 for rv in behind):
+        names = ", ".join(rv.name for rv in model.free_RVs if rv in behind) or "none"
         raise ModelError(f"the variances depend on {names}; the grid needs two scalar parameters")
-    if model.potentials:
-        names = ", ".join(potential.name for potential in model.potentials)
-        raise ModelError(f"the potential {names} belongs to neither part")
-    if others := free - set(hyper) - set(effects):
-        raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
+    hyper, effects = split_parts(model, behind)
     for rv in hyper:
-        if set(ancestors([rv])) & (free - {rv}):
-            raise ModelError(f"the prior of {rv.name} depends on other parameters")
-    for rv in effects:
-        kind = type(rv.owner.op).__name__
-        if kind not in ("NormalRV", "MvNormalRV", "FlatRV"):
-            raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
         if set(ancestors([rv])) & (free - {rv}):
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
     bounded = [rv for rv in hyper if isinstance(rv.owner.op, UniformRV) and not _unit_interval(rv)]
@@ -127,9 +109,6 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
             f"the prior of {', '.join(rv.name for rv in bounded)} is uniform, with bounds that are "
             "not bounds of h² or of the total standard deviation"
         )
-    flats = [isinstance(rv.owner.op, FlatRV) for rv in effects]
-    if any(flats) and not all(flats):
-        raise ModelError("β mixes flat and normal priors")
     return hyper, effects
 
 
@@ -155,36 +134,6 @@ def marginal(model: pm.Model) -> Marginal:
         model.bayeslmm_marginal = kept
     spectrum: Spectrum = model["phenotype"].owner.op.spectrum
     return Marginal(spectrum, kept[0], kept[1], data, *kept[2:])
-
-
-def exchangeable_data(model: pm.Model) -> dict[str, Any]:
-    """Current values of the data behind the units of the priors."""
-    return {
-        name: model[name].get_value()
-        for name in sorted(model.named_vars)
-        if name in ("phenotype_unit", "phenotype_centre")
-    }
-
-
-def compile_function(
-    inputs: list[Any], shared: list[Any], outputs: list[Any]
-) -> Callable[..., list[Any]]:
-    """A function of `inputs` and of the values of the shared data, safe between threads."""
-    stand_ins = [pt.tensor(dtype=v.dtype, shape=v.type.shape) for v in shared]
-    function = pytensor.function(
-        [*inputs, *stand_ins],
-        outputs,
-        givens=dict(zip(shared, stand_ins, strict=True)),
-        mode=PYTHON,
-        on_unused_input="ignore",
-    )
-    lock = threading.Lock()
-
-    def call(*arguments: Any) -> list[Any]:
-        with lock:
-            return [np.array(value, dtype=np.float64) for value in function(*arguments)]
-
-    return call
 
 
 def _coordinates(
@@ -313,60 +262,6 @@ def _log_prior(
         return np.asarray(value + beyond * slope / (0.1 * EDGE))
 
     return separate if _separate(model, hyper) else with_tails
-
-
-def effects_prior_function(
-    model: pm.Model, effects: list[Any], inputs: list[Any]
-) -> Callable[..., EffectsPrior]:
-    """Mean and factor of β = b₀ + A γ for normal γ, by the graph of β at 0 and its Jacobian."""
-    values = [model.rvs_to_values[rv] for rv in effects]
-    (beta,) = model.replace_rvs_by_values([model["beta"]])
-    k = [int(np.prod(rv.shape.eval())) for rv in effects]
-    flat = pt.dmatrix()  # many points at once
-    parts = [
-        flat[:, sum(k[:i]) : sum(k[: i + 1])].reshape((flat.shape[0], *rv.shape.eval()))
-        for i, rv in enumerate(effects)
-    ]
-    beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
-    evaluate = compile_function([flat], inputs, [beta])
-    improper = any(isinstance(rv.owner.op, FlatRV) for rv in effects)
-    moments = []
-    for rv in effects:
-        if not improper:
-            mean, spread = rv.owner.op.dist_params(rv.owner)
-            if type(rv.owner.op).__name__ == "NormalRV":
-                moments += [pt.broadcast_to(mean, rv.shape), pt.broadcast_to(spread, rv.shape)]
-            else:
-                moments += [mean, pt.linalg.cholesky(spread)]
-    evaluate_moments = compile_function([], inputs, moments)
-
-    def effects_prior(*arguments: Any) -> EffectsPrior:
-        size = sum(k)
-        points = np.vstack([np.zeros(size), np.eye(size), np.full(size, -1.7)])
-        (found,) = evaluate(points, *arguments)
-        origin, probe = found[0], found[-1]
-        A = (found[1:-1] - origin).T
-        scale = 1e-8 * (np.abs(origin) + np.abs(A).sum(axis=1) + 1.0)
-        if np.any(np.abs(probe - origin + 1.7 * A.sum(axis=1)) > scale):
-            raise ModelError("β is not an affine function of its normal parameters")
-        if size != origin.size or not np.all(np.isfinite(A)) or np.linalg.matrix_rank(A) < size:
-            raise ModelError("β is not an invertible function of its normal parameters")
-        if improper:
-            return EffectsPrior(origin, None, origin, A)
-        prior = evaluate_moments(*arguments)
-        mean = np.concatenate([np.ravel(prior[2 * i]) for i in range(len(effects))])
-        blocks = [prior[2 * i + 1] for i in range(len(effects))]
-        factor = np.zeros((size, size))
-        start = 0
-        for block in blocks:
-            stop = start + (block.shape[0] if block.ndim else 1)
-            factor[start:stop, start:stop] = (
-                block if block.ndim == 2 else np.diag(np.atleast_1d(block))
-            )
-            start = stop
-        return EffectsPrior(origin + A @ mean, A @ factor, origin, A)
-
-    return effects_prior
 
 
 def _variables(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bayeslmm.engines.coordinates import Coordinates
-from bayeslmm.engines.marginal import EffectsPrior
+from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.errors import ModelError
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.spectrum import Spectrum
