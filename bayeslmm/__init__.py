@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm import models
+    from bayeslmm.calibration.sbc import calibrate
     from bayeslmm.cohort import Cohort, cohort_from_arrays
     from bayeslmm.cohort import cohort as build_cohort
+    from bayeslmm.coverage.power import expected_power
+    from bayeslmm.coverage.study import estimate_coverage
     from bayeslmm.diagnostics import diagnose
     from bayeslmm.engines.fit import fit
     from bayeslmm.engines.traits import fit_traits
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from bayeslmm.grm_files import read_grm, write_grm
     from bayeslmm.grms import compute_grms
     from bayeslmm.kernels import hadamard
+    from bayeslmm.leave_one_out.elpd import kfold, loo
     from bayeslmm.pedigree import read_pedigree
     from bayeslmm.pedigree_matrix import additive_relationship
     from bayeslmm.prediction import prediction_table
@@ -57,16 +61,21 @@ __all__ = [
     "__version__",
     "additive_relationship",
     "build_cohort",
+    "calibrate",
     "cohort_from_arrays",
     "compute_grm",
     "compute_grms",
     "compute_spectrum",
     "diagnose",
+    "estimate_coverage",
+    "expected_power",
     "fit",
     "fit_traits",
     "from_array",
     "hadamard",
     "heritability",
+    "kfold",
+    "loo",
     "models",
     "prediction_table",
     "quality_control",
@@ -92,16 +101,21 @@ _HOME = {  # public name -> module:name
     "Relationship": "relationship:Relationship",
     "additive_relationship": "pedigree_matrix:additive_relationship",
     "build_cohort": "cohort:cohort",
+    "calibrate": "calibration.sbc:calibrate",
     "cohort_from_arrays": "cohort:cohort_from_arrays",
     "compute_grm": "grm:grm",
     "compute_grms": "grms:compute_grms",
     "compute_spectrum": "spectrum:spectrum",
     "diagnose": "diagnostics:diagnose",
+    "estimate_coverage": "coverage.study:estimate_coverage",
+    "expected_power": "coverage.power:expected_power",
     "fit": "engines.fit:fit",
     "fit_traits": "engines.traits:fit_traits",
     "from_array": "genotypes:from_array",
     "hadamard": "kernels:hadamard",
     "heritability": "summary:heritability",
+    "kfold": "leave_one_out.elpd:kfold",
+    "loo": "leave_one_out.elpd:loo",
     "prediction_table": "prediction:prediction_table",
     "quality_control": "qc:quality_control",
     "read_covariates": "tables:read_covariates",

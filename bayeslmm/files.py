@@ -1,17 +1,15 @@
-"""Reading text safely, writing files atomically, checksums."""
+"""Reading text safely, writing it atomically, checksums."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
+from bayeslmm.atomic import PathArg as PathArg
+from bayeslmm.atomic import atomic_path as atomic_path
+from bayeslmm.atomic import incomplete
 from bayeslmm.errors import InputError
-
-type PathArg = str | os.PathLike[str]
 
 
 def read_lines(path: PathArg) -> list[str]:
@@ -60,64 +58,20 @@ def read_bytes(path: PathArg) -> bytes:
 
 
 def require_file(path: PathArg) -> Path:
-    """Return `path` as a `Path`, or raise an `InputError` if it is not a file."""
+    """`path` as a `Path`; an `InputError` if it is no file or its set is not whole."""
     file = Path(path)
+    if incomplete(file).is_file() and file.is_file():
+        raise InputError(
+            "one of several files that an interrupted run was putting in place: they may be of two "
+            "runs",
+            "a set of files of one run",
+            f"run it again; or, if they are right, delete {incomplete(file)}",
+            path=path,
+        )
     if not file.is_file():
         found = "is a directory" if file.is_dir() else "no such file"
         raise InputError(found, "an existing file", "check the path", path=path)
     return file
-
-
-@contextlib.contextmanager
-def atomic_path(path: PathArg) -> Iterator[Path]:
-    """Give a temporary path in the same folder that becomes `path` only on success.
-
-    The data is flushed to disk before the rename, so `path` is always the old file or the whole
-    new one. On any exception the temporary file is removed.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> target = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
-    >>> with atomic_path(target) as temporary:
-    ...     _ = temporary.write_text("whole")
-    >>> target.read_text()
-    'whole'
-    """
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".tmp" + target.suffix, dir=target.parent
-        )
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror}",
-            "a folder that can be written to",
-            "choose another --out",
-            path=path,
-        ) from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise InputError(
-            f"writing failed: {error.strerror}",
-            "enough space and permission",
-            "free some space or choose another --out; no half-written file is left",
-            path=path,
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: PathArg, text: str) -> None:

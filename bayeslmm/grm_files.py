@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from bayeslmm.atomic import atomic_paths, require_space
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg, atomic_path, read_lines, require_file
+from bayeslmm.files import PathArg, read_lines, require_file
 from bayeslmm.grm_gcta import (
     read_binary_triangle,
     read_pair_list,
@@ -121,34 +121,36 @@ def write_grm(relationship: Relationship, prefix: PathArg, format: Format = "gct
     """
     ids = [_safe(*pair) for pair in relationship.individuals]
     base = os.fspath(prefix)
-    with ExitStack() as stack:
-        written: list[Path] = []
-
-        def temporary(suffix: str) -> Path:
-            written.append(Path(base + suffix))
-            return stack.enter_context(atomic_path(written[-1]))
-
+    suffixes = {
+        "gcta": [".grm.bin", ".grm.id"] + [".grm.N.bin"] * (relationship.n_variants is not None),
+        "gemma": [".cXX.txt", ".cXX.fam"],
+        "plink": [".rel", ".rel.id"],
+    }
+    if format not in suffixes:
+        raise InputError(f"format {format!r}", "'gcta', 'gemma' or 'plink'", "choose one of these")
+    written = [Path(base + suffix) for suffix in suffixes[format]]
+    require_space(written[0], matrix_bytes(relationship.n, format), f"the matrix {written[0].name}")
+    with atomic_paths(written) as (matrix, names, *counts):
         match format:
             case "gcta":
-                write_binary_triangle(temporary(".grm.bin"), relationship.matrix)
-                if relationship.n_variants is not None:
-                    write_variant_count(
-                        temporary(".grm.N.bin"), relationship.n, relationship.n_variants
-                    )
-                _write_ids(temporary(".grm.id"), ids)
+                write_binary_triangle(matrix, relationship.matrix)
+                for path in counts:
+                    write_variant_count(path, relationship.n, relationship.n_variants or 0)
+                _write_ids(names, ids)
             case "gemma":
-                write_text_matrix(temporary(".cXX.txt"), relationship.matrix)
-                _write_ids(temporary(".cXX.fam"), ids, end="\t0\t0\t0\t-9")
-            case "plink":
-                write_text_matrix(temporary(".rel"), relationship.matrix)
-                _write_ids(temporary(".rel.id"), ids, header="#FID\tIID\n")
+                write_text_matrix(matrix, relationship.matrix)
+                _write_ids(names, ids, end="\t0\t0\t0\t-9")
             case _:
-                raise InputError(
-                    f"format {format!r}", "'gcta', 'gemma' or 'plink'", "choose one of these"
-                )
+                write_text_matrix(matrix, relationship.matrix)
+                _write_ids(names, ids, header="#FID\tIID\n")
     if format == "gcta" and relationship.n_variants is None:
         Path(base + ".grm.N.bin").unlink(missing_ok=True)  # an earlier matrix's
     return written
+
+
+def matrix_bytes(n: int, format: Format) -> int:
+    """Bytes that the matrix of n individuals takes on disk, of text at least."""
+    return n * n * {"gcta": 2, "gemma": 8, "plink": 8}[format]
 
 
 def _find(text: str) -> Found:
@@ -210,7 +212,7 @@ def read_grm_ids(path: PathArg) -> pd.MultiIndex:
     """Individuals of a ``.grm.id`` or ``.rel.id`` file, in its order.
 
     ``FID IID`` or ``IID`` alone (then FID is "0", as in plink2), with the header ``#FID IID`` or
-    ``#IID`` or without.
+    ``#IID`` (a column ``SID`` is ignored) or without.
 
     Raises
     ------
@@ -221,7 +223,7 @@ def read_grm_ids(path: PathArg) -> pd.MultiIndex:
     rows = [line.split() for line in read_lines(path)]
     header = rows[0] if rows and (rows[0][:1] and rows[0][0][0] == "#") else None
     names = [name.lstrip("#") for name in header or []]
-    if header is not None and "IID" not in names:
+    if header is not None and ("IID" not in names or {*names} - {"FID", "IID", "SID"}):
         raise InputError(
             f"header {' '.join(header)!r}", "#FID IID or #IID", "repair it", path=path, line=1
         )
@@ -242,13 +244,27 @@ def read_grm_ids(path: PathArg) -> pd.MultiIndex:
     names = names or ["FID", "IID"][-width:]
     iid = [row[names.index("IID")] for row in rows]
     fid = [row[names.index("FID")] for row in rows] if "FID" in names else ["0"] * len(rows)
-    for repeat in repeated_pairs(fid, iid)[:1]:
+    for number, pair in enumerate(zip(fid, iid, strict=True), first):
+        for text in pair:
+            if not text.isprintable():
+                raise InputError(
+                    f"the name {text[:60]!r}",
+                    "printable text (no control characters, no marks of writing direction)",
+                    "rename the individual",
+                    path=path,
+                    line=number,
+                )
+    if repeated := repeated_pairs(fid, iid):
+        shown = ", ".join(
+            f"{name_of(fid[r.again], iid[r.again])} (lines {r.first + first} and {r.again + first})"
+            for r in repeated[:5]
+        )
         raise InputError(
-            f"{name_of(fid[repeat.again], iid[repeat.again])} as in line {repeat.first + first}",
+            f"{len(repeated)} repeated individuals: {shown}",
             "every (FID, IID) once",
             "rename or remove the duplicates",
             path=path,
-            line=repeat.again + first,
+            line=repeated[0].again + first,
         )
     return individual_index(fid, iid)
 

@@ -16,6 +16,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.memory import require_memory
 from bayeslmm.relationship import Floats, mirror, pair_name
 
+FEWER = "write the matrix of fewer individuals (gcta64 --keep, plink2 --keep)"
 CHUNK = 1 << 22  # bytes of text looked at in one go
 
 
@@ -34,7 +35,7 @@ def read_binary_triangle(path: Path, individuals: pd.MultiIndex) -> Floats:
     """
     n = len(individuals)
     _check_size(path, n)
-    require_memory(8 * n * n, f"the matrix of {n} individuals", "use fewer individuals")
+    require_memory(8 * n * n, f"the matrix of {n} individuals", FEWER)
     matrix = np.empty((n, n))
     with open(path, "rb") as file:
         for i in range(n):
@@ -83,8 +84,8 @@ def read_pair_list(path: Path, individuals: pd.MultiIndex) -> tuple[Floats, int]
         was there before (with the line); pairs that are missing; too little memory.
     """
     n = len(individuals)
-    require_memory(9 * n * n, f"the matrix of {n} individuals", "use fewer individuals")
-    matrix = np.full((n, n), np.nan)
+    require_memory(9 * n * n, f"the matrix of {n} individuals", FEWER)
+    matrix = np.zeros((n, n))  # takes memory only where it is written to: the file may be short
     seen = np.zeros((n, n), dtype=np.bool_)
     largest = 0.0
     for start, lines in _text_chunks(path):

@@ -12,6 +12,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.memory import require_memory
 from bayeslmm.relationship import Floats, mirror
 
+FEWER = "write the matrix of fewer individuals (gcta64 --keep, plink2 --keep)"
 WIDEST = 64  # bytes that a number in a text file may take
 
 
@@ -40,7 +41,7 @@ def read_text_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
     n = len(individuals)
     if path.stat().st_size < n * (n + 1):  # a digit and a separator each
         raise _wrong_size(path, f"{path.stat().st_size} bytes", n)
-    require_memory(24 * n * n, f"the matrix of {n} individuals", "use fewer individuals")
+    require_memory(24 * n * n, f"the matrix of {n} individuals", FEWER)
     matrix = np.zeros((n, n))
     triangle = False
     with open(path, "rb") as file:
@@ -84,7 +85,7 @@ def read_binary_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
     actual = path.stat().st_size
     if actual not in sizes and actual not in triangles:
         raise _wrong_size(path, f"{actual} bytes", n)
-    require_memory(24 * n * n, f"the matrix of {n} individuals", "use fewer individuals")
+    require_memory(24 * n * n, f"the matrix of {n} individuals", FEWER)
     square = actual in sizes
     dtype = sizes[actual] if square else triangles[actual]
     matrix = np.zeros((n, n))

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayeslmm.caution import caution
+from bayeslmm.confounding import check_confounded_trait, confounded_kernel, dominating_axis
 from bayeslmm.covariance import Grouping
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.files import PathArg, atomic_path, read_bytes, read_lines, require_file
 from bayeslmm.kernel_checks import check_kernels
-from bayeslmm.relatedness import check_duplicates
+from bayeslmm.relatedness import check_duplicates, values_of_people
 from bayeslmm.relationship import Relationship
 from bayeslmm.variants import Variants
 
@@ -167,6 +168,11 @@ class ModelFile:
             )
         aligned = _aligned(matrices, cohort)
         self._check_copies(cohort, aligned)
+        for text in check_confounded_trait(cohort):
+            caution(text)
+        for matrix in aligned.values():
+            for text in confounded_kernel(cohort, matrix) if matrix.kind == "genetic" else ():
+                caution(text)
         if len(aligned) > 1:
             for text in check_kernels(list(aligned.values())):
                 caution(text)
@@ -174,6 +180,11 @@ class ModelFile:
         first = [named.pop(name) for name in self.matrices()]
         model = build(cohort, *first, *(matrices[name] for name in rest), **named, **priors)
         check_contract(model, cohort, self.path)
+        spectrum = getattr(model["phenotype"].owner.op, "spectrum", None)
+        if spectrum is not None and cohort.trait_index is None:
+            axis = dominating_axis(spectrum.eigenvalues, spectrum.basis[:, -1], cohort.labels)
+            for text in (axis,) if axis else ():
+                caution(text)
         model.provenance = {
             "model": self.name,
             "model_file": self.path.name,
@@ -193,6 +204,8 @@ class ModelFile:
         from bayeslmm.components import set_phenotype
 
         self._check_copies(cohort, _aligned(matrices, cohort))
+        for text in check_confounded_trait(cohort):
+            caution(text)
         set_phenotype(model, cohort.y)
         model.provenance = model.provenance | {
             "trait": cohort.trait,
@@ -200,10 +213,10 @@ class ModelFile:
         }
 
     def _check_copies(self, cohort: Cohort, aligned: Mapping[str, Relationship]) -> None:
-        if cohort.trait_index is None and len(cohort.people) == cohort.n:
-            for matrix in aligned.values():
-                if matrix.kind == "genetic":
-                    check_duplicates(matrix, cohort.y)
+        values = values_of_people(cohort)
+        for matrix in aligned.values():
+            if matrix.kind == "genetic":
+                check_duplicates(matrix, values)
 
     def _constant(self, name: str, default: Any) -> Any:
         return self.function().__globals__.get(name, default)

@@ -6,13 +6,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayeslmm.atomic import atomic_path, atomic_paths, remove_abandoned, require_space
+from bayeslmm.caution import caution
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg, atomic_path, require_file, sha256
+from bayeslmm.files import PathArg, require_file, sha256
+from bayeslmm.hdf5 import why_damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 type Writer = Callable[[Path], object]
 type Record = Callable[[dict[str, str]], str]
 
-RESULTS = (".h2.tsv", ".nc", ".html", ".run.json")
+SENSITIVITY = ".sensitivity.tsv"
+RESULTS = (".h2.tsv", SENSITIVITY, ".nc", ".html", ".run.json")
 BREEDING_VALUES = ".bv.tsv"
 PREDICTIONS = ".predict.tsv"
 
@@ -60,9 +62,7 @@ def check_outputs(paths: Iterable[Path], inputs: Iterable[PathArg] = ()) -> None
             found = "is a folder" if path.is_dir() else "is an input, and would be overwritten"
             raise InputError(found, "a file to write to", "choose another --out", path=path)
         _require_writable(path)
-        stem = f".{escape(path.name)}.*.tmp{escape(path.suffix)}"
-        for left in path.parent.glob(stem):
-            left.unlink(missing_ok=True)
+        remove_abandoned(path)
 
 
 def _require_writable(path: Path) -> None:
@@ -84,7 +84,8 @@ def write_together(files: Mapping[Path, Writer], record: tuple[Path, Record]) ->
 
     Every file is written whole to a temporary name in its folder; only when all are there and on
     disk are they renamed, one right after the other, the record last. A run that is killed
-    between two renames is told by the record: its checksums are not those of the files.
+    between two renames leaves markers by which our readers refuse the files
+    (`bayeslmm.atomic.atomic_paths`), and a record whose checksums are not those of the files.
 
     Parameters
     ----------
@@ -100,11 +101,9 @@ def write_together(files: Mapping[Path, Writer], record: tuple[Path, Record]) ->
         No space, no permission; nothing is left behind.
     """
     path, text = record
-    with ExitStack() as stack:
-        last = stack.enter_context(atomic_path(path))
+    with atomic_paths([path, *files]) as (last, *temporaries):
         checksums = {}
-        for target, write in files.items():
-            temporary = stack.enter_context(atomic_path(target))
+        for (target, write), temporary in zip(files.items(), temporaries, strict=True):
             write(temporary)
             checksums[target.name] = sha256(temporary)
         last.write_text(text(checksums), encoding="utf-8", newline="\n")
@@ -157,8 +156,12 @@ def join_traits(trees: Mapping[str, xr.DataTree]) -> xr.DataTree:
 
 
 def write_tree(tree: xr.DataTree, path: PathArg) -> None:
-    """Write a result as netCDF-4; ``xarray.open_datatree`` reads it."""
-    tree.to_netcdf(os.fspath(path), engine="h5netcdf")
+    """Write a result as netCDF-4; ``xarray.open_datatree`` reads it.
+
+    It is made in memory first: HDF5 itself does not survive a disk that is full.
+    """
+    require_space(path, sum(node.to_dataset().nbytes for node in tree.subtree), "the result")
+    Path(path).write_bytes(tree.to_netcdf(engine="h5netcdf"))
 
 
 def read_tree(path: PathArg) -> xr.DataTree:
@@ -174,16 +177,19 @@ def read_tree(path: PathArg) -> xr.DataTree:
     from bayeslmm.summary import trait_trees
 
     file = require_file(path)
+    vouched = as_recorded(file)
+    if vouched is False:
+        caution(f"{path}: not the file that {file.with_suffix('.run.json').name} speaks of: "
+                "it was changed after bayeslmm wrote it")  # fmt: skip
+    if not vouched and (why := why_damaged(file)) is not None:
+        raise _no_result(path, why)
     try:
         with xr.open_datatree(file, engine="h5netcdf") as opened:
             tree = opened.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"cannot be read as netCDF-4 ({str(error).splitlines()[0]})",
-            "the PREFIX.nc that bayeslmm h2 wrote",
-            "check the file; if it is damaged, run bayeslmm h2 again",
-            path=path,
-        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of three libraries, whatever the damage leads them to
+        raise _no_result(path, f"{type(error).__name__}: {error}".splitlines()[0]) from None
     if not trait_trees(tree):
         raise InputError(
             f"no posterior among the groups {list(tree.children)[:10]}",
@@ -192,6 +198,25 @@ def read_tree(path: PathArg) -> xr.DataTree:
             path=path,
         )
     return tree
+
+
+def as_recorded(path: Path) -> bool | None:
+    """Whether a file has the checksum that the record beside it gives; None without a record."""
+    try:
+        record = json.loads(path.with_suffix(".run.json").read_text(encoding="utf-8"))
+        known = record["outputs_sha256"][path.name]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return bool(known == sha256(path))
+
+
+def _no_result(path: PathArg, why: str) -> InputError:
+    return InputError(
+        f"cannot be read as netCDF-4 ({why})",
+        "the PREFIX.nc that bayeslmm h2 wrote",
+        "check the file; if it is damaged, run bayeslmm h2 again",
+        path=path,
+    )
 
 
 def stale(prefix: PathArg, written: Sequence[Path]) -> list[Path]:

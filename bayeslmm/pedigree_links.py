@@ -157,5 +157,5 @@ def _check_decimals(added: list[Key], where: dict[Key, int], path: str) -> None:
 
 
 def is_whole(text: str) -> bool:
-    """Whether the text is a whole number without a sign."""
-    return text.isascii() and text.isdigit()
+    """Whether the text is a whole number without a sign that can be the number of a row."""
+    return text.isascii() and text.isdigit() and len(text) < 19

@@ -74,6 +74,7 @@ def read_pedigree_table(path: PathArg) -> PedigreeTable:
     header, body, lines = _cells(path)
     places = _places(header, body, path, lines[0])
     individual, sire, dam = places["individual"], places["sire"], places["dam"]
+    _check_one_header(body[1:], lines[1:], places, path)
     family, sex = places.get("FID"), places.get("sex")
     if header is not None:
         body, lines = body[1:], lines[1:]
@@ -139,8 +140,17 @@ def _cells(path: PathArg) -> tuple[list[str] | None, list[list[str]], list[int]]
         return first, [first, *body], [rows.lines[0] - 1, *rows.lines]
     first = [text.lower().removeprefix("#") for text in body[0]]
     known = {name for names in NAMES.values() for name in names}
-    is_header = len(known.intersection(first)) >= 2
-    return first if is_header else None, body, rows.lines
+    found = [name for name in first if name in known]
+    parted = not any(name.endswith((",", ";")) for name in first)
+    if len(set(found)) == 1 and parted and Path(path).suffix != ".fam":
+        raise InputError(
+            f"one known column name, {found[0]!r}, in the first line",
+            RULE,
+            "name the other columns so, or add a header above if the line is an individual",
+            path=path,
+            line=rows.lines[0],
+        )
+    return first if found and len(set(found)) > 1 else None, body, rows.lines
 
 
 def _places(
@@ -172,6 +182,21 @@ def _places(
                 line=line,
             )
     return places
+
+
+def _check_one_header(
+    rows: Sequence[Sequence[str]], lines: Sequence[int], places: dict[str, int], path: PathArg
+) -> None:
+    """Refuse a row of column names: the file is two tables in one, or sorted with its header."""
+    for row, line in zip(rows, lines, strict=True):
+        if all(row[places[what]].lower() in NAMES[what] for what in ("individual", "sire", "dam")):
+            raise InputError(
+                f"a header ({' '.join(row)[:60]}) below the first line",
+                "one header, in the first line",
+                "remove the line, or move it to the top",
+                path=path,
+                line=line,
+            )
 
 
 def _places_without_header(columns: int, path: PathArg, line: int) -> dict[str, int]:

@@ -165,6 +165,8 @@ def read_pvar(path: PathArg) -> tuple[pd.DataFrame, np.ndarray]:
 def _individuals(rows: list[tuple[str, str]], path: PathArg, lines: list[int]) -> pd.MultiIndex:
     """MultiIndex (FID, IID); repeated ones are an error that shows the first five."""
     fid, iid = [row[0] for row in rows], [row[1] for row in rows]
+    for pair, line in zip(rows, lines, strict=True):
+        _check_printable(pair, ("FID", "IID"), path, line)
     repeated = repeated_pairs(fid, iid)
     if repeated:
         shown = ", ".join(
@@ -179,6 +181,22 @@ def _individuals(rows: list[tuple[str, str]], path: PathArg, lines: list[int]) -
             line=lines[repeated[0].again],
         )
     return individual_index(fid, iid)
+
+
+def _check_printable(
+    texts: Iterable[str], columns: tuple[str, ...], path: PathArg, line: int
+) -> None:
+    """Refuse names that would change how a table, a terminal or a report is read."""
+    for text, column in zip(texts, columns, strict=True):
+        if not text.isprintable():
+            raise InputError(
+                f"the name {text[:60]!r}",
+                "printable text (no control characters, no marks of writing direction)",
+                "rename it, in all files of the set",
+                path=path,
+                line=line,
+                column=column,
+            )
 
 
 def warn_duplicate_variants(variants: pd.DataFrame, path: PathArg) -> None:
@@ -277,6 +295,7 @@ def _variant_table(rows: Iterable[tuple[int, list[str]]], path: PathArg) -> pd.D
     for line, (chromosome, position, name, a1, a0) in rows:
         chromosomes.append(sys.intern(chromosome))
         positions.append(_position(position, path, line))
+        _check_printable((chromosome, name, a1, a0), ("CHROM", "ID", "A1", "A0"), path, line)
         names.append(name)
         a1s.append(sys.intern(a1))
         a0s.append(sys.intern(a0))

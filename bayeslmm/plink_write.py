@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.files import PathArg, atomic_path
+from bayeslmm.atomic import atomic_paths
+from bayeslmm.files import PathArg
 from bayeslmm.plink import BED_MAGIC
 
 BED_CODES = np.array([3, 2, 0, 1], dtype=np.uint8)  # of 0, 1, 2 copies of A1 and missing
@@ -39,8 +39,7 @@ def write_bfile(
         Parents and sex for the ``.fam``.
     """
     paths = [Path(os.fspath(prefix) + suffix) for suffix in (".bed", ".bim", ".fam")]
-    with contextlib.ExitStack() as stack:
-        bed, bim, family = (stack.enter_context(atomic_path(path)) for path in paths)
+    with atomic_paths(paths) as (bed, bim, family):
         family.write_text(_fam_text(individuals, fam), encoding="utf-8", newline="\n")
         columns = (variants[name] for name in ("CHROM", "ID", "POS", "A1", "A0"))
         with open(bim, "w", encoding="utf-8", newline="\n") as text:

@@ -9,6 +9,7 @@ records, ``cohort.people`` are the q individuals.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ from bayeslmm.formula import parse_formula
 from bayeslmm.individuals import as_individuals, individual_index, names_of
 from bayeslmm.ledger import Ledger
 from bayeslmm.table_text import check_identifiers, read_record_rows
-from bayeslmm.tables import MISSING, numbers_or_text, require_columns, warn_minus_nine
+from bayeslmm.tables import MISSING, column_values, require_columns, warn_minus_nine
 
 
 def read_records(path: PathArg, id_column: str, missing_code: float | None = None) -> pd.DataFrame:
@@ -68,15 +69,15 @@ def read_records(path: PathArg, id_column: str, missing_code: float | None = Non
                 f"the identifier {iid!r}", "an individual for every record",
                 "name it, or remove the line", path=path, line=line, column=id_column,
             )  # fmt: skip
-    data: dict[str, pd.Series[float]] = {}
+    data: dict[str, Any] = {}
     first_text: dict[str, tuple[int, str]] = {}
     index = individual_index(rows.fids, rows.iids)
     for position, name in enumerate(rows.names):
         texts = [fields[position] for fields in rows.values]
-        values = numbers_or_text(texts, missing_code)
-        if not pd.api.types.is_numeric_dtype(values):
+        values = column_values(texts, missing_code)
+        if not isinstance(values, np.ndarray):
             first_text[name] = _first_text(texts, rows.lines)
-        data[name] = values.set_axis(index)
+        data[name] = values
     frame = pd.DataFrame(data, index=index, columns=rows.names)
     frame.attrs.update(path=str(path), text=first_text)
     return frame
@@ -282,6 +283,6 @@ def _require_numbers(records: pd.DataFrame, names: Iterable[str], fix: str) -> N
 def _first_text(texts: Sequence[str], lines: Sequence[int]) -> tuple[int, str]:
     """Line and value of the first entry that makes a column one of text."""
     for text, line in zip(texts, lines, strict=True):
-        if not pd.api.types.is_numeric_dtype(numbers_or_text([text])):
+        if not isinstance(column_values([text]), np.ndarray):
             return line, text if len(text) <= 40 else text[:37] + "..."
     raise AssertionError("a column of numbers")

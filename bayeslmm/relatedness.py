@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.individuals import names_of
 from bayeslmm.relationship import Floats, Relationship, name_some, pair_name, row_blocks
+
+if TYPE_CHECKING:
+    from bayeslmm.cohort import Cohort
 
 type Pairs = NDArray[np.intp]
 
@@ -150,6 +154,23 @@ def check_duplicates(relationship: Relationship, y: ArrayLike) -> None:
         BayesLMMWarning,
         stacklevel=2,
     )
+
+
+def values_of_people(cohort: Cohort) -> Floats:
+    """A number (q,) for each individual, equal for two whose records are all the same.
+
+    The phenotype itself where each has one record; else the place of its records (traits and
+    values) among the different ones.
+    """
+    if cohort.trait_index is None and len(cohort.people) == cohort.n:
+        return cohort.y
+    records: list[list[tuple[int, float]]] = [[] for _ in range(len(cohort.people))]
+    traits = np.zeros(cohort.n, dtype=np.intp) if cohort.trait_index is None else cohort.trait_index
+    for person, trait, value in zip(cohort.levels, traits, cohort.y, strict=True):
+        records[person].append((int(trait), float(value)))
+    known: dict[tuple[tuple[int, float], ...], int] = {}
+    codes = [known.setdefault(tuple(sorted(one)), len(known)) for one in records]
+    return np.array(codes, dtype=np.float64)
 
 
 def _copies(relationship: Relationship, y: ArrayLike) -> tuple[Pairs, Pairs]:

@@ -281,7 +281,7 @@ def _symmetric(matrix: Floats, individuals: pd.MultiIndex, source: str) -> Float
             "check that this is a whole relationship matrix and compute it again",
             path=source or None,
         )
-    return 0.5 * (matrix + matrix.T)
+    return 0.5 * matrix + 0.5 * matrix.T  # the sum first could overflow
 
 
 def _positive_semivariance(matrix: Floats, name: str) -> float:

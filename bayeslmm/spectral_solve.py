@@ -20,7 +20,7 @@ LEAST = 1e-200  # residual variance where V is singular: far from overflow
 def spectral_solve(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
     """``V⁻¹ r`` for rows r (draws, n) in rotated coordinates and variances a, b (draws, 1)."""
     C, p = spectrum.coupling, spectrum.p
-    a, b, d, S = _parts(spectrum, a, b)
+    a, b, d, S = solve_parts(spectrum, a, b)
     first = np.linalg.solve(S, (r[:, :p] - a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]
     return np.hstack([first, (r[:, p:] - a * (first @ C)) / d])
 
@@ -28,7 +28,7 @@ def spectral_solve(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Float
 def mean_inverse(spectrum: Spectrum, a: Floats, b: Floats, weights: Floats) -> Floats:
     """``Σ_k weights_k V_k⁻¹`` (n, n) over draws of a, b (draws, 1), in rotated coordinates."""
     C, p, n = spectrum.coupling, spectrum.p, spectrum.n
-    a, b, d, S = _parts(spectrum, a, b)
+    a, b, d, S = solve_parts(spectrum, a, b)
     E = np.empty((len(a), n, p))
     E[:, :p] = np.eye(p)
     E[:, p:] = -(a / d)[:, :, None] * C.T
@@ -58,7 +58,8 @@ def clear_null(spectrum: Spectrum, rotated: Floats) -> Floats:
     return rotated
 
 
-def _parts(spectrum: Spectrum, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def solve_parts(spectrum: Spectrum, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """a, b (kept off zero), d (draws, m) and S (draws, p, p) for variances a, b (draws, 1)."""
     s, C, p = spectrum.eigenvalues, spectrum.coupling, spectrum.p
     b = np.maximum(b, LEAST)
     d = a * s + b

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.memory import require_memory
 from bayeslmm.spectrum import Spectrum, apply_q, decompose, nearest_psd
+from bayeslmm.threads import SERIAL, one_thread
 from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def decompose_root(W: Floats, X: Floats) -> Spectrum:
     X
         Design (n, p) of full column rank.
     """
+    with one_thread(X.shape[0] <= SERIAL):
+        return _decompose_root(W, X)
+
+
+def _decompose_root(W: Floats, X: Floats) -> Spectrum:
     n, p = X.shape
     m = W.shape[1]
     require_memory(8 * (4 * n * n + 3 * n * m), f"the spectrum of {n} individuals", "use fewer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -14,10 +15,16 @@ from numpy.typing import NDArray
 from bayeslmm.boundary import WEAK, expected_se, restricted_lrt
 from bayeslmm.diagnostics import convergence, importance_ess
 from bayeslmm.engines.draws import ShareMarginal
+from bayeslmm.engines.share_likelihood import share_likelihood
+from bayeslmm.errors import InputError, ModelError
+from bayeslmm.fitted import model_of
+from bayeslmm.nested import nested_evidence
 from bayeslmm.quantities import SHARES, component_names, correlations, quantities
+from bayeslmm.savage_dickey import coordinate, ratio_at_zero, read_prior
 
 type Floats = NDArray[np.float64]
 
+H2 = "h2"
 COLUMNS = [
     *("trait", "model", "engine", "quantity", "n"),
     *("mean", "sd", "median", "mode", "lower", "upper", "interval", "prob"),
@@ -57,7 +64,8 @@ def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
         - ``p_r_g_below_0[A,B]``, ``p_abs_r_g_above_0.95[A,B]`` (and r_e): that a correlation is
           negative, that it is near ±1;
         - ``pareto_k``: k̂ of the importance weights; ``log_evidence``: log marginal likelihood;
-        - ``log10_bf_h2_0``: log10 Bayes factor in favour of h² = 0 (Savage-Dickey);
+        - ``log10_bf_h2_0``, ``log10_bf_share_0[COMPONENT]``: log10 Bayes factor in favour of h² = 0
+          and of a component without variance (`zero_factors`); nan where it is not known;
         - ``p_rlrt``: p-value of the exact restricted likelihood ratio test of h² = 0;
         - ``se_expected``: standard error of h² expected from n and the spectrum, at h² = 0.
     """
@@ -170,6 +178,11 @@ def tests(tree: xr.DataTree) -> dict[str, float]:
             for draws in [quantities(posterior)]
             for name in names[:-1]
         }
+        out |= {
+            f"log10_bf_share_0[{name}]": value
+            for name, value in zero_factors(tree).items()
+            if name != H2
+        }
     for name, r in correlations(posterior).items():
         kind, _, pair = name.partition("[")
         out[f"p_{kind}_below_0[{pair}"] = float(np.mean(r < 0))
@@ -200,8 +213,9 @@ def _tests_of_h2(tree: xr.DataTree) -> dict[str, float]:
 def savage_dickey(tree: xr.DataTree) -> float:
     """log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
 
-    By quadrature with the exact engine. Otherwise the ratio of posterior to prior density at 0,
-    from the draws near 0, each over its prior density; nan if too few lie there to say.
+    By quadrature with the exact engine; of several kernels by `zero_factors`. Otherwise the ratio
+    of posterior to prior density at 0, from the draws near 0, each over its prior density; nan if
+    too few lie there to say.
 
     References
     ----------
@@ -210,6 +224,8 @@ def savage_dickey(tree: xr.DataTree) -> float:
     if "quadrature" in tree.children:
         attrs = tree["quadrature"].attrs
         return float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / math.log(10))
+    if H2 in (found := zero_factors(tree)):
+        return found[H2]
     posterior = tree["posterior"]["h2"].to_numpy().ravel()
     width = max(0.01, float(np.quantile(posterior, 0.05)))
     if width > 0.1 or np.count_nonzero(posterior < width) < 20:
@@ -223,6 +239,67 @@ def savage_dickey(tree: xr.DataTree) -> float:
     if np.count_nonzero(prior < width) < 20:
         return float("nan")
     return float(np.log10(_edge_density(posterior, width) / _edge_density(prior, width)))
+
+
+def zero_factors(tree: xr.DataTree) -> dict[str, float]:
+    """log10 Bayes factors in favour of no variance: of every component and, as "h2", of h².
+
+    For models whose variances are shares of one total (`bayeslmm.engines.share_likelihood`), else
+    empty. By the marginal likelihood of the model without the component, where no more than one
+    kernel is left in it and the tree still has its model (the numbers are then kept with the tree);
+    otherwise from the posterior draws near zero (`bayeslmm.savage_dickey`), nan if too few lie
+    there. `bayeslmm compare` gives those too.
+    """
+    prior = read_prior(tree)
+    if prior is None:
+        return {}
+    posterior = tree["posterior"].to_dataset()
+    names = component_names(posterior)[:-1]
+    shares = posterior["share"].to_numpy().reshape(-1, len(names) + 1)
+    h2 = posterior["h2"].to_numpy().ravel()
+    sets = {name: [k] for k, name in enumerate(names)}
+    if (genetic := _genetic(shares, h2)) is not None:
+        sets[H2] = genetic
+    known = _nested(tree, sets)
+    effective = importance_ess(tree)
+    worth = None if math.isinf(effective) else effective
+    out = {}
+    for name, chosen in sets.items():
+        if name in known:
+            out[name] = known[name]
+            continue
+        ends = prior.of_coordinate(len(chosen), len(names))
+        out[name] = ratio_at_zero(coordinate(shares, chosen), *ends, worth).log10
+    return out
+
+
+def _genetic(shares: Floats, h2: Floats) -> list[int] | None:
+    """The components that h² is the sum of; None if it is no such sum."""
+    found, *_ = np.linalg.lstsq(shares, h2, rcond=None)
+    chosen = [k for k in range(shares.shape[1] - 1) if found[k] > 0.5]
+    exact = chosen and np.allclose(shares[:, chosen].sum(axis=1), h2, rtol=1e-9, atol=1e-9)
+    return chosen if exact else None
+
+
+def _nested(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
+    """log10 Bayes factors by marginal likelihoods of models with one kernel or none."""
+    attrs = tree["sample_stats"].attrs
+    if "log_evidence" not in attrs:
+        return {}
+    if "log_evidence_nested" not in attrs:
+        try:
+            shares = share_likelihood(model_of(tree))
+            found = {
+                name: nested_evidence(shares, [shares.components[k] for k in chosen]).log_evidence
+                for name, chosen in sets.items()
+                if len(shares.components) - len(chosen) <= 1
+            }
+        except (InputError, ModelError):  # no model any more, or one that cannot be written so
+            return {}
+        attrs["log_evidence_nested"] = json.dumps(found)
+    kept = json.loads(attrs["log_evidence_nested"])
+    whole = float(attrs["log_evidence"])
+    return {name: (float(value) - whole) / math.log(10) for name, value in kept.items()}
 
 
 def _edge_density(draws: Floats, width: float, weights: Floats | None = None) -> float:

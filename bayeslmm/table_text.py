@@ -52,7 +52,7 @@ def read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> Rows:
             line=start + 1,
         )
     names = (
-        _column_names(first[n_ids:], path, start + 1)
+        _column_names(first[n_ids:], path, start + 1, n_ids)
         if header and not ids_only
         else [f"{prefix}{i + 1}" for i in range(len(first) - n_ids)]
     )
@@ -126,6 +126,14 @@ def _body(
         raise InputError(
             "a header and no rows", "a row for each individual", "check it", path=path, line=body
         )
+    if body and (header := split(lines[body - 1])) in fields:
+        raise InputError(
+            f"the header again ({' '.join(header)[:60]})",
+            "one header, in the first line",
+            "the file is two tables in one: remove the line, and rows that stand twice",
+            path=path,
+            line=body + 1 + fields.index(header),
+        )
     return fields
 
 
@@ -159,7 +167,8 @@ def _check_first_line(first: list[str], path: PathArg, line: int) -> None:
         )
 
 
-def _column_names(names: list[str], path: PathArg, line: int) -> list[str]:
+def _column_names(names: list[str], path: PathArg, line: int, before_them: int = 0) -> list[str]:
+    before = set[str]()
     for position, name in enumerate(names):
         if not name or not name.isprintable():
             raise InputError(
@@ -168,9 +177,9 @@ def _column_names(names: list[str], path: PathArg, line: int) -> list[str]:
                 "rename the column",
                 path=path,
                 line=line,
-                column=position + 1,
+                column=before_them + position + 1,
             )
-        if name in names[:position]:
+        if name in before:
             raise InputError(
                 f"the column '{name}' stands twice",
                 "different names",
@@ -179,6 +188,7 @@ def _column_names(names: list[str], path: PathArg, line: int) -> list[str]:
                 line=line,
                 column=name,
             )
+        before.add(name)
     return names
 
 

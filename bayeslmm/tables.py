@@ -129,11 +129,11 @@ def read_columns(
     individuals = individuals_of(rows, path)
     wanted = list(dict.fromkeys(names))
     require_columns(wanted, rows.names, path=path)
-    data = {}
+    data, places = {}, {name: position for position, name in enumerate(rows.names)}
     for name in wanted:
-        position = rows.names.index(name)
+        position = places[name]
         texts = [fields[position] for fields in rows.values]
-        data[name] = numbers_or_text(texts, missing_code).set_axis(individuals)
+        data[name] = column_values(texts, missing_code)
     frame = pd.DataFrame(data, index=individuals, columns=wanted)
     warn_minus_nine(frame, path)
     frame.attrs["path"] = str(path)
@@ -182,8 +182,9 @@ def read_table(
     wanted = rows.names if columns is None else [*dict.fromkeys([*columns, *sorted(categorical)])]
     require_columns([*wanted, *categorical], rows.names, path=path)
     data: dict[str, object] = {}
+    places = {name: position for position, name in enumerate(rows.names)}
     for name in wanted:
-        position = rows.names.index(name)
+        position = places[name]
         texts = [fields[position] for fields in rows.values]
         if name in categorical:
             data[name] = pd.Series(_levels(texts, missing_code), index=individuals, dtype="str")
@@ -278,22 +279,28 @@ def numbers_or_text(texts: Sequence[str], missing_code: float | None = None) -> 
     >>> numbers_or_text(["1", "NA", "x"]).tolist(), numbers_or_text(["1", "02"]).tolist()
     (['1', nan, 'x'], ['1', '02'])
     """
+    return pd.Series(column_values(texts, missing_code))
+
+
+def column_values(
+    texts: Sequence[str], missing_code: float | None = None
+) -> NDArray[np.float64] | pd.api.extensions.ExtensionArray:
+    """Values of `numbers_or_text` as an array: tables may have very many columns."""
     if any(t not in MISSING and (_bad(t) or _CODE.fullmatch(t)) for t in texts):
-        return pd.Series(_levels(list(texts), missing_code), dtype="str")
+        levels: pd.api.extensions.ExtensionArray
+        levels = pd.Series(_levels(list(texts), missing_code), dtype="str").array
+        return levels
     values = np.array([math.nan if t in MISSING else float(t) for t in texts], np.float64)
     if missing_code is not None:
         values[values == missing_code] = np.nan
-    return pd.Series(values)
+    return values
 
 
 def warn_minus_nine(frame: pd.DataFrame, path: PathArg) -> None:
     """Warn if columns of numbers hold -9, which many programs write for missing."""
-    counts = {
-        str(name): int((frame[name] == -9).sum())
-        for name in frame.columns
-        if pd.api.types.is_numeric_dtype(frame[name])
-    }
-    counts = {name: count for name, count in counts.items() if count}
+    numbers = frame.select_dtypes("number")
+    found = (numbers.to_numpy(np.float64) == -9).sum(axis=0)
+    counts = {str(numbers.columns[int(k)]): int(found[k]) for k in np.flatnonzero(found)}
     if not counts:
         return
     shown = ", ".join(f"{count} in '{name}'" for name, count in list(counts.items())[:5])

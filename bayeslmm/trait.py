@@ -86,12 +86,15 @@ def check_trait(
     """Check the analysed values of a trait and return them as a C-contiguous array.
 
     A binary trait is analysed as it is, on the observed 0/1 scale (1/2 is shifted to 0/1), with a
-    warning that says so.
+    warning that says so, and that the scale does not correct for ascertainment: at a prevalence
+    of 1 % and half cases REML loses a third of a true h2 of 0.5 on the liability scale
+    (Golan, Lander & Rosset 2014, PNAS 111, E5272).
 
     Raises
     ------
     InputError
-        If a value is infinite or all values are equal.
+        If a value is infinite, all values are equal, or there are two values that are no
+        case-control code and `quantitative` is not said.
 
     Warns
     -----
@@ -118,12 +121,22 @@ def check_trait(
         low, high = float(y.min()), float(y.max())
         coding = f"{{{low:g}, {high:g}}}"
         n_high = int((y == high).sum())
-        if (low, high) == (1.0, 2.0):
+        if (low, high) not in ((0.0, 1.0), (1.0, 2.0)):
+            raise InputError(
+                f"the trait '{trait}' has only the two values {low:g} and {high:g} ({n_high} of "
+                f"{len(y)} have the higher one)",
+                "a case-control trait coded 0/1 or 1/2, or a quantitative trait of more values",
+                "recode it; if they are measurements, add --quantitative",
+                path=path,
+            )
+        if low == 1.0:
             y, coding = y - 1.0, f"{coding}, analysed as {{0, 1}}"
         caution(
             f"the trait '{trait}' is binary, coded {coding} ({n_high} of {len(y)} have the higher "
             "value); it is analysed as a quantitative trait, so h2 is on the observed scale, not "
-            "on the liability scale",
+            "on the liability scale; if cases were sampled more often than they occur in the "
+            "population (ascertainment), h2 is biased, and no factor computed from the prevalence "
+            "puts it right: use a method for ascertained samples, such as PCGC regression",
         )
     elif kind != "binary":
         _warn_outliers(y, trait, names)

@@ -1,35 +1,20 @@
-"""A data set of 48 records or so for every model, and simulation studies on it.
+"""Small data sets for the models of the gallery: 48 records or so, few variants a kernel.
 
-    θ ~ p(θ),   y ~ p(y | θ),   draws ~ p(θ | y) by the engine
-
-Everything is read off the PyMC model: θ and y are drawn from its own graph, the phenotype is
-exchanged in the compiled model, and the units of the priors, which `set_phenotype` takes from y,
-are put back to those that θ was drawn with. The problems are small but not vague: few variants a
-kernel, families, several records.
+The studies themselves are `bayeslmm.calibration`, whose own problems are in
+`bayeslmm.calibration.problem`; these are for tests that need the matrices by hand.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pymc as pm
 from engine_oracles import gram
 from kernel_problems import people, relationship_of_pedigree
 from numpy.typing import NDArray
 
-from bayeslmm import models
 from bayeslmm.cohort import Cohort
-from bayeslmm.components import set_phenotype
-from bayeslmm.engines import exact, laplace
-from bayeslmm.engines.gaussian import gaussian
-from bayeslmm.engines.hyper import covariance_inputs, why_not_laplace
-from bayeslmm.engines.marginal import why_not_exact
-from bayeslmm.engines.tree import PYTHON
 from bayeslmm.relationship import Relationship
 from bayeslmm.trait_stack import stack_traits
 from bayeslmm.variants import Variants
@@ -37,35 +22,6 @@ from bayeslmm.variants import Variants
 type Floats = NDArray[np.float64]
 
 N = 48
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Study:
-    """Truths and posteriors of many simulated data sets.
-
-    Parameters
-    ----------
-    names
-        (q,) of the quantities: every entry of every free variable, total sds as logarithms, and
-        ``log_likelihood``, log p(y | θ).
-    truth
-        (simulations, q).
-    draws
-        (simulations, draws, q).
-    pareto_k
-        (simulations,) k̂ of the Laplace engine, 0 for the exact one.
-    fallen_back
-        (simulations,) Did the engine say that its weights cannot be trusted, and go on to NUTS?
-    evaluations
-        (simulations,) density evaluations.
-    """
-
-    names: tuple[str, ...]
-    truth: Floats
-    draws: Floats
-    pareto_k: Floats
-    fallen_back: NDArray[np.bool_]
-    evaluations: Floats
 
 
 def kernel(seed: int, variants: int = 20, n: int = N) -> Floats:
@@ -142,81 +98,3 @@ def problem(model: str) -> tuple[Cohort, tuple[Any, ...]]:
         stacked = stack_traits([records(who, trait=t) for t, who in present.items()])
         return stacked, (relationship(1),)
     raise KeyError(f"no problem for the model {model!r}: add one to tests/sbc_models.py")
-
-
-@cache
-def built(name: str) -> pm.Model:
-    """The model on its problem."""
-    cohort, matrices = problem(name)
-    return models.load(name.partition(",")[0])(cohort, *matrices)
-
-
-def served(name: str) -> str | None:
-    """The engine whose draws are near-independent: exact, laplace, or None."""
-    model = built(name)
-    if why_not_exact(model) is None:
-        return "exact"
-    return "laplace" if why_not_laplace(model) is None else None
-
-
-def exchange(model: pm.Model, y: Floats) -> None:
-    """Another phenotype, with the units of the priors as they are."""
-    kept = {name: model[name].get_value() for name in ("phenotype_unit", "phenotype_centre")}
-    set_phenotype(model, y)
-    pm.set_data(kept, model=model)
-
-
-def flat(model: pm.Model, values: dict[str, Any]) -> tuple[list[str], Floats]:
-    """Names (q,) and draws (S, q) of all free variables, total sds as logarithms."""
-    names, columns = [], []
-    for rv in model.free_RVs:
-        array = np.asarray(values[rv.name])
-        array = array.reshape(len(array), -1)
-        log = rv.name == "total_sd"
-        columns.append(np.log(array) if log else array)
-        name = f"log {rv.name}" if log else rv.name
-        names += [f"{name}[{k}]" if rv.ndim else name for k in range(array.shape[1])]
-    return names, np.concatenate(columns, axis=1)
-
-
-def study(name: str, simulations: int = 100, draws: int = 150, seed: int = 1) -> Study:
-    """Simulate from the prior of a model, and fit."""
-    model = built(name)
-    before = np.asarray(model["phenotype_observed"].get_value())
-    rng = np.random.default_rng([seed, *name.encode()])
-    wanted = [*model.free_RVs, model["beta"], *covariance_inputs(model), model["phenotype"]]
-    found = pm.draw(wanted, draws=simulations, random_seed=rng, mode=PYTHON)
-    count = len(model.free_RVs)
-    names, truth = flat(model, {rv.name: x for rv, x in zip(model.free_RVs, found, strict=False)})
-    beta, parameters, phenotypes = found[count], found[count + 1 : -1], found[-1]
-    engine = served(name)
-    log_likelihood = np.empty(simulations)
-    posteriors, ks, fallen, evaluations = [], [], [], []
-    for i in range(simulations):
-        exchange(model, phenotypes[i])
-        quadratic = gaussian(model).quadratic([x[i] for x in parameters])
-        assert quadratic is not None
-        log_likelihood[i] = quadratic.at(beta[i])
-        if engine == "exact":
-            solved, values = exact.fit_one(model, draws, rng)
-            own, k, fell, spent = solved.draws.log_likelihood, 0.0, False, 0
-        else:
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                drawn = laplace.fit_one(model, draws, 4, rng, workers=1)
-            values, own, k = drawn.values, drawn.log_likelihood, drawn.weighted.pareto_k
-            fell, spent = drawn.chains, drawn.weighted.evaluations
-            assert fell == any("importance sampling failed" in str(one.message) for one in said)
-        posteriors.append(np.column_stack([flat(model, values)[1], own]))
-        ks.append(k)
-        fallen.append(fell)
-        evaluations.append(spent)
-    exchange(model, before)
-    return Study(
-        (*names, "log_likelihood"),
-        np.column_stack([truth, log_likelihood]),
-        np.stack(posteriors),
-        np.array(ks),
-        np.array(fallen),
-        np.array(evaluations, dtype=np.float64),
-    )

@@ -31,6 +31,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.files import sha256
 from bayeslmm.genotypes import from_array, read_genotypes, write_plink1
 from bayeslmm.grm import grm
+from bayeslmm.outputs import RESULTS
 from bayeslmm.qc import quality_control
 from bayeslmm.summary import COLUMNS, heritability
 
@@ -187,7 +188,7 @@ def test_the_record_names_options_inputs_ledger_and_outputs(
     assert late["relationships"]["additive"]["kernel_scale"] == "asv"
     assert found["versions"]["pymc"] != "not installed"
     outputs = files_in(prefix.parent)
-    assert set(outputs) == {f"two{s}" for s in (".h2.tsv", ".nc", ".html", ".bv.tsv", ".run.json")}
+    assert set(outputs) == {f"two{s}" for s in (*RESULTS, ".bv.tsv")}
     del outputs["two.run.json"]
     assert found["outputs_sha256"] == outputs
 
@@ -424,7 +425,7 @@ def test_a_run_that_fails_halfway_leaves_the_old_outputs(
     error: BaseException,
     code: int,
 ) -> None:
-    for suffix in (".h2.tsv", ".nc", ".html", ".run.json"):
+    for suffix in RESULTS:
         (tmp_path / f"out{suffix}").write_text("old", encoding="utf-8")
     before = files_in(tmp_path)
 

@@ -248,6 +248,21 @@ def test_the_parameters_of_the_same_prior_do_not_matter(name: str, tmp_path: Pat
     assert found.log_evidence == pytest.approx(wanted["log_evidence"], abs=1e-6)
 
 
+def test_evidence_at_zero_with_priors_on_both_standard_deviations(tmp_path: Path) -> None:
+    """σ_u, σ_e half-t: as h² → 0 the prior of τ given h² becomes τ p_e(τ), up to a constant."""
+    data = small()
+    lines = "sd = 2.5 * phenotype_unit(cohort)\n"
+    lines += "".join(f"{k} = pm.HalfStudentT('sigma_{k}', nu=3, sigma=sd) ** 2\n" for k in "ue")
+    lines = "from bayeslmm.components import phenotype_unit\n" + lines
+    found = solved(own_model(tmp_path, lines, data))
+
+    def total_sd(x: Floats) -> Floats:  # E|t₃| = 2√3/π
+        return np.log(2 * x / (2.5 * 2 * np.sqrt(3) / np.pi)) + stats.t.logpdf(x, 3, scale=2.5)
+
+    wanted = brute().posterior(beta_logit(1, 1), total_sd)["log_evidence_h2_0"]
+    assert found.log_evidence_at_zero == pytest.approx(wanted, abs=1e-6)
+
+
 @pytest.mark.parametrize(("n", "h2"), [(400, 0.3), (400, 0.5), (2000, 0.05)])
 def test_more_nodes_change_nothing(n: int, h2: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Posteriors between narrow and boundless are the hardest: a spike on two long tails."""

@@ -199,7 +199,7 @@ def test_id_files(tmp_path: Path, text: str, expected: list[tuple[str, str]]) ->
         ("F1 a\n\nF2 b\n", "2: a blank line"),
         ("F1 a\nF2\n", "2: 1 columns -> 2 columns as above"),
         ("F1 a 0\n", "1: 3 columns -> FID and IID, or IID"),
-        ("F1 a\nF2 a\nF1 a\n", "3: F1 a as in line 1 -> every"),
+        ("F1 a\nF2 a\nF1 a\n", "3: 1 repeated individuals: F1 a (lines 1 and 3) -> every"),
         ("#FID SID\nF1 a\n", "1: header '#FID SID' -> #FID IID or #IID"),
         ("#FID IID\n", "no individuals"),
         ("\n", "1: a blank line"),

@@ -348,6 +348,16 @@ def test_priors_by_their_text(name: str) -> None:
 
 
 @EACH_MODEL
+def test_default_priors_are_those_that_the_readme_states(name: str) -> None:
+    """Uniform h², or uniform share of all components and uniform parts of it; the rest is weak."""
+    stated = {"h2": "beta(1, 1)", "explained": "beta(1, 1)", "parts": "dirichlet(1)", "eta": "1.0",
+              "total_sd": "half_t(3, 2.5)", "beta": "normal(0, 10)"}  # fmt: skip
+    found = load(name).priors()
+    assert {"beta", "total_sd"} < set(found)
+    assert found == {key: stated[key] for key in found}
+
+
+@EACH_MODEL
 def test_provenance(name: str) -> None:
     file, one = load(name), case(name)
     found = compiled(one).model.provenance

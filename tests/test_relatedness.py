@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy.linalg import null_space
 
+from bayeslmm import models
+from bayeslmm.cohort import Cohort
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.individuals import individual_index
 from bayeslmm.relatedness import (
@@ -15,8 +17,10 @@ from bayeslmm.relatedness import (
     close_pairs,
     duplicates_with_equal_phenotype,
     relationship_warnings,
+    values_of_people,
 )
 from bayeslmm.relationship import Relationship
+from bayeslmm.trait_stack import stack_traits
 
 N = 60
 
@@ -141,3 +145,66 @@ def test_the_rule_for_discrete_traits_is_the_propriety_of_the_posterior(
 def test_phenotypes_have_to_fit_the_relationship() -> None:
     with pytest.raises(InputError, match=r"shape \(3,\) for 60 individuals"):
         check_duplicates(cohort(0), np.zeros(3))
+
+
+def repeated(values: list[list[float]], who: list[list[int]], n: int = N) -> Cohort:
+    """Individual `who[k]` has the records `values[k]`; everybody else one of its own."""
+    rng = np.random.default_rng(8)
+    people = individual_index(["F"] * n, [f"i{k}" for k in range(n)])
+    rows, y = [], []
+    given = {k: own for own, group in zip(values, who, strict=True) for k in group}
+    for k in range(n):
+        records = given.get(k, [float(rng.standard_normal())])
+        rows += [k] * len(records)
+        y += records
+    return Cohort(
+        np.array(y), np.ones((len(y), 1)), people[rows], ("intercept",), "height",
+        records=tuple(f"r{k}" for k in range(len(y))),
+    )  # fmt: skip
+
+
+def test_individuals_with_the_same_records_have_the_same_number() -> None:
+    cohort_ = repeated([[1.5, 2.5], [2.5, 1.5], [1.5]], [[0, 1], [2], [3]])
+    found = values_of_people(cohort_)
+    assert found[0] == found[1] == found[2]  # the order of the records does not matter
+    assert found[3] != found[0]
+    assert np.unique(found).size == N - 2
+
+
+def test_copies_with_several_records_are_refused_when_the_model_is_built() -> None:
+    relationship = cohort(2)
+    copies = repeated([[1.5, 2.5], [0.3, 0.4]], [[0, 1], [2, 3]])
+    with pytest.raises(InputError, match=r"F i0.*F i1|i0.*i1") as caught:
+        models.repeated(copies, relationship)
+    assert "2 pairs of individuals" in str(caught.value)
+    assert "i2" in str(caught.value)
+    twins = repeated([[1.5, 2.5], [1.6, 2.4], [0.3, 0.4], [0.2, 0.4]], [[0], [1], [2], [3]])
+    assert accepted(relationship, values_of_people(twins))
+
+
+def test_copies_in_two_traits_are_refused_and_twins_are_not() -> None:
+    relationship = cohort(2)
+    people = relationship.individuals
+    ones = np.ones((N, 1))
+    first, second = phenotype(2), np.random.default_rng(5).standard_normal(N)
+    both = second.copy()
+    both[[1, 3]] = both[[0, 2]]
+
+    def stacked(b: np.ndarray) -> Cohort:
+        parts = (("a", first), ("b", b))
+        return stack_traits([Cohort(y, ones, people, ("intercept",), name) for name, y in parts])
+
+    with pytest.raises(InputError, match="2 pairs of individuals"):
+        models.bivariate(stacked(both), relationship)
+    assert accepted(relationship, values_of_people(stacked(second)))
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 5, 20])
+def test_copies_are_refused_where_reml_ends_at_one(pairs: int) -> None:
+    # reliability.md A6: each copy adds ½ log 1/(1-h²); with two of them the flat-prior posterior
+    # has no end, so that the likelihood itself is unbounded exactly where check_duplicates refuses
+    relationship, y = cohort(pairs, n=200), phenotype(pairs, n=200)
+    near = [restricted_likelihood(relationship.matrix, y, 1 - 10.0**-k) for k in (6, 8)]
+    growth = (near[1] - near[0]) / np.log(100)
+    assert growth == pytest.approx(0.5 * pairs, abs=0.02)
+    assert accepted(relationship, y) == (pairs < 2)

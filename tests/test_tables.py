@@ -104,7 +104,7 @@ BAD = [
     ("FID IID a\nF i 1\nF j\n", r":3: 2 fields -> 3, as in the first line"),
     ("FID IID a\nF i 1\n\nF j 1\n", r":3: a blank line -> a row for each individual -> remove"),
     ("FID IID a a\nF i 1 2\n", r":1:a: the column 'a' stands twice -> different names -> rename"),
-    ("FID\tIID\ta\t\nF\ti\t1\t\n", r":1:2: the column name '' -> a printable name"),
+    ("FID\tIID\ta\t\nF\ti\t1\t\n", r":1:4: the column name '' -> a printable name"),
     ("FID IID\nF i\n", r":1: 2 columns -> FID, IID and at least one more"),
     ("FID a IID\nF 1 i\n", r":1: a header with FID but without IID after it -> a header that"),
     ("FID IID a\n", r":1: a header and no rows -> a row for each individual"),

@@ -70,7 +70,6 @@ def test_infinite_values() -> None:
     [
         ((0, 1), r"coded \{0, 1\} \(20 of 40", (0, 1)),
         ((1, 2), r"coded \{1, 2\}, analysed as \{0, 1\} \(20 of 40", (0, 1)),
-        ((3, 7.5), r"coded \{3, 7.5\} \(20 of 40", (3, 7.5)),
     ],
 )
 def test_binary_traits(
@@ -83,6 +82,16 @@ def test_binary_traits(
         made = cohort(phenotypes, "a", individuals=people())
     np.testing.assert_array_equal(made.y, np.where(np.arange(N) % 2, expected[1], expected[0]))
     made = cohort(phenotypes, "a", individuals=people(), quantitative=True)  # no warning
+    np.testing.assert_array_equal(made.y, phenotypes["a"])
+
+
+def test_two_values_that_are_no_code_are_refused_unless_they_are_measurements() -> None:
+    phenotypes, _ = tables()
+    phenotypes["a"] = np.where(np.arange(N) % 2, 7.5, 3.0)
+    message = r"two values 3 and 7\.5 \(20 of 40 .* -> .*0/1 or 1/2.* -> .*--quantitative"
+    with pytest.raises(InputError, match=message):
+        cohort(phenotypes, "a", individuals=people())
+    made = cohort(phenotypes, "a", individuals=people(), quantitative=True)
     np.testing.assert_array_equal(made.y, phenotypes["a"])
 
 

@@ -98,6 +98,7 @@ def fit_all(
     """
     import xarray as xr
 
+    from bayeslmm.cli.fit_checks import check_fit
     from bayeslmm.cohort import group_by_individuals
     from bayeslmm.relationship import Relationship
     from bayeslmm.report import add_relatedness
@@ -122,6 +123,7 @@ def fit_all(
         for one in group:
             built = prepare(args, terminal, one, matrices, model, built)
             result = fit_one(args, terminal, one, matrices, built)
+            check_fit(args, terminal, one, result.tree, aligned)
             done[one.trait] = result
             trees[one.trait] = result.tree
         if aligned is not None:
@@ -172,6 +174,7 @@ def fit_one(
     model: pm.Model,
 ) -> Result:
     """Fit one trait with its model."""
+    from bayeslmm.checkpoint import unit_name
     from bayeslmm.diagnostics import diagnose
     from bayeslmm.engines import fit
     from bayeslmm.memory import require_memory
@@ -180,6 +183,8 @@ def fit_one(
     if args.breeding_values:
         needed = 3 * 8 * cohort.n * args.draws
         require_memory(needed, f"{args.draws} draws of breeding values", "use fewer --draws")
+    kept = getattr(args, "checkpoint", None)
+    checkpoint = None if kept is None else Path(kept) / unit_name(cohort.trait)
     with terminal.step(f"{cohort.trait}: posterior of {cohort.n} records"):
         tree = fit(
             model,
@@ -188,6 +193,7 @@ def fit_one(
             seed=args.seed,
             cores=args.threads,
             genetic_values=args.breeding_values,
+            checkpoint=checkpoint,
         )
     predicted = None
     if args.predict:

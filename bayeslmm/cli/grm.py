@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayeslmm.atomic import require_space, scratch_folder
 from bayeslmm.cli.record import Clock, record
 from bayeslmm.cli.source import limited, open_genotypes
 from bayeslmm.errors import InputError
@@ -46,15 +46,16 @@ def run(args: Namespace, terminal: Terminal) -> int:
         sets = _sets(genotypes, args, terminal)
         prefixes = _prefixes(args, sets)
         check_outputs((path for some in prefixes.values() for path in _files(some, args)), lists)
+        _require_space(record_path, genotypes.n, len(prefixes), args.format)
         kernels = _compute(genotypes, sets, args, terminal)
     kernels = {name: kernels[name] for name in prefixes}
     facts = _facts(genotypes, sets, kernels, prefixes)
     text = record(args, terminal, clock, [*files, *lists], facts)
     with (
         terminal.step("writing the GRM" if len(kernels) == 1 else f"writing {len(kernels)} GRMs"),
-        tempfile.TemporaryDirectory(prefix=".grm-", dir=record_path.parent) as folder,
+        scratch_folder(record_path) as folder,
     ):
-        staged = _stage(kernels, prefixes, args.format, Path(folder))
+        staged = _stage(kernels, prefixes, args.format, folder)
         written = {path: partial(os.replace, source) for path, source in staged.items()}
         write_together(written, (record_path, text))
     for name, kernel in kernels.items():
@@ -192,6 +193,13 @@ def safe(name: str) -> str:
 
 def _files(prefix: str, args: Namespace) -> Iterable[Path]:
     return output_paths(prefix, SUFFIXES[args.format]).values()
+
+
+def _require_space(path: Path, n: int, count: int, form: Any) -> None:
+    """Refuse, before the work, matrices that the disk cannot take."""
+    from bayeslmm.grm_files import matrix_bytes
+
+    require_space(path, count * matrix_bytes(n, form), f"the output for {n} individuals")
 
 
 def _stage(

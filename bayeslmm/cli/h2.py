@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bayeslmm import models
 from bayeslmm.cli.analysis import Result, check_priors, fit_all, parse_priors
 from bayeslmm.cli.cohorts import build_cohorts
+from bayeslmm.cli.fit_checks import check_external, match_external
 from bayeslmm.cli.record import Clock, command_line, record
 from bayeslmm.cli.source import Source, limited, open_source
 from bayeslmm.errors import InputError
@@ -20,6 +21,7 @@ from bayeslmm.outputs import (
     BREEDING_VALUES,
     PREDICTIONS,
     RESULTS,
+    SENSITIVITY,
     Writer,
     check_outputs,
     join_traits,
@@ -48,6 +50,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     clock = Clock()
     _check_options(args)
     tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
+    tables += check_external(args)
     suffixes = list(RESULTS)
     suffixes += [BREEDING_VALUES] * args.breeding_values + [PREDICTIONS] * args.predict
     paths = output_paths(args.out, suffixes)
@@ -57,6 +60,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     with limited(args.threads):
         source = open_source(args, terminal)
         cohorts = build_cohorts(args, source, model)
+        match_external(args, cohorts)
         _say_ledger(terminal, [one.ledger for one in cohorts])
         check_priors(model, parse_priors(args.prior))
         kernels = source.kernels(model.matrices(), model.more() is not None,
@@ -161,13 +165,17 @@ def _write(
     import pandas as pd
 
     from bayeslmm.report import render
+    from bayeslmm.sensitivity import prior_sensitivity
 
     tree = join_traits({result.cohort.trait: result.tree for result in results})
     tree.attrs |= {"command": command_line(args), "prob": args.prob}
+    tree.attrs["warnings"] = json.dumps(terminal.warnings)
     table = pd.concat([result.table for result in results], ignore_index=True)
-    page = render(tree, summary=table, prob=args.prob)
+    sensitivity = prior_sensitivity(tree, args.prob)
+    page = render(tree, summary=table, prob=args.prob, sensitivity=sensitivity)
     files: dict[Path, Writer] = {
         paths[".h2.tsv"]: partial(write_table, table),
+        paths[SENSITIVITY]: partial(write_table, sensitivity),
         paths[".nc"]: partial(write_tree, tree),
         paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
     }

@@ -6,7 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayeslmm.outputs import check_outputs, read_tree
+from bayeslmm.errors import BayesLMMError, InputError
+from bayeslmm.outputs import as_recorded, check_outputs, read_tree
 
 if TYPE_CHECKING:
     from bayeslmm.terminal import Terminal
@@ -20,6 +21,16 @@ def run(args: Namespace, terminal: Terminal) -> int:
         tree = read_tree(args.result)
         from bayeslmm.report import report
 
-        report(tree, target, prob=float(tree.attrs.get("prob", 0.95)))
+        try:
+            report(tree, target, prob=float(tree.attrs.get("prob", 0.95)))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            if isinstance(error, BayesLMMError) or as_recorded(Path(args.result)):
+                raise  # the file is as bayeslmm wrote it: the fault is ours
+            raise InputError(
+                f"no report can be made of it ({type(error).__name__}: {error})"[:300],
+                "the PREFIX.nc that bayeslmm h2 wrote, with the PREFIX.run.json beside it",
+                "check the file; if it is damaged or of another version, run bayeslmm h2 again",
+                path=args.result,
+            ) from error
     print(target)
     return 0

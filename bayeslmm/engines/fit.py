@@ -11,8 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bayeslmm.atomic import PathArg
 from bayeslmm.boundary import spectrum_problem
 from bayeslmm.caution import caution
+from bayeslmm.checkpoint import Checkpoint, open_checkpoint
 from bayeslmm.diagnostics import latent_health
 from bayeslmm.engines import exact, laplace, nuts
 from bayeslmm.engines.choose import Engine, choose_engine
@@ -28,6 +30,8 @@ from bayeslmm.engines.tree import (
     provenance,
 )
 from bayeslmm.errors import InputError
+from bayeslmm.fitted import remember
+from bayeslmm.threads import one_thread
 
 type Floats = NDArray[np.float64]
 
@@ -54,6 +58,7 @@ def fit(
     cores: int | None = None,
     genetic_values: bool = False,
     progress: bool = False,
+    checkpoint: PathArg | None = None,
 ) -> xr.DataTree:
     """Posterior of a model.
 
@@ -72,12 +77,18 @@ def fit(
         Number of chains. The exact engine's draws are independent; they are dealt out to as many
         "chains" so that every ArviZ function works on them.
     seed
-        The same seed gives the same numbers; traits of different names get different draws.
+        The same seed gives the same numbers, with the exact and the Laplace engine to the last bit
+        whatever the number of threads; traits of different names get different draws.
     tune, cores, progress
         For NUTS: warm-up draws per chain, chains at a time, progress bar. `cores` is also the
         number of density evaluations at a time of the Laplace engine.
     genetic_values
         Keep the draws of g (n numbers each) in the posterior.
+    checkpoint
+        A folder of this fit alone, where parts that are done are kept: every Markov chain of NUTS
+        and, in the end, the posterior. The same call goes on from there after a crash, and gives
+        the draws, bit for bit, of a call that was not interrupted. The exact and the Laplace
+        engine have one part, the posterior. It may be deleted when all is done.
 
     Returns
     -------
@@ -91,7 +102,8 @@ def fit(
     Raises
     ------
     InputError, ModelError
-        Impossible options; a model that breaks the contract or that the engine cannot serve.
+        Impossible options; a model that breaks the contract or that the engine cannot serve; a
+        checkpoint of another fit (what differs is named), or of a full disk.
     """
     if draws < 4 * chains or chains < 1 or draws % chains:
         raise InputError(
@@ -100,6 +112,56 @@ def fit(
             "for instance draws=4000, chains=4",
         )
     chosen, reason = choose_engine(model, engine)
+    options = {"draws": draws, "chains": chains, "seed": seed, "tune": tune}
+    kept, tree = None, None
+    if checkpoint is not None:
+        settings = {"engine": chosen, **options, "genetic_values": genetic_values}
+        kept = open_checkpoint(checkpoint, model, settings)
+        tree = kept.load_tree(ORDER)
+    if tree is None:
+        with one_thread(chosen != "nuts"):
+            groups, step = _posterior(
+                model,
+                chosen,
+                **options,
+                cores=cores,
+                genetic_values=genetic_values,
+                progress=progress,
+                kept=kept,
+            )
+        tree = xr.DataTree.from_dict({name: groups[name] for name in ORDER if name in groups})
+        tree.attrs = provenance(model, engine=chosen, engine_reason=reason + step, **options)
+        if kept is not None:
+            kept.save_tree(tree)
+    _say_problems(tree)
+    remember(tree, model)
+    return tree
+
+
+def _say_problems(tree: xr.DataTree) -> None:
+    """Say that a kernel can hardly tell anything."""
+    if "eigenvalue" in tree["constant_data"]:
+        values = tree["constant_data"]["eigenvalue"].to_numpy()
+        problem = spectrum_problem(values, tree["observed_data"]["phenotype"].size)
+        if problem is not None:
+            caution(problem)
+
+
+def _posterior(
+    model: pm.Model,
+    chosen: str,
+    *,
+    draws: int,
+    chains: int,
+    seed: int,
+    tune: int,
+    cores: int | None,
+    genetic_values: bool,
+    progress: bool,
+    kept: Checkpoint | None,
+) -> tuple[dict[str, xr.Dataset], str]:
+    """The groups of the tree, and what the engine did beyond its name."""
+    step = ""
     trait = str(getattr(model, "provenance", {}).get("trait", ""))
     stream = np.random.SeedSequence([seed, crc32(trait.encode())])  # its own for every trait
     rng = np.random.default_rng(stream)
@@ -122,11 +184,12 @@ def fit(
         log_likelihood = chain_draw(model, likelihood, chains, names=False)
         variables = chain_draw(model, drawn.values, chains)
         groups["sample_stats"] = importance_group(drawn, _joint(log_prior, log_likelihood))
-        reason = f"{reason}; {drawn.step}"
+        step = f"; {drawn.step}"
     else:
         variables, groups["sample_stats"] = nuts.sample(
-            model, draws // chains, chains, sampler_seed, tune=tune, cores=cores, progress=progress
-        )
+            model, draws // chains, chains, sampler_seed, tune=tune, cores=cores,
+            progress=progress, checkpoint=kept,
+        )  # fmt: skip
         log_prior, log_likelihood = log_densities(model, variables)
     if "sample_stats" not in groups:
         lp = _joint(log_prior, log_likelihood)
@@ -145,15 +208,7 @@ def fit(
     if (prior := prior_draws(model, 1000, seed)) is not None:
         add_named_quantities(prior)
         groups["prior"] = dataset(prior, coords)
-    tree = xr.DataTree.from_dict({name: groups[name] for name in ORDER if name in groups})
-    if "eigenvalue" in groups["constant_data"]:
-        problem = spectrum_problem(groups["constant_data"]["eigenvalue"].to_numpy(), y.size)
-        if problem is not None:
-            caution(problem)
-    tree.attrs = provenance(
-        model, engine=chosen, engine_reason=reason, seed=seed, draws=draws, chains=chains, tune=tune
-    )
-    return tree
+    return groups, step
 
 
 def importance_group(found: laplace.Laplace, lp: Floats) -> xr.Dataset:

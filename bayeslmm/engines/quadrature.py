@@ -39,6 +39,7 @@ DEPTH = 45.0  # nats below the maximum of a row that still count (e^-45 = 3e-20)
 DEPTH_ROWS = 30.0  # nats below the best row that still count; more would make the rows sparse
 CUT = 1e-6  # largest posterior probability that may lie beyond LIMIT
 LIMIT = 36.0  # |logit h²| up to which h² and 1 - h² are distinguished from 0
+NEAR = 20.0  # |logit h²| at which the prior of τ given h² is that at h² = 0
 NODES_Z = 129
 NODES_T = 40
 NODES_BOUNDED = 240  # the bound of a uniform prior is approached as slowly as e^-v
@@ -356,8 +357,10 @@ def log_evidence_at_zero(
     rows = rows_of(kernel, spectrum, rotated, effects)
     likelihood = row_likelihood(rows, spectrum, effects)
 
+    near = np.full((1, 1), -NEAR)  # its limit as h² → 0; farther out it may be extrapolated
+
     def prior(v: Floats) -> Floats:
-        return log_prior(w[:, None], v)
+        return log_prior(near, v)
 
     def total(grid: tuple[Floats, Floats]) -> float:
         v, values = grid

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from bayeslmm.errors import ModelError
+from bayeslmm.threads import one_thread
 
 type Floats = NDArray[np.float64]
 
@@ -79,16 +78,8 @@ def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
 
 def run[A, T](function: Callable[[A], T], arguments: Sequence[A], workers: int = 1) -> list[T]:
     """``[function(a) for a in arguments]`` by threads, each with one BLAS thread."""
-    with _libraries().limit(limits=1):
+    with one_thread():
         if workers <= 1 or len(arguments) < 2:
             return [function(argument) for argument in arguments]
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(function, arguments))
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """The BLAS and OpenMP libraries of the process; to look for them takes 10 ms."""
-    import scipy.linalg  # noqa: F401 (only what is loaded can be limited)
-
-    return ThreadpoolController()

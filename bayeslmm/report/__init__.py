@@ -5,6 +5,7 @@ No script, no remote request; every name from the data is escaped.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +69,12 @@ def render(
     relatedness: Relatedness | None = None,
     summary: pd.DataFrame | None = None,
     prob: float = 0.95,
+    sensitivity: pd.DataFrame | None = None,
 ) -> str:
     """The report of a fit as the text of an HTML page; arguments as for `report`.
 
-    The same tree and arguments give the same text.
+    `sensitivity` is `bayeslmm.prior_sensitivity` of the tree, if it is there already. The same
+    tree and arguments give the same text.
     """
     import jinja2
 
@@ -102,7 +105,14 @@ def render(
     return environment.get_template("report.html.jinja").render(
         overview=overview(facts) if len(facts) > 1 else None,
         sections=[
-            section(one, f"trait-{number}", relatedness) for number, one in enumerate(facts, 1)
+            section(one, f"trait-{number}", relatedness, _rows_of(sensitivity, trait))
+            for number, (trait, one) in enumerate(zip(trait_trees(tree), facts, strict=True), 1)
         ],
         command=None if kept is None else str(kept),
+        warnings=json.loads(str(tree.attrs.get("warnings", "[]"))),
     )
+
+
+def _rows_of(table: pd.DataFrame | None, trait: str) -> pd.DataFrame | None:
+    """Rows of one trait."""
+    return None if table is None else table[table["trait"].astype(str) == trait]

@@ -49,7 +49,9 @@ def variance_figure(check: VarianceCheck, key: str) -> Markup:
         )
 
 
-def normal_figure(check: NormalCheck, key: str, what: str) -> Markup:
+def normal_figure(
+    check: NormalCheck, key: str, what: str, title: str = "Normal quantiles"
+) -> Markup:
     """Quantile-quantile plot against the normal distribution with its pointwise band."""
     with svg.style():
         figure = svg.new_figure(svg.HALF, 3.1)
@@ -62,7 +64,7 @@ def normal_figure(check: NormalCheck, key: str, what: str) -> Markup:
         axes.plot(check.expected, check.observed, "o", color=svg.ORANGE, markersize=2.6)
         axes.set_xlabel("normal quantile")
         axes.set_ylabel(f"{what}, standardised")
-        axes.set_title("Normal quantiles")
+        axes.set_title(title)
         svg.finish(axes)
         return svg.inline(
             figure, key, f"Quantile-quantile plot of {what} against the normal distribution"

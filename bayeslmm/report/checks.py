@@ -9,19 +9,61 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bayeslmm.quantities import trait_of
-from bayeslmm.report import check_plots, predictive
+from bayeslmm.relative_checks import RelativeChecks
+from bayeslmm.report import check_plots, predictive, relatives, relatives_plots
 from bayeslmm.report.facts import Facts, Floats
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, sign, span
 from bayeslmm.report.predictive import NormalCheck, VarianceCheck
+from bayeslmm.report.relatives import relative_checks_of
 from bayeslmm.report.svg import clean
 
 
 def checks_section(facts: Facts, key: str) -> dict[str, Any]:
-    """Posterior predictive checks: on contrasts, or on residuals where there are none."""
+    """Posterior predictive checks: on contrasts, or on residuals where there are none; relatives.
+
+    Of several kernels the contrasts are whitened by the Cholesky factor of V, if the fit keeps
+    them (`bayeslmm.report.relatives.add_relative_checks`).
+    """
+    found = relative_checks_of(facts.tree)
     if facts.spectral:
-        return contrast_checks(facts, key)
-    return residual_checks(facts, key)
+        out = contrast_checks(facts, key)
+    elif found is not None:
+        out = whitened_checks(found, key)
+    else:
+        return residual_checks(facts, key)
+    if found is not None:
+        more = relatives_checks(found, key)
+        out = {name: [*out[name], *more[name]] for name in ("figures", "words")}
+    return out
+
+
+def whitened_checks(found: RelativeChecks, key: str) -> dict[str, Any]:
+    """Normality of the error contrasts, decorrelated by the covariance of several kernels."""
+    normal = predictive.normal_check(found.whitened)
+    what = "the error contrasts, whitened by the Cholesky factor of their covariance"
+    return {
+        "figures": [check_plots.normal_figure(normal, f"{key}-qq", "contrasts")],
+        "words": [normal_words(normal, what)],
+    }
+
+
+def relatives_checks(found: RelativeChecks, key: str) -> dict[str, Any]:
+    """Pairs of relatives, families, and every record against all others."""
+    figures: list[Markup] = []
+    sentences: list[str | Markup] = []
+    if found.pairs is not None:
+        figures.append(relatives_plots.pair_figure(found.pairs, f"{key}-pairs"))
+        sentences.append(relatives.pair_words(found.pairs))
+    if len(found.families.z) > 1:
+        figures.append(relatives_plots.family_figure(found.families, f"{key}-families"))
+    sentences.append(relatives.family_words(found.families))
+    normal = predictive.normal_check(found.records.z)
+    title = "Each record against all others"
+    what = "leave-one-out residuals"
+    figures.append(check_plots.normal_figure(normal, f"{key}-loo-qq", what, title))
+    sentences.append(relatives.record_words(found.records))
+    return {"figures": figures, "words": sentences}
 
 
 def contrast_checks(facts: Facts, key: str) -> dict[str, Any]:

@@ -114,7 +114,10 @@ def add_relatedness(
     xarray.DataTree
         The same tree. ``constant_data`` of each trait has gained ``relatedness_edges``,
         ``relatedness_counts``, ``relatedness_diagonal_edges`` and ``relatedness_diagonal_counts``;
-        notes and name stand in its attribute ``relatedness`` (JSON).
+        notes and name stand in its attribute ``relatedness`` (JSON). Where the tree still knows
+        its model, the checks of relatives (`bayeslmm.report.relatives.add_relative_checks`) are
+        made and kept too, in the group ``relatives``, and REML and Haseman-Elston estimates in
+        ``agreement``.
     """
     from bayeslmm.summary import trait_trees
 
@@ -135,7 +138,25 @@ def add_relatedness(
         )
         data.attrs["relatedness"] = json.dumps({"name": found.name, "notes": list(found.notes)})
         one.children["constant_data"].dataset = data
+        mine = relationship[trait] if isinstance(relationship, dict) else relationship
+        _check(one, mine)
     return tree
+
+
+def _check(tree: xr.DataTree, relationship: Relationship) -> None:
+    """Checks of relatives and other estimates, as far as the tree knows its model.
+
+    The relatives where each record is that of one individual of the matrix.
+    """
+    from bayeslmm import agreement_table
+    from bayeslmm.individuals import labels_of
+    from bayeslmm.report.relatives import GROUP, add_relative_checks
+
+    labels = [str(x) for x in tree["observed_data"]["individual"].to_numpy()]
+    if GROUP not in tree.children and labels == labels_of(relationship.individuals):
+        add_relative_checks(tree, relationship, seed=int(tree.attrs.get("seed", 1)))
+    if agreement_table.GROUP not in tree.children and "trait" not in tree["posterior"]["h2"].dims:
+        agreement_table.add_agreement(tree)
 
 
 def _constants(tree: xr.DataTree) -> xr.Dataset:

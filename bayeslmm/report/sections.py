@@ -16,8 +16,10 @@ from bayeslmm.report import (
     plots,
     words,
 )
+from bayeslmm.report.agreement import agreement_section
 from bayeslmm.report.chain_plots import chain_figure
 from bayeslmm.report.checks import checks_section
+from bayeslmm.report.could_say import could_say_section
 from bayeslmm.report.estimates import (
     MOST_EFFECTS,
     REALISED,
@@ -31,14 +33,22 @@ from bayeslmm.report.names import name, sample, title
 from bayeslmm.report.numbers import number, plain
 from bayeslmm.report.parts import others_section, parts_section
 from bayeslmm.report.relatedness import Relatedness, relatedness_of
+from bayeslmm.report.sensitivity import sensitivity_section
 from bayeslmm.report.several import traits_section
 from bayeslmm.report.svg import clean
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bayeslmm.models import ModelFile
 
 
-def section(facts: Facts, key: str, given: Relatedness | None) -> dict[str, Any]:
+def section(
+    facts: Facts,
+    key: str,
+    given: Relatedness | None,
+    sensitivity: pd.DataFrame | None = None,
+) -> dict[str, Any]:
     """Everything that the template shows of one trait.
 
     Parameters
@@ -49,6 +59,8 @@ def section(facts: Facts, key: str, given: Relatedness | None) -> dict[str, Any]
         Unique in the page: id of the section and prefix of those in it.
     given
         Relatedness to show; default what the tree keeps.
+    sensitivity
+        Rows of this trait of `bayeslmm.sensitivity.prior_sensitivity`; computed by default.
     """
     related = given if given is not None else relatedness_of(facts.tree)
     return {
@@ -73,6 +85,9 @@ def section(facts: Facts, key: str, given: Relatedness | None) -> dict[str, Any]
         "effects": effects_section(facts),
         "diagnostics": diagnostics_section(facts, key),
         "checks": checks_section(facts, key),
+        "could_say": could_say_section(facts),
+        "sensitivity": sensitivity_section(facts, key, sensitivity),
+        "agreement": agreement_section(facts, key),
         "kernel": kernel_section(facts, key, related),
         "provenance": provenance_section(facts),
     }

@@ -1,0 +1,256 @@
+"""Records and matrices to calibrate a model on: whatever its file asks for.
+
+Without matrices of the user's: 48 individuals in 12 families of two parents and two children,
+typed at 20 unlinked variants for each kernel that the model names, so that the kernels can be told
+apart and h² is not vague although there are few records. The phenotype of a problem only sets the
+units of the priors: it is exchanged in every simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.cohort import Cohort
+from bayeslmm.covariance import Grouping
+from bayeslmm.errors import InputError
+from bayeslmm.individuals import individual_index
+from bayeslmm.models import ModelFile
+from bayeslmm.relationship import Relationship
+from bayeslmm.trait_stack import stack_traits
+from bayeslmm.variants import Variants
+
+type Floats = NDArray[np.float64]
+
+N = 48
+VARIANTS = 20
+FAMILY = 4  # two parents, two children
+SIRES, DAMS = 6, 12  # parents of the pedigree for maternal effects, before the N offspring
+COLUMNS = ("dam", "environment", "group", "household")
+TRAITS = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """What a model is calibrated on.
+
+    Parameters
+    ----------
+    cohort
+        The records: an intercept, a covariate, and the columns that the model asks for.
+    matrices
+        Relationships, variants and groupings by the name that the model asks for.
+    words
+        What they are, in a sentence.
+    """
+
+    cohort: Cohort
+    matrices: Mapping[str, Any]
+    words: str
+
+
+def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
+    """A small simulated problem for a model file.
+
+    Parameters
+    ----------
+    file
+        Its `COLUMNS`, `OPTIONAL_COLUMNS`, `SEVERAL_TRAITS`, the names of its matrices and whether
+        it takes further ones say what it needs.
+    several
+        Two records of each of 24 individuals instead of one of 48.
+
+    Raises
+    ------
+    InputError
+        For a column that is none of dam, environment, group and household.
+    """
+    _check_columns(file)
+    names = file.matrices()
+    if "dam" in file.columns:
+        A = _pedigree_kernel()
+        people = _people(len(A))
+        usual: Any = {"estimator": "pedigree", "kernel_scale": "none"}
+        relationships = {name: Relationship(A, people, name=name, **usual) for name in names}
+        offspring = np.arange(SIRES + DAMS, len(A))
+        cohort = _records(file, people, offspring)
+        words = f"{N} offspring of {SIRES} sires and {DAMS} dams, with their pedigree"
+        return Problem(cohort, relationships, words)
+    q = N // 2 if several else N
+    people = _people(q)
+    who = np.repeat(np.arange(q), N // q)
+    matrices: dict[str, Any] = {}
+    for seed, name in enumerate(names, 1):
+        if name == "variants":
+            matrices[name] = Variants(_standardised(q, seed), people)
+        else:
+            matrices[name] = Relationship(_kernel(q, seed), people, name=name)
+    if file.more() is not None and not names:
+        kernels = {f"part{k}": _kernel(q, k) for k in (1, 2, 3)}
+        matrices = {name: Relationship(K, people, name=name) for name, K in kernels.items()}
+    cohort = _records(file, people, who)
+    words = f"{q} simulated individuals in families of {FAMILY}"
+    if len(who) > q:
+        words += f", {len(who) // q} records each"
+    if file.more() is not None and names:
+        matrices |= _household(cohort)
+        words += ", who also share households"
+    if several_traits(file):
+        words += f", {len(TRAITS)} traits"
+    return Problem(cohort, matrices, f"{words}; {VARIANTS} variants a kernel")
+
+
+def given_problem(
+    file: ModelFile,
+    relationships: Mapping[str, Relationship],
+    *,
+    n: int | None = None,
+    seed: int = 1,
+    several: bool = False,
+) -> Problem:
+    """A problem on the user's own relationships.
+
+    Parameters
+    ----------
+    file
+        The model.
+    relationships
+        By the name that the model asks for.
+    n
+        Individuals, a random choice of those that all matrices have; default all.
+    seed
+        Of the choice.
+    several
+        Two records of each individual instead of one.
+
+    Raises
+    ------
+    InputError
+        Fewer than `n` individuals; a model that needs dams, which a matrix does not tell; columns
+        of no known role.
+    """
+    _check_columns(file)
+    if "dam" in file.columns:
+        raise InputError(
+            f"the model {file.name} needs the dam of every record, and a matrix names none",
+            "the simulated pedigree",
+            "leave out --grm",
+            path=file.path,
+        )
+    if not relationships:
+        raise InputError("no relationship", "one or more", "give them by name")
+    people = next(iter(relationships.values())).individuals
+    for one in relationships.values():
+        people = people[people.isin(one.individuals)]
+    if len(people) < (most := n or 4):
+        raise InputError(
+            f"{len(people)} individuals are in all matrices",
+            f"at least {most}",
+            "choose a smaller --n",
+        )
+    if n is not None and n < len(people):
+        chosen = np.random.default_rng([seed, 48]).choice(len(people), n, replace=False)
+        people = people[np.sort(chosen)]
+    who = np.repeat(np.arange(len(people)), 2 if several else 1)
+    cohort = _records(file, people, who)
+    matrices: dict[str, Any] = dict(relationships)
+    words = f"{len(people)} individuals of your matrices {', '.join(relationships)}"
+    if set(file.matrices()) == set(relationships) and file.more() is not None and file.matrices():
+        matrices |= _household(cohort)
+        words += ", in simulated households"
+    if several:
+        words += ", two records each"
+    return Problem(cohort, matrices, words)
+
+
+def several_traits(file: ModelFile) -> bool:
+    """Does the model take several traits?"""
+    return file.several_traits
+
+
+def _check_columns(file: ModelFile) -> None:
+    if unknown := [name for name in file.columns if name not in COLUMNS]:
+        raise InputError(
+            f"the model {file.name} needs the column '{unknown[0]}', of no known meaning",
+            f"columns among {', '.join(COLUMNS)}",
+            "calibrate it from Python, with your own cohort: "
+            "bayeslmm.calibration.sbc.calibrate(file(cohort, ...), n_sims=1000)",
+            path=file.path,
+        )
+
+
+def _records(file: ModelFile, people: pd.MultiIndex, who: NDArray[np.intp]) -> Cohort:
+    """Records of the individuals `who`: y, an intercept, a covariate x, the columns asked for."""
+    rng = np.random.default_rng(31)
+    n = len(who)
+    X = np.column_stack([np.ones(n), 3.0 + rng.standard_normal(n)])
+    y = 30.0 + 2.0 * rng.standard_normal(n)
+    made: dict[str, Any] = {
+        "environment": rng.standard_normal(n),
+        "group": pd.array(np.where(np.arange(n) % 3 == 0, "farm", "field"), dtype="str"),
+        "household": pd.array([f"h{k // FAMILY}" for k in range(n)], dtype="str"),
+    }
+    if "dam" in file.columns:
+        dams = [str(people[SIRES + _dam(k)][1]) for k in range(n)]
+        made["dam"] = pd.array(dams, dtype="str")
+    wanted = [name for name in (*file.columns, *file.optional_columns) if name in made]
+    table = pd.DataFrame({name: made[name] for name in wanted}) if wanted else None
+    labels = tuple(f"r{k}" for k in range(n)) if len(set(who.tolist())) < n else None
+    one = Cohort(y, X, people[who], ("intercept", "x"), "trait", records=labels, columns=table)
+    if not file.several_traits:
+        return one
+    return stack_traits([replace(one, trait=trait) for trait in TRAITS])
+
+
+def _household(cohort: Cohort) -> dict[str, Grouping]:
+    """Households of four records that cut across the families."""
+    groups = max(2, cohort.n // FAMILY)
+    return {"household": Grouping("household", tuple(f"h{k % groups}" for k in range(cohort.n)))}
+
+
+def _people(n: int) -> pd.MultiIndex:
+    return individual_index(["F"] * n, [f"i{k}" for k in range(n)])
+
+
+def _standardised(n: int, seed: int, variants: int = VARIANTS) -> Floats:
+    """Standardised dosages (n, variants) of families of two parents and two children."""
+    rng = np.random.default_rng([seed, 2022])
+    frequency = rng.uniform(0.2, 0.8, variants)
+    haplotypes = (rng.random((n, 2, variants)) < frequency).astype(np.float64)
+    for i in range(n):
+        if i % FAMILY >= 2:  # a child gets one haplotype of either parent, variant by variant
+            for k in range(2):
+                which = rng.integers(0, 2, variants)
+                parent = i - i % FAMILY + k
+                haplotypes[i, k] = haplotypes[parent, which, np.arange(variants)]
+    dosages = haplotypes.sum(axis=1)
+    centred = dosages - dosages.mean(axis=0)
+    return np.asarray(centred / np.maximum(centred.std(axis=0, ddof=1), 1e-9))
+
+
+def _kernel(n: int, seed: int) -> Floats:
+    W = _standardised(n, seed)
+    return np.asarray(W @ W.T / VARIANTS)
+
+
+def _sire(k: int) -> int:
+    return (k // FAMILY + k % 2) % SIRES
+
+
+def _dam(k: int) -> int:
+    return k // FAMILY % DAMS
+
+
+def _pedigree_kernel() -> Floats:
+    """A of 6 sires, 12 dams and 48 offspring: each dam has four, by two sires (Henderson 1976)."""
+    founders = SIRES + DAMS
+    A = np.eye(founders + N)
+    for k in range(N):
+        i, parents = founders + k, [_sire(k), SIRES + _dam(k)]
+        A[i, :i] = A[:i, i] = A[parents, :i].mean(axis=0)
+    return A

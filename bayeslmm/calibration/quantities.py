@@ -1,0 +1,238 @@
+"""What is calibrated: quantities f(θ, y) at the truth and at every draw, by the same formulas.
+
+Besides the parameters (h², shares, variances, correlations, total sd, β) and the realised PVE
+
+    log p(y | θ)        h² log p(y | θ)        max_i |E[g_i | y, θ]|
+
+which depend on the data: a posterior that ignores them has uniform ranks of every parameter, but
+not of these (Modrák et al. 2023, Bayesian Anal 20:461).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from numpy.typing import NDArray
+from pymc.logprob.basic import logp
+from pytensor.graph.replace import vectorize_graph
+
+from bayeslmm.dense_distribution import DenseNormalRV
+from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.engines.conditional import corrected, covariance_draws, solve_records
+from bayeslmm.engines.gaussian import LIKELIHOODS, gaussian
+from bayeslmm.engines.genetic import add_genetic
+from bayeslmm.engines.tree import PYTHON, Variables, add_named_quantities, dataset
+from bayeslmm.multitrait_distribution import MultiTraitNormalRV
+from bayeslmm.multitrait_posterior import blup_multi
+from bayeslmm.posterior import blup
+from bayeslmm.quantities import columns, quantities
+from bayeslmm.spectrum import decompose
+
+type Floats = NDArray[np.float64]
+
+LOG_LIKELIHOOD = "log_likelihood"
+MAX_BLUP = "max_blup"
+TOLD = ("variance", "h2", "sigma2", "repeatability", "r_", "residual_variance", "pve_", "beta")
+SAME = 1e-7  # two quantities, or one and one minus the other, that differ by less are one
+
+
+def quantities_at(
+    model: pm.Model,
+    variables: Variables,
+    log_likelihood: Floats,
+    rng: np.random.Generator,
+    truth: Variables | None = None,
+) -> dict[str, Floats]:
+    """Every quantity at draws of θ, given the phenotype that the model holds now.
+
+    Parameters
+    ----------
+    model
+        The model.
+    variables
+        Draws (1, draws, ...) of all its variables.
+    log_likelihood
+        (draws,) log p(y | θ).
+    rng
+        For the draws of the random effects given y and θ, behind the realised PVE.
+    truth
+        The realised PVE of the first draw, (1, 1, ...), where its random effects are known.
+
+    Returns
+    -------
+    dict
+        (draws,) by name.
+    """
+    found = dict(variables)
+    add_named_quantities(found)
+    greatest = max_blup(model, found)
+    parts = add_genetic(model, found, rng, keep=False)
+    for name, (dims, value) in (truth or {}).items():
+        found[name] = (dims, np.concatenate([value, found[name][1][:, 1:]], axis=1))
+    told = {name: value for name, value in found.items() if name.startswith(TOLD)}
+    out = {name: values[0] for name, values in quantities(_dataset(model, told, parts)).items()}
+    further = {name: found[name] for name in _further(model)}
+    out |= {name: values[0] for name, values in columns(_dataset(model, further, [])).items()}
+    out[LOG_LIKELIHOOD] = log_likelihood
+    if "h2" in out:
+        out["h2_log_likelihood"] = out["h2"] * log_likelihood
+    out |= greatest
+    return dict(sorted(out.items(), key=lambda item: _place(item[0])))
+
+
+ORDER = (
+    *("h2", "share", "sigma2", "total_sd", "r_", "repeatability", "residual", "pve", "beta"),
+    *("log", MAX_BLUP),
+)
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Quantities in the order in which they are told; within a kind by name."""
+    for k, start in enumerate(ORDER):
+        if name.startswith(start) and name != "h2_log_likelihood":
+            return k, name
+    return len(ORDER), name
+
+
+def _further(model: pm.Model) -> list[str]:
+    """Parameters that no table reports: the total sd, and correlations of single effects."""
+    names = [rv.name for rv in model.free_RVs]
+    return [name for name in names if name == "total_sd" or _correlation(name)]
+
+
+def _correlation(name: str) -> bool:
+    """Of two effects; r_g_place and r_g_factor are auxiliaries of a matrix."""
+    return name.startswith("r_") and not name.endswith(("_place", "_factor"))
+
+
+def _dataset(model: pm.Model, variables: Variables, parts: list[str]) -> xr.Dataset:
+    return dataset(variables, {**model.coords, "pve_part": parts} if parts else model.coords)
+
+
+def distinct(samples: list[dict[str, Floats]]) -> list[str]:
+    """Names of the quantities that vary and that no other says already.
+
+    Parameters
+    ----------
+    samples
+        Quantities at one draw of several truths.
+    """
+    kept: dict[str, Floats] = {}
+    common = [name for name in samples[0] if all(name in one for one in samples)]
+    for name in common:
+        values = np.array([float(one[name][0]) for one in samples])
+        scale = max(float(np.abs(values).max()), 1e-300)
+        if not np.isfinite(values).all() or np.ptp(values) <= 1e-9 * scale:
+            continue
+        same = any(
+            np.abs(values - other).max() <= SAME * scale
+            or np.abs(values + other - 1.0).max() <= SAME
+            for other in kept.values()
+        )
+        if not same:
+            kept[name] = values
+    return list(kept)
+
+
+def log_likelihood_at(model: pm.Model, variables: Variables) -> Floats:
+    """(draws,) log p(y | θ) of any model at draws (chain, draw, ...), of its current y."""
+    if isinstance(model["phenotype"].owner.op, LIKELIHOODS):
+        quadratic = gaussian(model).quadratic
+        inputs = covariance_draws(model, variables)
+        beta = np.asarray(variables["beta"][1])
+        beta = beta.reshape(-1, beta.shape[-1])
+        out = np.full(len(beta), -np.inf)
+        for i, b in enumerate(beta):
+            at = quadratic([x[i] for x in inputs])
+            out[i] = -np.inf if at is None else at.at(b)
+        return out
+    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    points = [np.asarray(variables[rv.name][1]) for rv in model.free_RVs]
+    return np.asarray(_density(model)(y, *(x.reshape(-1, *x.shape[2:]) for x in points)))
+
+
+def _density(model: pm.Model) -> Callable[..., Any]:
+    """``(y, draws of every free variable) → log p(y | θ)``, compiled once."""
+    function: Any = getattr(model, "bayeslmm_calibration", None)
+    if function is None:
+        y = pt.vector(dtype="float64")
+        total = logp(model["phenotype"], y).sum()
+        points = [pt.tensor(dtype=v.dtype, shape=(None, *v.type.shape)) for v in model.free_RVs]
+        graph = vectorize_graph(total, dict(zip(model.free_RVs, points, strict=True)))
+        function = pytensor.function([y, *points], graph, mode=PYTHON, on_unused_input="ignore")
+        model.bayeslmm_calibration = function
+    return function  # type: ignore[no-any-return]
+
+
+def max_blup(model: pm.Model, variables: Variables) -> dict[str, Floats]:
+    """(draws,) of max |E[g | y, θ]| over the records; of several traits one each.
+
+    Empty for a model that neither integrates the random effects out nor has a latent ``g`` with
+    the factor of its kernel.
+    """
+    op = model["phenotype"].owner.op
+    if isinstance(op, DenseNormalRV):
+        values = _dense_blup(model, op, variables)
+    elif isinstance(op, SpectralNormalRV | MultiTraitNormalRV):
+        values = _spectral_blup(model, op, variables)
+    elif "g" in model.named_vars and hasattr(model["g"].tag, "factor") and "design" in model:
+        values = _latent_blup(model, variables)
+    else:
+        return {}
+    if len(values) == 1:
+        return {MAX_BLUP: values[0]}
+    traits = model.coords["trait"]
+    return {f"{MAX_BLUP}[{t}]": one for t, one in zip(traits, values, strict=True)}
+
+
+def _flat(variables: Mapping[str, Any], name: str) -> Floats:
+    array = np.asarray(variables[name][1])
+    return array.reshape(array.shape[0] * array.shape[1], -1)
+
+
+def _spectral_blup(model: pm.Model, op: Any, variables: Variables) -> list[Floats]:
+    rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    beta, inputs = _flat(variables, "beta"), covariance_draws(model, variables)
+    if isinstance(op, MultiTraitNormalRV):
+        u = blup_multi(rotated, beta, inputs[0], inputs[1], op.spectrum)
+    else:
+        u = blup(op.spectrum, rotated, beta, inputs[0])[:, None]
+    return [np.abs(op.spectrum.unrotate(u[:, t].T)).max(axis=0) for t in range(u.shape[1])]
+
+
+def _latent_blup(model: pm.Model, variables: Variables) -> list[Floats]:
+    spectrum = getattr(model, "bayeslmm_calibration_spectrum", None)
+    if spectrum is None:
+        factor = model["g"].tag.factor
+        spectrum = decompose(factor @ factor.T, np.asarray(model["design"].get_value()))
+        model.bayeslmm_calibration_spectrum = spectrum
+    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    variance = _flat(variables, "variance")
+    u = blup(spectrum, spectrum.rotate(y), _flat(variables, "beta"), variance)
+    return [np.abs(spectrum.unrotate(u.T)).max(axis=0)]
+
+
+def _dense_blup(model: pm.Model, op: DenseNormalRV, variables: Variables) -> list[Floats]:
+    form, terms = op.form, op.form.covariance.terms
+    y = np.asarray(model["phenotype_observed"].get_value())
+    c = covariance_draws(model, variables)[0]
+    levels, which = np.unique(c, axis=0, return_inverse=True)
+    x = y - _flat(variables, "beta") @ form.design.T
+    x = solve_records(form, levels, which.ravel(), x, op.fast)
+    sigmas = form.covariance.unpack(c)[0]
+    g = np.zeros_like(x)
+    for term, S in zip(terms, sigmas, strict=True):
+        if term.genetic:
+            effects = corrected(term, np.zeros((len(x), term.k, term.q)), S, x)
+            for j, name in enumerate(term.columns):
+                g += effects[name] @ term.incidence(j).T
+    index = op.trait_index
+    if index is None:
+        return [np.abs(g).max(axis=1)]
+    return [np.abs(g[:, index == t]).max(axis=1) for t in range(int(np.max(index)) + 1)]

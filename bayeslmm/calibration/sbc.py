@@ -1,0 +1,409 @@
+"""Simulation-based calibration of any model with any engine.
+
+    θ ~ p(θ),   y ~ p(y | θ),   θ_1, ..., θ_L ~ p(θ | y) by the engine
+
+If the engine is right, the rank of f(θ, y) among f(θ_1, y), ..., f(θ_L, y) is uniform for every f
+(Talts et al. 2018, arXiv:1804.06788). Each f is judged by a simultaneous 95 % band of the empirical
+distribution of its ranks (Säilynoja et al. 2022, Stat Comput 32:32), all of them by Holm's rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+from numpy.typing import NDArray
+
+from bayeslmm.calibration.ecdf_band import p_value, proportions, simultaneous_band
+from bayeslmm.calibration.fit import Engine, Sampler
+from bayeslmm.calibration.parts import Unit, open_parts
+from bayeslmm.calibration.problem import Problem, small_problem
+from bayeslmm.calibration.run import Setup, Study, build, prepare, run_units
+from bayeslmm.cohort import Cohort
+from bayeslmm.components import set_phenotype
+from bayeslmm.errors import InputError
+from bayeslmm.files import PathArg
+from bayeslmm.models import ModelFile
+from bayeslmm.relationship import Relationship
+from bayeslmm.variants import Variants
+
+type Floats = NDArray[np.float64]
+type Progress = Callable[[int, int], None]
+
+LEVEL = 0.05  # of the verdict over all quantities
+MOST_FAILED = 0.01  # share of fits that may fail before the verdict does
+FEWEST = 20
+PACKAGES = ("bayeslmm", "pymc", "pytensor", "numpy", "scipy", "nutpie")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """The result of a calibration of n simulations and q quantities.
+
+    Parameters
+    ----------
+    model, words
+        Name of the model, and what it was calibrated on.
+    engine, engine_reason
+        The engine and why it.
+    draws, seed
+        Draws asked for in every simulation; seed.
+    names
+        (q,) quantities.
+    u
+        (n, q) normalised ranks in (0, 1) of the truths; NaN of a fit that failed.
+    z
+        (n, q) (truth - posterior mean) / posterior sd.
+    p
+        (q,) p-values of uniform ranks (`bayeslmm.calibration.ecdf_band.p_value`); NaN without any.
+    sizes
+        (n,) near-independent draws that the truths were ranked among.
+    pareto_k
+        (n,) k̂ of the importance weights; 0 without them.
+    fell_back
+        (n,) Did importance sampling fail, so that the draws come from NUTS?
+    problems
+        (n,) why a fit counts as failed; "" where it does not.
+    seconds
+        (n,) wall time of each simulation.
+    """
+
+    model: str
+    words: str
+    engine: str
+    engine_reason: str
+    draws: int
+    seed: int
+    names: tuple[str, ...]
+    u: Floats
+    z: Floats
+    p: Floats
+    sizes: NDArray[np.int64]
+    pareto_k: Floats
+    fell_back: NDArray[np.bool_]
+    problems: tuple[str, ...]
+    seconds: Floats
+
+    @property
+    def n_sims(self) -> int:
+        """Number of simulations."""
+        return len(self.sizes)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """(n,) fits that are left out of the ranks."""
+        return np.array([bool(text) for text in self.problems], dtype=np.bool_)
+
+    def ranks(self, name: str) -> Floats:
+        """The normalised ranks of a quantity, of the fits that did not fail."""
+        values = self.u[:, self.names.index(name)]
+        return np.asarray(values[np.isfinite(values)])
+
+    def table(self) -> pd.DataFrame:
+        """A row a quantity.
+
+        Columns
+        -------
+        quantity, n_sims, n_ranked
+            Simulations, and those whose fit did not fail.
+        p, p_holm
+            p-value of uniform ranks, exact for the band; the same after Holm's correction.
+        inside
+            Is the curve within its simultaneous 95 % band?
+        mean_z
+            Mean of (truth - posterior mean)/posterior sd: 0 ± 1/√n if right.
+        coverage_50, coverage_95
+            How often the central 50 % and 95 % intervals held the truth.
+        ok
+            p_holm of at least 0.05.
+        n_fell_back, n_failed, pareto_k_max
+            Of all fits, the same in every row.
+        """
+        rows = []
+        for k, name in enumerate(self.names):
+            u = self.ranks(name)
+            z = self.z[:, k][np.isfinite(self.z[:, k]) & ~self.failed]
+            rows.append(
+                {
+                    "quantity": name,
+                    "n_sims": self.n_sims,
+                    "n_ranked": u.size,
+                    "p": self.p[k],
+                    "inside": bool(u.size and inside(u)),
+                    "mean_z": float(z.mean()) if z.size else np.nan,
+                    "coverage_50": covered(u, 0.5),
+                    "coverage_95": covered(u, 0.95),
+                }
+            )
+        table = pd.DataFrame(rows)
+        table.insert(4, "p_holm", holm(table["p"].to_numpy()))
+        table["ok"] = table["p_holm"] >= LEVEL
+        table["n_fell_back"] = int(self.fell_back.sum())
+        table["n_failed"] = int(self.failed.sum())
+        table["pareto_k_max"] = float(self.pareto_k[~self.fell_back].max(initial=0.0))
+        return table
+
+    @property
+    def ok(self) -> bool:
+        """Are all ranks uniform (Holm, 5 %), with at most one fit in a hundred failed?"""
+        return bool(self.table()["ok"].all() and self.failed.mean() <= MOST_FAILED)
+
+    def verdict(self) -> str:
+        """The verdict in words."""
+        table = self.table()
+        bad = table[~table["ok"]].sort_values("p")
+        count = self.n_sims - int(self.failed.sum())
+        words = []
+        if len(bad):
+            told = [
+                f"{q} (p = {p:.2g})" for q, p in zip(bad["quantity"], bad["p_holm"], strict=True)
+            ]
+            more = f" and {len(told) - 5} more" if len(told) > 5 else ""
+            words.append(f"the ranks of {', '.join(told[:5])}{more} are not uniform")
+        if self.failed.mean() > MOST_FAILED:
+            common, times = Counter(p for p in self.problems if p).most_common(1)[0]
+            words.append(
+                f"{int(self.failed.sum())} of {self.n_sims} fits failed, more than 1 in 100 "
+                f"(for instance, {times} times: {common})"
+            )
+        if words:
+            return f"NOT CALIBRATED: {'; '.join(words)}"
+        least = table.iloc[int(table["p_holm"].to_numpy().argmin())]
+        return (
+            f"calibrated: in {count} simulations the ranks of all {len(table)} quantities are "
+            f"uniform as far as can be seen (smallest p after Holm's correction "
+            f"{least['p_holm']:.2g}, {least['quantity']})"
+        )
+
+
+def calibrate(
+    model: pm.Model | ModelFile,
+    n_sims: int = 1000,
+    *,
+    engine: Engine | Sampler = "auto",
+    draws: int = 100,
+    seed: int = 1,
+    workers: int = 1,
+    cohort: Cohort | None = None,
+    matrices: Mapping[str, Any] | None = None,
+    priors: Mapping[str, str] | None = None,
+    words: str = "",
+    parts: PathArg | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Simulation-based calibration.
+
+    Parameters
+    ----------
+    model
+        A model, or a model file such as ``bayeslmm.models.load("dominance")``. The phenotype of a
+        model only sets the units of its priors, and is as it was when the function returns.
+    n_sims
+        Simulations, at least 20.
+    engine
+        As for `bayeslmm.fit`; or a function ``(model, draws, rng) → Drawn`` of your own
+        (`bayeslmm.calibration.fit.Drawn`).
+    draws
+        Near-independent draws that each truth is ranked among.
+    seed
+        Simulation i depends on the seed and on i alone: more simulations begin with the same ones.
+    workers
+        Processes, one thread each. A script that asks for several keeps its own code under
+        ``if __name__ == "__main__":``. The result does not depend on it.
+    cohort, matrices
+        For a model file: the records and the matrices by name; default a small simulated problem
+        (`bayeslmm.calibration.problem.small_problem`).
+    priors
+        For a model file, in words: ``{"h2": "beta(2, 2)"}``.
+    words
+        What the cohort is, for the report.
+    parts
+        A file that keeps every simulation as soon as it is done. With the same arguments (but
+        `n_sims` and `workers`) a later call goes on from it.
+    progress
+        ``progress(done, total)``.
+
+    Raises
+    ------
+    InputError, ModelError
+        Impossible options; a model that cannot be simulated or served; `parts` of another
+        calibration.
+    """
+    if n_sims < FEWEST or draws < FEWEST or workers < 1:
+        raise InputError(
+            f"n_sims = {n_sims}, draws = {draws}, workers = {workers}",
+            f"at least {FEWEST} simulations of {FEWEST} draws, and one process",
+            "for instance n_sims=1000, draws=100",
+        )
+    setup, built, words = _setup(model, cohort, matrices, priors, words, engine, draws, seed)
+    before = np.asarray(built.rvs_to_values[built["phenotype"]].eval())
+    digest = _digest(setup, built)
+    study = prepare(setup, built)
+    units: dict[int, Unit] = {}
+    keeping: Any = nullcontext(({}, lambda unit: None))
+    with (
+        open_parts(parts, _facts(study, digest)) if parts is not None else keeping as (kept, append)
+    ):
+        units |= {i: unit for i, unit in kept.items() if i < n_sims}
+        if progress is not None:
+            progress(len(units), n_sims)
+
+        def done(unit: Unit) -> None:
+            append(unit)
+            units[unit.index] = unit
+            if progress is not None:
+                progress(len(units), n_sims)
+
+        try:
+            run_units(study, [i for i in range(n_sims) if i not in units], workers, done)
+        finally:
+            set_phenotype(built, before)
+    return _collect(study, words, [units[i] for i in range(n_sims)])
+
+
+def _setup(
+    model: pm.Model | ModelFile,
+    cohort: Cohort | None,
+    matrices: Mapping[str, Any] | None,
+    priors: Mapping[str, str] | None,
+    words: str,
+    engine: Engine | Sampler,
+    draws: int,
+    seed: int,
+) -> tuple[Setup, pm.Model, str]:
+    if not isinstance(model, ModelFile):
+        if cohort is not None or matrices or priors:
+            raise InputError(
+                "a built model, and a cohort, matrices or priors besides",
+                "one or the other",
+                "give the model file, bayeslmm.models.load(...), with them",
+            )
+        return Setup(model, None, {}, engine, draws, seed), model, words or "a model of yours"
+    given = priors or {}
+    if cohort is not None:
+        problem = Problem(cohort, matrices or {}, words or f"{cohort.n} records of yours")
+        setup = Setup(model, problem, given, engine, draws, seed)
+        return setup, build(setup), problem.words
+    setup, built = first_that_builds(
+        [Setup(model, small_problem(model, several=several), given, engine, draws, seed)
+         for several in (False, True)]
+    )  # fmt: skip
+    assert setup.problem is not None
+    return setup, built, setup.problem.words
+
+
+def first_that_builds(setups: list[Setup]) -> tuple[Setup, pm.Model]:
+    """The first problem that the model takes: one record of each individual, else several.
+
+    Raises
+    ------
+    InputError
+        What the model says of the last.
+    """
+    for setup in setups[:-1]:
+        try:
+            return setup, build(setup)
+        except InputError:
+            continue
+    return setups[-1], build(setups[-1])
+
+
+def _digest(setup: Setup, model: pm.Model) -> str:
+    """SHA-256 of the data that the numbers depend on."""
+    digest = hashlib.sha256()
+
+    def add(array: Any) -> None:
+        values = np.ascontiguousarray(array)
+        digest.update(repr((values.shape, values.dtype.str)).encode() + values.tobytes())
+
+    for variable in model.data_vars:
+        digest.update(str(variable.name).encode())
+        add(variable.get_value())
+    if setup.problem is None:
+        digest.update(str(model.str_repr()).encode())
+    else:
+        add(setup.problem.cohort.X)
+        for name, matrix in sorted(setup.problem.matrices.items()):
+            digest.update(name.encode())
+            if isinstance(matrix, Relationship):
+                add(matrix.on(setup.problem.cohort.people).matrix)
+            elif isinstance(matrix, Variants):
+                add(matrix.W)
+    return digest.hexdigest()
+
+
+def _facts(study: Study, digest: str) -> dict[str, Any]:
+    setup = study.setup
+    own = setup.model if isinstance(setup.model, ModelFile) else None
+    return {
+        "model": own.name if own else "model",
+        "model_sha256": own.sha256 if own else None,
+        "priors": dict(setup.priors),
+        "engine": study.engine,
+        "draws": setup.draws,
+        "seed": setup.seed,
+        "quantities": list(study.names),
+        "data_sha256": digest,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _collect(study: Study, words: str, units: list[Unit]) -> Calibration:
+    setup = study.setup
+    failed = np.array([unit.problem is not None for unit in units])
+    u = np.array([unit.u for unit in units], dtype=np.float64)
+    z = np.array([unit.z for unit in units], dtype=np.float64)
+    u[failed], z[failed] = np.nan, np.nan
+    return Calibration(
+        model=setup.model.name if isinstance(setup.model, ModelFile) else "model",
+        words=words,
+        engine=study.engine,
+        engine_reason=study.reason,
+        draws=setup.draws,
+        seed=setup.seed,
+        names=study.names,
+        u=u,
+        z=z,
+        p=np.array([p_value(x[np.isfinite(x)]) if np.isfinite(x).any() else np.nan for x in u.T]),
+        sizes=np.array([unit.size for unit in units], dtype=np.int64),
+        pareto_k=np.array([unit.pareto_k for unit in units]),
+        fell_back=np.array([unit.fell_back for unit in units]),
+        problems=tuple(unit.problem or "" for unit in units),
+        seconds=np.array([unit.seconds for unit in units]),
+    )
+
+
+def inside(u: Floats, prob: float = 0.95) -> bool:
+    """Is the empirical distribution of u within its simultaneous band?"""
+    band = simultaneous_band(u.size, prob)
+    curve = proportions(u)
+    return bool(np.all((curve >= band.lower - 1e-12) & (curve <= band.upper + 1e-12)))
+
+
+def covered(u: Floats, prob: float) -> float:
+    """How often the central interval of probability `prob` held the truth."""
+    return float(np.mean(np.abs(u - 0.5) <= 0.5 * prob)) if u.size else np.nan
+
+
+def holm(p: Floats) -> Floats:
+    """p-values (m,) after Holm's correction; NaN stays.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, 0.04, 0.5]))
+    array([0.03, 0.08, 0.5 ])
+    """
+    order = np.argsort(p)
+    factors = np.arange(np.isfinite(p).sum(), 0, -1)
+    adjusted = np.full(p.size, np.nan)
+    known = order[: factors.size]
+    adjusted[known] = np.minimum(1.0, np.maximum.accumulate(p[known] * factors))
+    return adjusted

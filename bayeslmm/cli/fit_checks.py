@@ -1,0 +1,103 @@
+"""What `bayeslmm h2` does with a fit while its model is at hand: relatives, other estimates."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bayeslmm.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayeslmm.cohort import Cohort
+    from bayeslmm.relationship import Relationship
+    from bayeslmm.terminal import Terminal
+
+
+def check_fit(
+    args: Namespace,
+    terminal: Terminal,
+    cohort: Cohort,
+    tree: xr.DataTree,
+    relationship: Relationship | None,
+) -> None:
+    """Check a fit on its relatives and against other estimates; the tree keeps what is found."""
+    from bayeslmm.agreement_table import add_agreement, disagreements
+    from bayeslmm.report.relatives import add_relative_checks, alarms
+
+    if tree["posterior"]["h2"].dims != ("chain", "draw"):  # of several traits
+        return
+    with terminal.step(f"{cohort.trait}: checks of relatives, other estimates"):
+        checks = add_relative_checks(
+            tree, relationship, levels=cohort.levels, people=cohort.people, seed=args.seed
+        )
+        found = add_agreement(tree, external_of(args, cohort.trait), prob=args.prob)
+    for words in [*(alarms(checks) if checks is not None else ()), *disagreements(found)]:
+        terminal.warn(f"{cohort.trait}: {words}")
+
+
+def external_files(args: Namespace) -> list[tuple[str, Path]]:
+    """(trait, file) of every entry of --external; trait "" where none is named."""
+    found = []
+    for text in getattr(args, "external", None) or ():
+        trait, sign, file = text.partition("=")
+        found.append((trait, Path(file)) if sign and not Path(text).exists() else ("", Path(text)))
+    return found
+
+
+def external_of(args: Namespace, trait: str) -> list[Path]:
+    """Files of --external that are about a trait."""
+    return [file for named, file in external_files(args) if named in ("", trait)]
+
+
+def check_external(args: Namespace) -> list[Path]:
+    """Read the files of --external, before anything is computed, and give their paths.
+
+    Raises
+    ------
+    InputError
+        A file that is missing or cannot be read.
+    """
+    from bayeslmm.external import read_external
+
+    files = [file for _, file in external_files(args)]
+    for file in files:
+        read_external(file)
+    return files
+
+
+def match_external(args: Namespace, cohorts: Sequence[Cohort]) -> None:
+    """Refuse files of --external that cannot be told to be about one of the traits.
+
+    Raises
+    ------
+    InputError
+        A file without a trait where there are several; a trait that is not analysed; a model of
+        several traits.
+    """
+    traits = [one.trait for one in cohorts]
+    for named, file in external_files(args):
+        if any(one.traits for one in cohorts):
+            raise InputError(
+                "--external with a model of several traits",
+                "a model of one trait",
+                "analyse the traits one by one, or leave --external out",
+                path=file,
+            )
+        if named and named not in traits:
+            raise InputError(
+                f"--external for the trait '{named}'",
+                f"one of those analysed: {', '.join(traits[:10])}",
+                "write TRAIT=FILE with one of them",
+                path=file,
+            )
+        if not named and len(traits) > 1:
+            raise InputError(
+                f"--external without a trait, and {len(traits)} traits are analysed",
+                "the trait that the file is about",
+                f"write --external {traits[0]}={file}",
+                path=file,
+            )

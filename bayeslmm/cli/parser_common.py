@@ -1,0 +1,127 @@
+"""Arguments that several commands share. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from bayeslmm.cli.arguments import draws, integer, names, real
+
+
+def relationship(parser: argparse.ArgumentParser) -> None:
+    """Where the kernels come from: genotypes, matrices or a pedigree."""
+    group = parser.add_argument_group("relationship (one of --bfile, --pfile, --grm, --pedigree)")
+    sources = group.add_mutually_exclusive_group(required=True)
+    genotypes(sources)
+    sources.add_argument("--grm", type=names, metavar="P[,P...]", help="relationship matrices of "
+                         "GCTA, GEMMA or plink2: A,B,C or additive=A,dominance=B")  # fmt: skip
+    sources.add_argument("--pedigree", metavar="FILE", help="table of individual, sire, dam, for "
+                         "the pedigree's relationship matrix A, unscaled")  # fmt: skip
+    add = group.add_argument
+    add("--fam", metavar="FILE",
+        help="for GEMMA's matrix: the .fam that GEMMA was given")  # fmt: skip
+    add("--pedigree-parents", choices=("auto", "names", "rows"), default="auto",
+        help="sire and dam are names, or row numbers of the pedigree's file; auto: rows only if "
+        "names are impossible and rows fit (default: auto)")  # fmt: skip
+    add("--selfing", action="store_true", help="an individual may be sire and dam, as in plants "
+        "(default: no)")  # fmt: skip
+    add("--by", metavar="chromosome|maf|ld|FILE", help="kernels of a model of several: by "
+        "chromosome, by bins of allele frequency or LD score, or by a file of variant and group "
+        "(default: of such a model by chromosome)")  # fmt: skip
+    add("--kernel-scale", choices=("asv", "none"),
+        help="asv: average semivariance one among the analysed individuals; none: as it is "
+        "(default: asv, of a pedigree none)")  # fmt: skip
+    add("--spectrum", metavar="FILE",
+        help="keep the eigendecomposition in this .npz file and use it again; with several sets of "
+        "individuals FILE gets the first trait's name (default: not kept)")  # fmt: skip
+
+
+def genotypes(sources: Any) -> None:
+    """Genotype files."""
+    sources.add_argument("--bfile", metavar="P", help="PLINK 1 files: P.bed P.bim P.fam")
+    sources.add_argument("--pfile", metavar="P", help="PLINK 2 files: P.pgen P.pvar P.psam")
+
+
+def quality_control(parser: argparse.ArgumentParser) -> None:
+    """Filters of variants and individuals, and the scale of the GRM."""
+    add = parser.add_argument_group("quality control and GRM").add_argument
+    add("--maf", type=real(0, 0.5), help="drop variants with a minor allele frequency below this, "
+        "0 to 0.5 (default: 0.01)")  # fmt: skip
+    add("--max-missing", type=real(0, 1), help="drop variants with more than this share of missing "
+        "genotypes, 0 to 1 (default: 0.05)")  # fmt: skip
+    add("--hwe", type=real(0, 1), metavar="P", help="drop variants with a Hardy-Weinberg p-value "
+        "below this (default: off)")  # fmt: skip
+    add("--keep", metavar="FILE", help="only these individuals: FID IID, or IID (default: all)")
+    add("--remove", metavar="FILE", help="not these individuals: FID IID, or IID (default: none)")
+    add("--extract", metavar="FILE", help="only these variants, an ID a line (default: all)")
+    add("--exclude", metavar="FILE", help="not these variants, an ID a line (default: none)")
+    add("--chr-set", type=integer(1), metavar="N", help="pairs of autosomes of the species, for "
+        "instance 19 for mice; only autosomes are used (default: 22)")  # fmt: skip
+    add("--all-chromosomes", action="store_const", const=True,
+        help="use all chromosomes, not only the autosomes (default: no)")  # fmt: skip
+    add("--scale", choices=("gcta", "sample", "centred"), help="variants in the GRM divided by: "
+        "gcta: sqrt(2p(1-p)); sample: their sd; centred: nothing (default: gcta)")  # fmt: skip
+
+
+def traits(group: Any) -> None:
+    """Phenotypes, covariates and the columns that models ask for."""
+    add = group.add_argument
+    add("--pheno", metavar="FILE", help="phenotypes, required: FID IID and a column a trait; NA "
+        "where missing")  # fmt: skip
+    add("--pheno-name", type=names, metavar="A,B", help="traits (default: all of the file)")
+    add("--covar", metavar="FILE", help="covariates: FID IID and columns (default: none)")
+    add("--covar-name", type=names, metavar="A,B", help="covariates (default: all of the file)")
+    add("--cat-covar", type=names, metavar="A,B", help="covariates that are categories "
+        "(default: none)")  # fmt: skip
+    add("--formula", metavar="F", help='fixed effects, for instance "~ C(sex) + age", instead of '
+        "--covar-name (default: every covariate)")  # fmt: skip
+    add("--missing-code", type=real(), metavar="X", help="a number that means missing in --pheno "
+        "and --covar, for instance -9 (default: none, NA only)")  # fmt: skip
+    add("--quantitative", action="store_true", help="take a trait's values 0, 1, 2 or -9 as "
+        "numbers, not as a case-control code (default: no)")  # fmt: skip
+    add("--id-column", metavar="COLUMN", help="the column of --pheno that names the individual; "
+        "an individual may have several records (default: FID and IID, a row each)")  # fmt: skip
+    add("--group-column", type=names, metavar="A,B", help="columns of --pheno: groups with a "
+        "shared environment, for household and partitioned (default: none)")  # fmt: skip
+    add("--dam-column", metavar="COLUMN", help="column of --pheno that names the dam, for maternal "
+        "(default: the pedigree's)")  # fmt: skip
+    add("--environment-column", metavar="COLUMN", help="column of --pheno with the environment, a "
+        "number, for gxe (default: none)")  # fmt: skip
+    add("--residual-column", metavar="COLUMN", help="column of --pheno: groups with residual "
+        "variances of their own, for gxe (default: one)")  # fmt: skip
+    add("--allow-few-matches", action="store_true", help="go on although less than half of the "
+        "individuals are found (default: no)")  # fmt: skip
+
+
+def analysis(group: Any) -> None:
+    """Model, engine, priors, draws."""
+    add = group.add_argument
+    add("--model", metavar="NAME|FILE.py", default="additive",
+        help="a model of the gallery, or your own file (default: additive)")  # fmt: skip
+    add("--engine", choices=("auto", "exact", "laplace", "nuts"), default="auto",
+        help="exact: quadrature, independent draws; laplace: importance sampling of few "
+        "variances; nuts: Markov chains; auto: the first that can (default: auto)")  # fmt: skip
+    add("--prior", action="append", metavar="NAME=FAMILY(...)", default=[],
+        help='for instance "h2=beta(1,1)" or "total_sd=half_t(3, 2.5)", in units of sd(y | X); '
+        "again or parted by ';' for more (default: the model's, see models show)")  # fmt: skip
+    add("--draws", type=draws, default=4000, metavar="N",
+        help="posterior draws over 4 chains, a multiple of 4 (default: 4000)")  # fmt: skip
+    add("--checkpoint", metavar="DIR", help="keep what is done (Markov chains, posteriors of "
+        "traits) in this folder; the same command goes on from there after a crash, to the same "
+        "numbers (default: nothing is kept)")  # fmt: skip
+    add("--prob", type=real(0, 1, open_ends=True), default=0.95,
+        help="probability of the intervals, 0 to 1 (default: 0.95)")  # fmt: skip
+    seed(group)
+    threads(group)
+
+
+def seed(parser: Any) -> None:
+    """The seed."""
+    parser.add_argument("--seed", type=integer(0, 2**32 - 1), default=1,
+                        help="seed; the same seed gives the same numbers (default: 1)")  # fmt: skip
+
+
+def threads(parser: Any) -> None:
+    """The number of threads."""
+    parser.add_argument("--threads", type=integer(1), metavar="N",
+                        help="threads, at most (default: as the libraries are set up)")  # fmt: skip

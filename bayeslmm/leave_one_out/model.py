@@ -1,0 +1,182 @@
+"""A fitted model as leave-one-out sees it: draws of its (co)variances, and β integrated out.
+
+β is integrated out wherever its prior is normal or flat. That is the better of the two ways: what
+remains are the few (co)variances, on which a single record has little to say, so that the
+importance weights vary less (their k̂ is smaller) than with p further numbers in them; and under a
+flat prior the conditional of the record stays proper, since the others determine β. Where the
+prior of β is neither, the draws of β are used as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+from bayeslmm.dense_distribution import DenseNormalRV
+from bayeslmm.distributions import SpectralNormalRV
+from bayeslmm.engines.conditional import covariance_draws
+from bayeslmm.engines.effects import EffectsPrior
+from bayeslmm.engines.gaussian import LIKELIHOODS
+from bayeslmm.engines.hyper import hyper
+from bayeslmm.engines.marginal import marginal
+from bayeslmm.errors import InputError, ModelError
+from bayeslmm.leave_one_out.blocks import Blocks, Conditionals
+from bayeslmm.leave_one_out.dense import Dense
+from bayeslmm.leave_one_out.spectral import Spectral
+from bayeslmm.memory import available_cores
+
+type Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """Draws and likelihood of a fitted model.
+
+    Parameters
+    ----------
+    model
+        The PyMC model.
+    likelihood
+        Its covariance.
+    inputs
+        Draws of the inputs of the likelihood beyond β (S, ...).
+    effects
+        Prior of β that is integrated out; None: the draws `beta` are used.
+    beta
+        Draws of β (S, p).
+    evidence
+        log p(y) and its standard error, where the engine gave it and the prior of β is proper.
+    efficiency
+        Effective over actual number of draws: below one where they come from Markov chains.
+    workers
+        Cores to use.
+    """
+
+    model: pm.Model
+    likelihood: Spectral | Dense
+    inputs: list[Floats]
+    effects: EffectsPrior | None
+    beta: Floats
+    evidence: tuple[float, float] | None
+    efficiency: float
+    workers: int
+
+    @property
+    def y(self) -> Floats:
+        """Records (n,)."""
+        return self.likelihood.y
+
+    @property
+    def draws(self) -> int:
+        """Number of draws S."""
+        return len(self.beta)
+
+    def conditionals(self, blocks: Blocks, inputs: list[Floats] | None = None) -> Conditionals:
+        """Of every draw, or at other (co)variances (β integrated out)."""
+        if self.effects is not None:
+            mean, factor = self.effects.mean, self.effects.factor
+        elif inputs is None:
+            mean, factor = self.beta, np.zeros((self.beta.shape[1], self.beta.shape[1]))
+        else:
+            raise ModelError("the prior of β is not normal, so β cannot be integrated out")
+        return self.likelihood.conditionals(inputs or self.inputs, mean, factor, blocks)
+
+
+def fitted(
+    model: pm.Model, tree: xr.DataTree, draws: int | None, cores: int | None = None
+) -> Fitted:
+    """Prepare a fitted model.
+
+    Parameters
+    ----------
+    model, tree
+        Model and posterior.
+    draws
+        Draws used, spread evenly over those of the tree; None: all.
+    cores
+        Cores to use; default all.
+
+    Raises
+    ------
+    InputError
+        A model whose random effects are parameters; an impossible number of draws.
+    """
+    op = model["phenotype"].owner.op
+    if not isinstance(op, LIKELIHOODS):
+        raise InputError(
+            "a model whose genetic values g are parameters",
+            "a marginal normal model (spectral_normal, dense_normal, multi_trait_normal)",
+            "fit the model that integrates g out: additive instead of additive_cholesky",
+        )
+    posterior = tree["posterior"]
+    total = posterior.sizes["chain"] * posterior.sizes["draw"]
+    if draws is not None and draws < 100:
+        raise InputError(f"{draws} draws", "at least 100", "importance sampling needs them")
+    count = total if draws is None else min(draws, total)
+    chosen = np.linspace(0, total - 1, count).round().astype(np.intp)
+    variables: dict[str, Any] = {}
+    for name in {rv.name for rv in model.free_RVs} | {"beta"}:
+        array = posterior[name].transpose("chain", "draw", ...).to_numpy()
+        flat = array.reshape(total, *array.shape[2:])[chosen]
+        variables[name] = (("chain", "draw"), flat[None])
+    workers = cores or available_cores()
+    rotated: Any = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    y = np.asarray(model["phenotype_observed"].get_value())
+    likelihood: Spectral | Dense
+    if isinstance(op, DenseNormalRV):
+        likelihood = Dense(op.form, y, workers)
+    else:
+        likelihood = Spectral(op.spectrum, y, rotated.reshape(op.spectrum.n, -1))
+    effects = effects_prior(model)
+    return Fitted(
+        model,
+        likelihood,
+        covariance_draws(model, variables),
+        effects,
+        variables["beta"][1][0],
+        None if effects is None or effects.factor is None else evidence_of(tree),
+        efficiency_of(tree),
+        workers,
+    )
+
+
+def evidence_of(tree: xr.DataTree) -> tuple[float, float] | None:
+    """log p(y) and its Monte Carlo standard error; None where the engine does not give it."""
+    if "quadrature" in tree.children:
+        return float(tree["quadrature"].attrs["log_evidence"]), 0.0
+    found = tree["sample_stats"].attrs
+    if "log_evidence" in found:
+        return float(found["log_evidence"]), float(found["log_evidence_mcse"])
+    return None
+
+
+def efficiency_of(tree: xr.DataTree) -> float:
+    """Effective over actual number of draws of the log density; 1 for independent draws."""
+    stats = tree["sample_stats"]
+    if "diverging" not in stats:
+        return 1.0
+    lp = stats["lp"].transpose("chain", "draw").to_numpy()
+    ess = float(array_stats.ess(lp, chain_axis=0, draw_axis=1))
+    return min(1.0, ess / lp.size)
+
+
+def effects_prior(model: pm.Model) -> EffectsPrior | None:
+    """Prior of β with the units that the model has now; None if it is neither normal nor flat."""
+    op = model["phenotype"].owner.op
+    if isinstance(op, SpectralNormalRV):
+        try:
+            exact = marginal(model)
+            return exact.effects_prior(*exact.data.values())
+        except ModelError:
+            pass  # more than two variance parameters
+    try:
+        split = hyper(model)
+        return split.effects_prior(*split.data)
+    except ModelError:
+        return None

@@ -1,0 +1,150 @@
+"""The page of a calibration: a verdict, the curves with their bands, the table, how to redo it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bayeslmm.calibration.ecdf_band import evaluation_points, proportions, simultaneous_band
+from bayeslmm.report import svg
+from bayeslmm.report.names import name as quantity_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bayeslmm.calibration.sbc import Calibration
+
+COLUMNS = 3
+MOST = 36  # curves that are shown, those with the smallest p first
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table, as text."""
+
+    quantity: Markup
+    ranked: str
+    p: str
+    p_holm: str
+    inside: str
+    mean_z: str
+    coverage_50: str
+    coverage_95: str
+    ok: bool
+
+
+def render_calibration(found: Calibration, command: str) -> str:
+    """The page as one file of HTML without scripts."""
+    environment = Environment(
+        loader=PackageLoader("bayeslmm", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    worst = found.table().sort_values("p", kind="stable")["quantity"].tolist()
+    shown = set(worst[:MOST])
+    names = [name for name in found.names if name in shown]
+    return environment.get_template("calibration.html.jinja").render(
+        found=found,
+        model=svg.clean(found.model),
+        words=svg.clean(found.words),
+        reason=svg.clean(found.engine_reason),
+        verdict=svg.clean(found.verdict().partition(": ")[2]),
+        command=svg.clean(command),
+        rows=rows(found),
+        figure=curves_figure(found, names, "curves"),
+        left_out=len(found.names) - len(names),
+        failed=int(found.failed.sum()),
+        fell_back=int(found.fell_back.sum()),
+        pareto_k=f"{found.pareto_k[~found.fell_back].max(initial=0.0):.2f}",
+        sizes=_range(int(found.sizes.min()), int(found.sizes.max())),
+        minutes=f"{found.seconds.sum() / 60:.1f}",
+        error=f"{1.96 * np.sqrt(0.95 * 0.05 / max(found.n_sims, 1)):.3f}",
+    )
+
+
+def rows(found: Calibration) -> list[Row]:
+    """The table as text, in the order of the quantities."""
+    return [
+        Row(
+            quantity=quantity_name(str(row["quantity"])),
+            ranked=str(row["n_ranked"]),
+            p=_p(row["p"]),
+            p_holm=_p(row["p_holm"]),
+            inside="yes" if row["inside"] else "no",
+            mean_z=f"{row['mean_z']:+.3f}",
+            coverage_50=f"{row['coverage_50']:.3f}",
+            coverage_95=f"{row['coverage_95']:.3f}",
+            ok=bool(row["ok"]),
+        )
+        for row in found.table().to_dict(orient="records")
+    ]
+
+
+def _range(least: int, most: int) -> str:
+    return str(most) if least == most else f"{least} to {most}"
+
+
+def _p(value: float) -> str:
+    if not np.isfinite(value):
+        return "–"
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}" if value < 0.01 else f"{value:.2f}"
+
+
+def curves_figure(found: Calibration, names: list[str], key: str) -> Markup:
+    """The ECDF of the ranks minus their expectation, with the simultaneous 95 % band.
+
+    Parameters
+    ----------
+    found
+        The calibration.
+    names
+        The quantities to show.
+    key
+        As for `svg.inline`.
+    """
+    count = -(-len(names) // COLUMNS)
+    table = found.table().set_index("quantity")
+    with svg.style():
+        figure = svg.new_figure(svg.FULL, 0.4 + 1.75 * count)
+        axes = np.atleast_1d(figure.subplots(count, COLUMNS, sharex=True, squeeze=False)).ravel()
+        for one in axes[len(names) :]:
+            one.set_visible(False)
+        for k, (one, name) in enumerate(zip(axes, names, strict=False)):
+            _curve(one, found, name, ok=bool(table.loc[name, "ok"]))
+            if k % COLUMNS == 0:
+                one.set_ylabel("difference")
+            if k + COLUMNS >= len(names):
+                one.set_xlabel("normalised rank of the truth")
+                one.tick_params(labelbottom=True)
+        bad = [name for name in names if not table.loc[name, "ok"]]
+        return svg.inline(
+            figure,
+            key,
+            f"Empirical distribution of the ranks minus the uniform one, for {len(names)} "
+            f"quantities, each with its simultaneous 95 % band; "
+            + (f"not uniform: {', '.join(map(svg.clean, bad))}" if bad else "all are uniform"),
+        )
+
+
+def _curve(axes: Axes, found: Calibration, name: str, *, ok: bool) -> None:
+    u = found.ranks(name)
+    z = evaluation_points()
+    ends = np.concatenate([[0.0], z, [1.0]])
+    if u.size:
+        band = simultaneous_band(u.size)
+        lower, upper = (np.concatenate([[0.0], x - z, [0.0]]) for x in (band.lower, band.upper))
+        axes.fill_between(ends, lower, upper, color=svg.MUTED, alpha=0.25, linewidth=0)
+        curve = np.concatenate([[0.0], proportions(u) - z, [0.0]])
+        axes.plot(ends, curve, color=svg.BLUE if ok else svg.ORANGE)
+        largest = max(float(np.abs(curve).max()), float(upper.max()))
+        axes.set_ylim(-1.15 * largest, 1.15 * largest)
+    axes.axhline(0, color=svg.MUTED, linewidth=0.8)
+    axes.set_xlim(0, 1)
+    axes.set_title(svg.short(name) + ("" if ok else " (not uniform)"))
+    svg.finish(axes)

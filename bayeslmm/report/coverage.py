@@ -1,0 +1,208 @@
+"""Coverage and power of a planned study in words, and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayeslmm.boundary import WEAK
+from bayeslmm.report.numbers import percent, plain, sign
+from bayeslmm.report.svg import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = {"hdi": "HDI", "eti": "equal-tailed", "reml_wald": "REML ± z SE"}
+
+
+def coverage_lines(table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float) -> list[str]:
+    """Coverage in words and as a table of text, for the terminal."""
+    lines = [*map(clean, _coverage_lead(table, facts, prob)), ""]
+    groups = [NAMES[method] for method in dict.fromkeys(table["method"])]
+    lines.append(" " * 7 + "".join(f"{name:^25}" for name in groups).rstrip())
+    lines.append(f"{'h²':>6} " + "  coverage  width    bias" * len(groups))
+    for h2, rows in table.groupby("h2", sort=False):
+        text = "".join(
+            f"{row['coverage']:10.3f}{row['width']:7.3f}{row['bias']:+8.3f}" for row in _rows(rows)
+        )
+        lines.append(f"{_share(h2):>6} {text}")
+    return [*lines, ""]
+
+
+def power_lines(table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float) -> list[str]:
+    """Power in words and as a table of text, for the terminal."""
+    lines = [*map(clean, _power_lead(table, facts, prob)), ""]
+    lines.append("      n    h²  expected SE  width  P(interval excludes 0)  P(test rejects 0)")
+    lines += [
+        f"{row['n']:7d}{row['h2']:6.2g}{plain(row['se_expected']):>13}{row['width']:7.3f}"
+        f"{row['p_excludes_0']:24.3f}{row['p_rlrt']:19.3f}"
+        for row in _rows(table)
+    ]
+    return [*lines, ""]
+
+
+def coverage_page(
+    table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float, command: str | None = None
+) -> str:
+    """The page of ``bayeslmm coverage``.
+
+    Parameters
+    ----------
+    table
+        From `bayeslmm.coverage.study.estimate_coverage`.
+    facts
+        kernel (in words), n, expected_se_at_0, priors.
+    prob
+        Probability of the intervals.
+    command
+        The command that made it.
+    """
+    from bayeslmm.report.coverage_plots import coverage_figure
+
+    rows = [
+        (_share(row["h2"]), NAMES[row["method"]], f"{row['coverage']:.3f}",
+         f"{row['width']:.3f}", sign(f"{row['bias']:+.3f}"), f"{row['n_reps']:,}")
+        for row in _rows(table)
+    ]  # fmt: skip
+    return _page(
+        kind="coverage of intervals",
+        title="How often do intervals of h² hold the truth?",
+        lead=_coverage_lead(table, facts, prob),
+        figures=[coverage_figure(table, prob, "coverage")],
+        notes=_COVERAGE_NOTES,
+        columns=("true h²", "interval", "coverage", "mean width", "mean error", "data sets"),
+        rows=rows,
+        command=command,
+    )
+
+
+def power_page(
+    table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float, command: str | None = None
+) -> str:
+    """The page of ``bayeslmm power``; arguments as for `coverage_page`."""
+    from bayeslmm.report.coverage_plots import power_figure
+
+    rows = [
+        (f"{row['n']:,}", f"{row['h2']:g}", plain(row["se_expected"]), f"{row['width']:.3f}",
+         f"{row['p_excludes_0']:.3f}", f"{row['p_rlrt']:.3f}", f"{row['n_reps']:,}")
+        for row in _rows(table)
+    ]  # fmt: skip
+    return _page(
+        kind="power of a study",
+        title="What could this study say about h²?",
+        lead=_power_lead(table, facts, prob),
+        figures=[power_figure(table, "power")],
+        notes=_POWER_NOTES,
+        columns=("n", "true h²", "expected SE", "mean width", "P(interval excludes 0)",
+                 "P(test rejects h² = 0)", "data sets"),
+        rows=rows,
+        command=command,
+    )  # fmt: skip
+
+
+def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict(orient="records")
+
+
+def _share(h2: object) -> str:
+    return h2 if isinstance(h2, str) else f"{h2:g}"
+
+
+def _coverage_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -> list[str]:
+    reps = int(table["n_reps"].max())
+    error = np.sqrt(prob * (1 - prob) / reps)
+    h2, total = (facts["priors"][name] for name in ("h2", "total_sd"))
+    lead = [
+        f"{reps:,} data sets for each true h² were simulated from {facts['kernel']} of "
+        f"{facts['n']:,} individuals and fitted; the coverage of a {percent(prob)} interval has a "
+        f"Monte Carlo error of {error:.3f}. Priors: h2 = {h2}, total_sd = {total}.",
+    ]
+    average = table[table["h2"] == "prior"].set_index("method")["coverage"]
+    if len(average):
+        lead.append(
+            f"Averaged over the prior of h², our highest density interval (HDI) holds the truth in "
+            f"{_of(average['hdi'])} of the data sets, the equal-tailed one in "
+            f"{_of(average['eti'])}, REML ± z SE in {_of(average['reml_wald'])}."
+        )
+    fixed = table[(table["h2"] != "prior") & (table["method"] == "hdi")]
+    if len(fixed):
+        worst = min(_rows(fixed), key=lambda row: row["coverage"])
+        lead.append(
+            f"At one fixed h² the HDI holds it least often at h² = {worst['h2']:g}: in "
+            f"{_of(worst['coverage'])}."
+        )
+    se = float(facts["expected_se_at_0"])
+    if se > WEAK:
+        lead.append(
+            f"The expected standard error of h² near 0 is {se:.2g}: data of this size say little, "
+            "and the prior matters."
+        )
+    return lead
+
+
+def _power_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -> list[str]:
+    lead = [
+        f"From {facts['kernel']}, {int(table['n_reps'].max()):,} simulated data sets for each h²; "
+        f"intervals are {percent(prob)} highest density intervals."
+    ]
+    for n, rows in table.groupby("n", sort=True):
+        enough = rows[(rows["p_excludes_0"] >= 0.8) & (rows["h2"] > 0)]
+        middle = min(_rows(rows), key=lambda row: abs(row["h2"] - 0.5))
+        shown = (
+            f"the interval excludes 0 with a probability of 80 % or more from h² = "
+            f"{enough['h2'].min():g} on"
+            if len(enough)
+            else "at none of these h² does the interval exclude 0 with a probability of 80 %"
+        )
+        lead.append(
+            f"{n:,} individuals: {shown}; at h² = {middle['h2']:g} the interval is "
+            f"{middle['width']:.2g} wide (expected standard error {plain(middle['se_expected'])})."
+        )
+    return lead
+
+
+def _of(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+_COVERAGE_NOTES = (
+    "Averaged over the prior, an exact posterior interval has its nominal coverage: that is what "
+    "checks the computation. At one fixed h² it may have more or less, most of all near 0 and 1 "
+    "and where the data say little.",
+    "An equal-tailed interval leaves out something on both sides, so it never holds h² = 0 or "
+    "h² = 1, and there its line falls to zero below the picture; the HDI, which our results give, "
+    "holds them. The grey band is the Monte Carlo error around the nominal coverage.",
+    "REML ± z SE is the restricted maximum likelihood estimate between 0 and 1 with its standard "
+    "error by average information, cut to 0 and 1: what GCTA prints. z is 1.96 for 95 %.",
+    "The mean error is that of the posterior mean, or of the REML estimate. Near 0 and 1 the "
+    "posterior mean is drawn inwards: look at the mode, and at the interval, too.",
+    "All of this depends on the eigenvalues of the relationship matrix only, not on the phenotype, "
+    "as long as it is Gaussian.",
+)
+_POWER_NOTES = (
+    "The interval excludes 0 when the shortest interval with its probability begins above 0. The "
+    "test of h² = 0 is the exact restricted likelihood ratio test at 5 %; at h² = 0 it rejects in "
+    "5 % by its construction.",
+    "The expected standard error is that of REML, from the information of the eigenvalues at the "
+    "true h². Near 0 and 1 estimates cannot spread on both sides, and it says too much.",
+    "For other numbers of individuals, fewer are drawn at random from the matrix; more, or any "
+    "number from segments, are taken for unrelated individuals with as many effective segments "
+    "(1 / variance of the relationships), whose eigenvalues follow the law of Marchenko and "
+    "Pastur.",
+)
+
+
+def _page(**parts: Sequence[Any] | str | None) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bayeslmm.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clean"] = clean
+    return environment.get_template("coverage.html.jinja").render(**parts)

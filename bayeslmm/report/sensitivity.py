@@ -1,0 +1,288 @@
+"""Does the prior matter? h² under other priors, and power-scaling, in words and figures."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from bayeslmm.alternatives import Alternative, reweighted_posteriors
+from bayeslmm.boundary import WEAK
+from bayeslmm.report import svg
+from bayeslmm.report.density import POINTS, bounded_density
+from bayeslmm.report.facts import Facts
+from bayeslmm.report.names import listed, name
+from bayeslmm.report.numbers import number, percent, probability, span
+from bayeslmm.report.plots import Interval, interval_figure
+from bayeslmm.report.svg import clean
+from bayeslmm.sensitivity import SENSITIVE, prior_sensitivity
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+type Floats = NDArray[np.float64]
+type Row = dict[str, Any]
+
+NEVER = 1e-3  # a prior that gives h² < 0.01 no more has ruled 0 out before the data came
+EDGE = 1e-3  # an interval that comes so near to 0 is said to reach it
+LITTLE, MUCH = 0.25, 0.75  # moves of the mean or an end, in posterior sds, that are little or much
+STYLES = {
+    "flat": (svg.BLUE, "-"),
+    "beta(0.5,0.5)": (svg.ORANGE, "-"),
+    "beta(2,2)": (svg.GREEN, "-"),
+    "half-t": (svg.PURPLE, (0, (4, 1.5))),
+    "pc": (svg.MUTED, (0, (1, 1.2))),
+}
+
+
+def sensitivity_section(
+    facts: Facts, key: str, table: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """Table, figures and sentences.
+
+    Parameters
+    ----------
+    facts
+        The trait.
+    key
+        Prefix of ids in the page.
+    table
+        Rows of this trait of `bayeslmm.sensitivity.prior_sensitivity`; computed by default.
+    """
+    found = prior_sensitivity(facts.tree, facts.prob) if table is None else table
+    rows = [{str(k): v for k, v in row.items()} for row in found.to_dict(orient="records")]
+    shares = [row for row in rows if math.isfinite(row["mean"])]
+    each = reweighted_posteriors(facts.tree) if not facts.traits else []
+    return {
+        "interval": f"{100 * facts.prob:g}\N{NO-BREAK SPACE}% HDI",
+        "rows": [_shown(row, several=bool(facts.traits)) for row in shares],
+        "densities": density_figure(each, f"{key}-priors") if len(each) > 1 else None,
+        "forest": _forest(shares, key, several=bool(facts.traits), prob=facts.prob),
+        "words": verdicts(facts, shares),
+        "notes": notes(facts, each, shares, rows),
+        "scaled": [_scaled(row) for row in rows if math.isfinite(row["psense_likelihood"])],
+        "by_bf": any(math.isfinite(row["log10_bf_h2_0"]) for row in shares),
+    }
+
+
+def _label(row: Row, *, several: bool) -> str:
+    prior = "as in the model" if row["prior"] == "own" else str(row["prior"])
+    text = f"{prior} (this fit)" if row["fitted"] else prior
+    return f"{row['quantity']}: {text}" if several else text
+
+
+def _shown(row: Row, *, several: bool) -> dict[str, Any]:
+    """A row of the table as text."""
+    sd = row["sd"]
+    bf = row["log10_bf_h2_0"]
+    return {
+        "label": clean(_label(row, several=several)),
+        "fitted": row["fitted"],
+        "prior": [
+            probability(row[f"prior_p_{limit}"])
+            for limit in ("below_0.01", "below_0.05", "above_0.9")
+        ],
+        "mean": number(row["mean"], sd),
+        "sd": number(sd, sd),
+        "interval": span(row["lower"], row["upper"], sd),
+        "below": probability(row["p_below_0.01"]),
+        "bf": "–" if math.isnan(bf) else number(bf, 0.5, 1),
+        "khat": "–" if math.isnan(row["pareto_k"]) else number(row["pareto_k"], 0.1),
+        "trusted": row["trusted"],
+    }
+
+
+def _scaled(row: Row) -> dict[str, str]:
+    """A row of the power-scaling table."""
+    prior, likelihood = row["psense_prior"], row["psense_likelihood"]
+    if prior >= SENSITIVE:
+        word = "moves with the prior"
+        word += " and the data" if likelihood >= SENSITIVE else ", hardly with the data"
+    else:
+        word = "follows the data" if likelihood >= SENSITIVE else "hardly moves with either"
+    return {
+        "label": clean(row["quantity"]),
+        "prior": f"{prior:.3f}",
+        "likelihood": f"{likelihood:.3f}",
+        "word": word,
+    }
+
+
+def verdicts(facts: Facts, rows: list[Row]) -> list[Markup]:
+    """What the other priors do to each h², in words."""
+    out = []
+    for quantity in dict.fromkeys(row["quantity"] for row in rows):
+        mine = [row for row in rows if row["quantity"] == quantity]
+        fitted = next(row for row in mine if row["fitted"])
+        others = [row for row in mine if row["trusted"] and not row["fitted"]]
+        if others:
+            out.append(_verdict(facts, fitted, others))
+    if not out:
+        out.append(
+            Markup(
+                "The prior of the shares is not one that this report can exchange without a new "
+                "fit: try another one with --prior."
+            )
+        )
+    return out
+
+
+def _verdict(facts: Facts, fitted: Row, others: list[Row]) -> Markup:
+    moved = shift(fitted, others)
+    low, high = (pick(others, key=lambda row: row["mean"]) for pick in (min, max))
+    if moved < LITTLE:
+        strength = "The prior hardly matters here"
+    elif moved < MUCH:
+        strength = "The prior matters a little"
+    else:
+        strength = "The prior matters: what these data say depends on it"
+    which = name(fitted["quantity"]) if facts.traits else Markup("h²")
+    out = Markup(
+        "<strong>{}.</strong> The {:g}\N{NO-BREAK SPACE}% HDI of {} is {} under the prior of this "
+        "fit; it goes from {} under {} to {} under {}, and the mean from {} to {}."
+    ).format(
+        *(strength, 100 * facts.prob, which),
+        *(_span(fitted), _span(low), name(low["prior"]), _span(high), name(high["prior"])),
+        *(number(row["mean"], row["sd"]) for row in (low, high)),
+    )
+    return out + _zero(fitted, others) + _weak(facts)
+
+
+def _span(row: Row) -> str:
+    return span(row["lower"], row["upper"], row["sd"])
+
+
+def shift(fitted: Row, others: list[Row]) -> float:
+    """Largest move of the mean or of an end of the interval, in posterior sds of the fit."""
+    moves = [
+        abs(row[column] - fitted[column]) for row in others for column in ("mean", "lower", "upper")
+    ]
+    return float(max(moves) / max(fitted["sd"], 1e-12))
+
+
+def _zero(fitted: Row, others: list[Row]) -> Markup:
+    """Whether it depends on the prior that the interval reaches zero."""
+    open_minded = [row for row in (fitted, *others) if not row["prior_p_below_0.01"] < NEVER]
+    reach = [row["prior"] for row in open_minded if row["lower"] < EDGE]
+    clear = [row["prior"] for row in open_minded if row["lower"] >= EDGE]
+    if not reach or not clear:
+        words = "reaches 0 under every one" if reach else "stays clear of 0 under every one"
+        but = "" if len(open_minded) == 1 + len(others) else " that does not rule 0 out by itself"
+        return Markup(" It {} of them{}.").format(words, but)
+    return Markup(
+        " Whether it reaches 0 <strong>depends on the prior</strong>: it does under {}, it does "
+        "not under {}."
+    ).format(listed(name(one) for one in reach), listed(name(one) for one in clear))
+
+
+def _weak(facts: Facts) -> Markup:
+    """The prior's part where the study is weak."""
+    se = facts.number("se_expected")
+    if math.isnan(se) or se <= WEAK or math.isnan(facts.prior_share):
+        return Markup("")
+    return Markup(
+        " The data inform h² weakly (expected standard error {}): {} of the prior’s variance is "
+        "left in the posterior."
+    ).format(number(se, se), percent(facts.prior_share))
+
+
+def notes(facts: Facts, each: list[Alternative], rows: list[Row], all_rows: list[Row]) -> list[str]:
+    """What is needed to read table and figures."""
+    out = []
+    told = [one.prior for one in each if one.prior is not None and one.prior.name != "own"]
+    if len(told) > 1:
+        out.append("; ".join(f"{one.name}: {one.words}" for one in told) + ".")
+    if any(one.share is not None for one in each):
+        out.append("One kernel: the exact density of h² is reweighted, without Monte Carlo error.")
+    elif len(rows) > 1:
+        out.append("The draws are reweighted; k̂ says how well that goes (below 0.7: well enough).")
+    if any(not row["trusted"] for row in rows):
+        out.append(
+            "A prior marked “fit it” puts its mass where this fit has too few draws: give it with "
+            "--prior and fit again."
+        )
+    if any(one.own and one.prior is not None and not one.direct for one in each):
+        out.append(
+            "The priors are those of the share that all components but the residual explain "
+            "together; h² is a part of it."
+        )
+    alone = len(facts.components) == 2
+    if alone and any(row["prior"] == "flat" and row["fitted"] for row in all_rows):
+        out.append(
+            "Power-scaling cannot see a flat prior of h², which stays flat under every power; it "
+            "sees the other priors. For h² look at the priors above."
+        )
+    return out
+
+
+def _forest(rows: list[Row], key: str, *, several: bool, prob: float) -> Markup | None:
+    if len(rows) < 2:
+        return None
+    return interval_figure(
+        [
+            Interval(
+                *(_label(row, several=several), row["mean"], row["lower"], row["upper"]),
+                faint=not row["fitted"],
+            )
+            for row in rows
+        ],
+        f"{key}-sensitivity",
+        "Posterior mean and interval of h² under each prior",
+        xlabel=f"h²: mean, {100 * prob:g}\N{NO-BREAK SPACE}% HDI",
+        limits=(-0.01, 1.01),
+        width=svg.FULL,
+    )
+
+
+def density_figure(each: list[Alternative], key: str) -> Markup:
+    """Prior and posterior densities of h² under each prior, side by side."""
+    x = np.linspace(0.0, 1.0, POINTS)
+    with svg.style():
+        figure = svg.new_figure(svg.FULL, 2.9)
+        left, right = figure.subplots(1, 2)
+        inside = (x > 0.015) & (x < 0.985)
+        for axes, title in ((left, "Priors"), (right, "Posteriors")):
+            top = 0.0
+            for one in each:
+                y = _prior_density(one, x) if axes is left else _posterior_density(one, x)
+                if y is None or not (one.trusted or axes is left):
+                    continue
+                top = max(top, float(np.nanmax(y[inside])))
+                _line(axes, x, y, one)
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1.1 * (top or 1.0))
+            axes.set_xlabel("h²")
+            axes.set_title(title)
+            svg.finish(axes)
+        left.set_ylabel("density")
+        right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.8)
+        names = ", ".join(one.name for one in each)
+        return svg.inline(figure, key, f"Prior and posterior densities of h² under {names}")
+
+
+def _line(axes: Axes, x: Floats, y: Floats, one: Alternative) -> None:
+    colour, dashes = STYLES.get(one.name, (svg.INK, "-"))
+    label = (
+        f"{'as in the model' if one.name == 'own' else one.name}{' (this fit)' if one.own else ''}"
+    )
+    axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2.4 if one.own else 1.3, label=label)
+
+
+def _prior_density(one: Alternative, x: Floats) -> Floats | None:
+    """Density of a prior at x (k,), nan where it is infinite; None where h² is not x."""
+    if one.prior is None or not one.direct:
+        return None
+    middle = np.clip(x, 1e-4, 1 - 1e-4)
+    return np.exp(one.prior.log_density(middle, 1 - middle))
+
+
+def _posterior_density(one: Alternative, x: Floats) -> Floats:
+    if one.share is None:
+        return bounded_density(one.draws, x)
+    middle = np.clip(x, 1e-4, 1 - 1e-4)
+    return np.interp(middle, expit(one.share.z), one.share.density)

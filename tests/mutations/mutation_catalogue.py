@@ -1,0 +1,286 @@
+"""Bugs that the suite has to see: one edit of our own code each, and the tests that must fail.
+
+The rows of the catalogue are those that a simulation study finds hard or impossible to see
+(a posterior that ignores the data, a GRM 2 % too large, two swapped individuals ...); most rows
+stand more than once, because the package computes the same thing by several engines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One bug.
+
+    Parameters
+    ----------
+    row
+        The kind of bug, as the catalogue calls it.
+    where
+        The file, from the top of the repository.
+    old, new
+        The text that is replaced, which stands there exactly once, and what takes its place.
+    tests
+        Arguments of pytest: the tests that should see it, the fastest first.
+    """
+
+    row: str
+    where: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The row and the file."""
+        return f"{self.row} ({self.where.removeprefix('bayeslmm/')})"
+
+
+ROWS = (
+    "ML for REML",
+    "n for n - p",
+    "dropped term",
+    "half log-determinant",
+    "posterior = prior",
+    "GRM x 1.02",
+    "2 of 200 IDs swapped",
+    "10 % permuted",
+    "wrong prior",
+    "too wide",
+    "too narrow",
+    "wrong allele",
+    "wrong sign",
+    "wrong Jacobian",
+)
+
+QUADRATURE = ("tests/test_engines_quadrature.py", "tests/test_posterior.py")
+LIKELIHOOD = ("tests/test_likelihood.py",)
+DENSE = ("tests/test_dense.py",)
+LAPLACE = ("tests/test_engines_hyper.py", "tests/test_engines_fit.py")
+DRAWS = ("tests/test_engines_draws.py",)
+MULTITRAIT = ("tests/test_multitrait.py",)
+RELATIONSHIP = ("tests/test_relationship.py",)
+GENOTYPES = ("tests/test_plink.py", "tests/test_genotypes.py")
+
+CATALOGUE = (
+    Mutation(
+        "ML for REML",
+        "bayeslmm/engines/quadrature.py",
+        "            total += np.log(spread) + w2[:, j, None] / spread\n",
+        "            total += 2 * t + 0.0 * w2[:, j, None] / spread\n",
+        QUADRATURE,
+    ),
+    Mutation(
+        "ML for REML",
+        "bayeslmm/dense.py",
+        "(w @ w) - log_det + 0.5 * len(w) * LOG_2PI)\n",
+        "(w @ w))\n",
+        DENSE,
+    ),
+    Mutation(
+        "n for n - p",
+        "bayeslmm/engines/quadrature.py",
+        "        total = const[:, None] + 2 * m * t + rows.rss[:, None] / variance\n",
+        "        total = const[:, None] + 2 * (m + p) * t + rows.rss[:, None] / variance\n",
+        QUADRATURE,
+    ),
+    Mutation(
+        "n for n - p",
+        "bayeslmm/components.py",
+        "    return float(np.sqrt(residual @ residual / (n - p)))\n",
+        "    return float(np.sqrt(residual @ residual / n))\n",
+        ("tests/test_components.py",),
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/engines/quadrature.py",
+        "        const = (p + m) * LOG_2PI + kernel.log_d + kernel.log_S\n",
+        "        const = (p + m) * LOG_2PI + kernel.log_d\n",
+        QUADRATURE,
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/likelihood.py",
+        "    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + log_S + quadratic)\n",
+        "    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + quadratic)\n",
+        LIKELIHOOD,
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/dense.py",
+        "    return float(at_mean + 0.5 * (x @ x) - np.log(np.diagonal(C)).sum())\n",
+        "    return float(at_mean + 0.5 * (x @ x))\n",
+        DENSE,
+    ),
+    Mutation(
+        "half log-determinant",
+        "bayeslmm/likelihood.py",
+        "    log_d += math.log(product)\n    if not cholesky_in_place(S):\n",
+        "    log_d = 0.5 * (log_d + math.log(product))\n    if not cholesky_in_place(S):\n",
+        LIKELIHOOD,
+    ),
+    Mutation(
+        "half log-determinant",
+        "bayeslmm/engines/quadrature.py",
+        "    return KernelRows(w, z, weights, np.log(d).sum(axis=1), log_S, G,",
+        "    return KernelRows(w, z, weights, 0.5 * np.log(d).sum(axis=1), log_S, G,",
+        QUADRATURE,
+    ),
+    Mutation(
+        "half log-determinant",
+        "bayeslmm/dense.py",
+        "    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())\n"
+        "    constant = -0.5 * (n * LOG_2PI + log_det + float(z @ z))\n",
+        "    log_det = float(np.log(np.diagonal(L)).sum())\n"
+        "    constant = -0.5 * (n * LOG_2PI + log_det + float(z @ z))\n",
+        DENSE,
+    ),
+    Mutation(
+        "half log-determinant",
+        "bayeslmm/multitrait.py",
+        "    level = -rotated.shape[0] * log_det\n",
+        "    level = -0.5 * rotated.shape[0] * log_det\n",
+        MULTITRAIT,
+    ),
+    Mutation(
+        "posterior = prior",
+        "bayeslmm/engines/quadrature.py",
+        "            return likelihood(coordinates.t(v)) + log_prior(column, v)\n",
+        "            return 0.0 * likelihood(coordinates.t(v)) + log_prior(column, v)\n",
+        QUADRATURE,
+    ),
+    Mutation(
+        "posterior = prior",
+        "bayeslmm/engines/laplace.py",
+        "            return float(log_prior[i]) + log_marginal(quadratic, mean, factor)\n",
+        "            return float(log_prior[i])\n",
+        LAPLACE,
+    ),
+    Mutation(
+        "GRM x 1.02",
+        "bayeslmm/relationship.py",
+        "            matrix=matrix if divisor == 1.0 else matrix / divisor,\n",
+        "            matrix=matrix if divisor == 1.0 else 1.02 * matrix / divisor,\n",
+        RELATIONSHIP,
+    ),
+    Mutation(
+        "GRM x 1.02",
+        "bayeslmm/cross_product.py",
+        "        matrix /= self.count\n",
+        "        matrix *= 1.02 / self.count\n",
+        ("tests/test_grm.py",),
+    ),
+    Mutation(
+        "2 of 200 IDs swapped",
+        "bayeslmm/relationship.py",
+        "        return self.matrix[np.ix_(rows, rows)]\n",
+        "        rows[:2] = rows[1::-1].copy()\n        return self.matrix[np.ix_(rows, rows)]\n",
+        RELATIONSHIP,
+    ),
+    Mutation(
+        "10 % permuted",
+        "bayeslmm/individuals.py",
+        '    return Match(others.get_indexer(iids), "IID", fids_differ=all(has_families))\n',
+        "    found = others.get_indexer(iids)\n"
+        "    tenth = max(2, len(found) // 10)\n"
+        "    found[:tenth] = found[:tenth][::-1].copy()\n"
+        '    return Match(found, "IID", fids_differ=all(has_families))\n',
+        ("tests/test_cohort.py", "tests/test_relationship.py"),
+    ),
+    Mutation(
+        "wrong prior",
+        "models/additive.py",
+        '    h2: str = "beta(1, 1)",\n',
+        '    h2: str = "beta(0.5, 0.5)",\n',
+        ("tests/test_models.py", "-k", "default_priors"),
+    ),
+    Mutation(
+        "wrong prior",
+        "models/partitioned.py",
+        '    parts: str = "dirichlet(1)",\n',
+        '    parts: str = "dirichlet(0.5)",\n',
+        ("tests/test_models.py", "-k", "default_priors"),
+    ),
+    Mutation(
+        "too wide",
+        "bayeslmm/engines/draws.py",
+        "    z = grid.coordinates.z(kernel.w[0] + position * (kernel.w[1] - kernel.w[0]))\n",
+        "    z = grid.coordinates.z(kernel.w[0] + position * (kernel.w[1] - kernel.w[0]))\n"
+        "    z = np.median(z) + 1.2 * (z - np.median(z))\n",
+        DRAWS,
+    ),
+    Mutation(
+        "too narrow",
+        "bayeslmm/engines/draws.py",
+        "            b[k] += normal[i, k]\n",
+        "            b[k] += 0.83 * normal[i, k]\n",
+        DRAWS,
+    ),
+    Mutation(
+        "too wide",
+        "bayeslmm/dense.py",
+        "    return np.asarray(mean + factor @ np.linalg.solve(C.T, x + z))\n",
+        "    return np.asarray(mean + factor @ np.linalg.solve(C.T, x + 1.2 * z))\n",
+        DENSE,
+    ),
+    Mutation(
+        "too narrow",
+        "bayeslmm/posterior.py",
+        "        noise = np.sqrt(b) * rng.standard_normal((count, spectrum.n))\n",
+        "        noise = 0.83 * np.sqrt(b) * rng.standard_normal((count, spectrum.n))\n",
+        ("tests/test_posterior.py",),
+    ),
+    Mutation(
+        "wrong allele",
+        "bayeslmm/plink_readers.py",
+        "        self._guard(method, *where, block)\n",
+        "        self._guard(method, *where, block)\n"
+        "        block[block >= 0] = 2 - block[block >= 0]\n",
+        GENOTYPES,
+    ),
+    Mutation(
+        "wrong allele",
+        "bayeslmm/variant_effects.py",
+        "        allele_mean=mean * aligned.weight,\n",
+        "        allele_mean=-mean * aligned.weight,\n",
+        ("tests/test_snp_effects.py",),
+    ),
+    Mutation(
+        "wrong sign",
+        "bayeslmm/likelihood.py",
+        "    d_variance[1] = -0.5 * (trace_b - rss_b + tr_b) - a * cross\n",
+        "    d_variance[1] = -0.5 * (trace_b - rss_b + tr_b) + a * cross\n",
+        LIKELIHOOD,
+    ),
+    Mutation(
+        "wrong sign",
+        "bayeslmm/posterior.py",
+        "    x1 = np.linalg.solve(S, (r[:, :p] - a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]\n",
+        "    x1 = np.linalg.solve(S, (r[:, :p] + a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]\n",
+        ("tests/test_posterior.py",),
+    ),
+    Mutation(
+        "wrong sign",
+        "bayeslmm/engines/quadrature.py",
+        "        residual = residual - expit(kernel.z)[:, None] * (kernel.weights @ (C * e).T)\n",
+        "        residual = residual + expit(kernel.z)[:, None] * (kernel.weights @ (C * e).T)\n",
+        QUADRATURE,
+    ),
+    Mutation(
+        "wrong Jacobian",
+        "bayeslmm/shares.py",
+        "        return z.sum(axis=-1) - z.shape[-1] * log_sum\n",
+        "        return z.sum(axis=-1) - (z.shape[-1] - 1) * log_sum\n",
+        ("tests/test_shares.py",),
+    ),
+    Mutation(
+        "wrong Jacobian",
+        "bayeslmm/engines/marginal.py",
+        "    densities = [model.logp(vars=[rv], jacobian=True) for rv in hyper]"
+        "  # independent of each other\n",
+        "    densities = [model.logp(vars=[rv], jacobian=False) for rv in hyper]\n",
+        QUADRATURE,
+    ),
+)

@@ -1,0 +1,176 @@
+"""Posteriors without a block of records: by importance, by the exact engine, by NUTS."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+from engine_oracles import gram
+from kernel_problems import people
+from loo_oracles import OUTLIER, Floats, covariance, fitted_tree, gallery_tree
+
+import bayeslmm.leave_one_out.refit as refits
+from bayeslmm import fit, models
+from bayeslmm.cohort import Cohort
+from bayeslmm.engines import laplace
+from bayeslmm.engines.hyper import hyper
+from bayeslmm.engines.importance import importance_sample
+from bayeslmm.leave_one_out.blocks import Blocks
+from bayeslmm.leave_one_out.elpd import loo
+from bayeslmm.leave_one_out.model import fitted
+from bayeslmm.leave_one_out.refit import gaussian_of, kernel_of, redo, target_without
+from bayeslmm.relationship import Relationship
+
+N = 60
+LEFT = 7  # an outlier
+
+
+@cache
+def two_kernels() -> tuple[Floats, list[Floats], Any, xr.DataTree]:
+    """y with an outlier, two kernels, the model `dominance` and its fit."""
+    rng = np.random.default_rng(8)
+    kernels = [gram(N, 30, rng), gram(N, 30, rng)]
+    V = 0.4 * kernels[0] + 0.3 * kernels[1] + 0.3 * np.eye(N)
+    y = 5 + np.linalg.cholesky(V) @ rng.standard_normal(N)
+    y[LEFT] += 10
+    model = dominance(y, kernels, np.arange(N))
+    return y, kernels, model, fit(model, draws=2000)
+
+
+def dominance(y: Floats, kernels: list[Floats], stay: Any) -> Any:
+    """The model of some of the records, kernels as they are; the intercept is the only effect."""
+    who = people(N)[stay]
+    cohort = Cohort(y[stay], np.ones((len(stay), 1)), who, ("intercept",), "trait")
+    given = [
+        Relationship(K[np.ix_(stay, stay)], who, name=name, kernel_scale="none")
+        for K, name in zip(kernels, ("additive", "dominance"), strict=True)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the outlier
+        return models.load("dominance")(cohort, *given)
+
+
+def test_two_kernels_against_a_model_of_the_other_records() -> None:
+    """Laplace evidences of models built anew without a record; priors in the units of all."""
+    y, kernels, model, tree = two_kernels()
+    found = loo(tree, draws=1000)
+    assert found.method.to_numpy()[LEFT] == "importance"
+    assert set(np.delete(found.method.to_numpy(), LEFT)) == {"psis"}
+    whole = tree["sample_stats"].attrs
+    for i in (LEFT, 20):
+        without = dominance(y, kernels, np.delete(np.arange(N), i))
+        units = ("phenotype_unit", "phenotype_centre")
+        pm.set_data({name: model[name].get_value() for name in units}, model=without)
+        split = hyper(without)
+        target = laplace.target_of(split, split.effects_prior(*split.data))
+        weighted = importance_sample(target, ess=2000, seed=3)
+        brute = whole["log_evidence"] - weighted.log_evidence
+        error = np.hypot(whole["log_evidence_mcse"], weighted.mcse)
+        error = float(np.hypot(error, found.mcse_i[i]))
+        assert error < 0.05
+        assert float(found.elpd_i[i]) == pytest.approx(brute, abs=4 * error)
+
+
+@pytest.mark.parametrize("name", ["additive", "dominance", "bivariate", "gxe"])
+def test_the_density_without_a_block_is_that_of_the_others(name: str) -> None:
+    """log p(u, y_-F) by the full data's matrices and by those of the other records alone."""
+    model, tree = gallery_tree(name)
+    data = fitted(model, tree, 100)
+    assert data.effects is not None
+    split = hyper(model)
+    block = Blocks((np.array([2, 9, 30]),))
+    stay = np.setdiff1d(np.arange(len(data.y)), block.records)
+    kept: refits.Kept = {}
+    target = target_without(data, split, data.effects, block, kept)
+    rng = np.random.default_rng(2)
+    points = split.start + 0.5 * rng.standard_normal((5, len(split.start)))
+    log_prior, inputs = split.parameters(points, *split.data)
+    X, prior = model["phenotype"].owner.op.design[stay], data.effects
+    assert prior.factor is not None
+    C = X @ prior.factor @ prior.factor.T @ X.T
+    for s, u in enumerate(points):
+        V = covariance(model, inputs, s)[np.ix_(stay, stay)] + C
+        r = data.y[stay] - X @ prior.mean
+        expected = -0.5 * (
+            len(stay) * np.log(2 * np.pi) + np.linalg.slogdet(V)[1] + r @ np.linalg.solve(V, r)
+        )
+        assert target.log_density(u) == pytest.approx(expected + log_prior[s], abs=1e-8)
+        assert u.tobytes() in kept
+
+
+def test_the_likelihood_of_the_others_alone() -> None:
+    """What NUTS works with: the same density, with a gradient (checked by differences)."""
+    model, tree = gallery_tree("gxe")
+    data = fitted(model, tree, 100)
+    assert data.effects is not None
+    split = hyper(model)
+    left = np.array([2, 9, 30])
+    stay = np.setdiff1d(np.arange(len(data.y)), left)
+    reduced = gaussian_of(data.likelihood, stay)  # type: ignore[arg-type]
+    assert reduced is not None
+    alone = laplace.target_of(replace(split, gaussian=reduced), data.effects)
+    whole = target_without(data, split, data.effects, Blocks((left,)), {})
+    for u in split.start + 0.3 * np.random.default_rng(4).standard_normal((3, len(split.start))):
+        assert alone.log_density(u) == pytest.approx(whole.log_density(u), abs=1e-8)
+        assert alone.gradient is not None
+        _, slope = alone.gradient(u)
+        steps = 1e-5 * np.eye(len(u))
+        ends = [(alone.log_density(u + h) - alone.log_density(u - h)) / 2e-5 for h in steps]
+        assert slope == pytest.approx(ends, rel=1e-4, abs=1e-4)
+
+
+def test_a_class_of_residuals_that_is_left_out_altogether() -> None:
+    """Its variance keeps its prior: no coefficient, no slope."""
+    model, tree = gallery_tree("gxe")
+    data = fitted(model, tree, 100)
+    codes = model["phenotype"].owner.op.form.covariance.residual
+    stay = np.flatnonzero(codes == 0)
+    reduced = gaussian_of(data.likelihood, stay)  # type: ignore[arg-type]
+    assert reduced is not None
+    assert data.effects is not None
+    assert reduced.gradient is not None
+    c = [data.inputs[0][0]]
+    value, slope = reduced.gradient(c, data.effects.mean, data.effects.factor)
+    assert np.isfinite(value)
+    assert slope[0].shape == c[0].shape
+    assert slope[0][-1] == 0.0
+
+
+@pytest.mark.slow
+def test_nuts_where_importance_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no evidence, so the bridge gives the number: within its errors that of importance."""
+    _, _, model, tree = two_kernels()
+    data = fitted(model, tree, 1000)
+    members = np.array([20])
+    within = data.conditionals(Blocks((members,))).log_density[:, 0]
+    seed = np.random.SeedSequence(1)
+    good = redo(data, members, within, seed)
+    failing = lambda *a, **k: replace(importance_sample(*a, **k), ok=False)  # noqa: E731
+    monkeypatch.setattr(refits, "importance_sample", failing)
+    monkeypatch.setattr(refits, "DRAWS_HMC", 200)
+    monkeypatch.setattr(refits, "TUNE_HMC", 100)
+    found = redo(data, members, within, np.random.SeedSequence(1))
+    assert good is not None
+    assert found is not None
+    assert (good.method, found.method) == ("importance", "refit")
+    error = float(np.hypot(good.scores.mcse[0], 2 * found.scores.mcse[0]))  # chains: dependent
+    assert error < 0.05
+    assert found.scores.elpd[0] == pytest.approx(good.scores.elpd[0], abs=4 * error)
+
+
+def test_where_beta_cannot_be_integrated_nothing_is_redone() -> None:
+    _, model, tree = fitted_tree()
+    data = replace(fitted(model, tree, 100), effects=None)
+    assert redo(data, np.array([OUTLIER]), np.zeros(100), np.random.SeedSequence(1)) is None
+
+
+def test_the_kernel_comes_back_from_its_spectrum() -> None:
+    data, model, _ = fitted_tree()
+    K = kernel_of(model["phenotype"].owner.op.spectrum)
+    assert pytest.approx(K, abs=1e-12 * np.abs(K).max()) == data.K
