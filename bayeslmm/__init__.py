@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm import models
+    from bayeslmm.agreement_table import agreement
     from bayeslmm.calibration.sbc import calibrate
     from bayeslmm.cohort import Cohort, cohort_from_arrays
     from bayeslmm.cohort import cohort as build_cohort
+    from bayeslmm.comparison.table import compare
     from bayeslmm.coverage.power import expected_power
     from bayeslmm.coverage.study import estimate_coverage
     from bayeslmm.diagnostics import diagnose
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from bayeslmm.records import read_records, record_cohorts
     from bayeslmm.relationship import Relationship
     from bayeslmm.report import report as write_report
+    from bayeslmm.sensitivity import prior_sensitivity
     from bayeslmm.simulate import simulate as simulate_cohort
     from bayeslmm.spectrum import spectrum as compute_spectrum
     from bayeslmm.summary import heritability
@@ -60,9 +63,11 @@ __all__ = [
     "Relationship",
     "__version__",
     "additive_relationship",
+    "agreement",
     "build_cohort",
     "calibrate",
     "cohort_from_arrays",
+    "compare",
     "compute_grm",
     "compute_grms",
     "compute_spectrum",
@@ -72,12 +77,14 @@ __all__ = [
     "fit",
     "fit_traits",
     "from_array",
+    "group_labels",
     "hadamard",
     "heritability",
     "kfold",
     "loo",
     "models",
     "prediction_table",
+    "prior_sensitivity",
     "quality_control",
     "read_covariates",
     "read_genotypes",
@@ -100,9 +107,11 @@ _HOME = {  # public name -> module:name
     "ModelError": "errors:ModelError",
     "Relationship": "relationship:Relationship",
     "additive_relationship": "pedigree_matrix:additive_relationship",
+    "agreement": "agreement_table:agreement",
     "build_cohort": "cohort:cohort",
     "calibrate": "calibration.sbc:calibrate",
     "cohort_from_arrays": "cohort:cohort_from_arrays",
+    "compare": "comparison.table:compare",
     "compute_grm": "grm:grm",
     "compute_grms": "grms:compute_grms",
     "compute_spectrum": "spectrum:spectrum",
@@ -112,11 +121,13 @@ _HOME = {  # public name -> module:name
     "fit": "engines.fit:fit",
     "fit_traits": "engines.traits:fit_traits",
     "from_array": "genotypes:from_array",
+    "group_labels": "leave_one_out.elpd:group_labels",
     "hadamard": "kernels:hadamard",
     "heritability": "summary:heritability",
     "kfold": "leave_one_out.elpd:kfold",
     "loo": "leave_one_out.elpd:loo",
     "prediction_table": "prediction:prediction_table",
+    "prior_sensitivity": "sensitivity:prior_sensitivity",
     "quality_control": "qc:quality_control",
     "read_covariates": "tables:read_covariates",
     "read_genotypes": "genotypes:read_genotypes",

@@ -13,14 +13,14 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayeslmm.boundary import WEAK, expected_se, restricted_lrt
+from bayeslmm.comparison.nested import nested_evidence
+from bayeslmm.comparison.savage_dickey import coordinate, ratio_at_zero, read_prior
 from bayeslmm.diagnostics import convergence, importance_ess
 from bayeslmm.engines.draws import ShareMarginal
 from bayeslmm.engines.share_likelihood import share_likelihood
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.fitted import model_of
-from bayeslmm.nested import nested_evidence
 from bayeslmm.quantities import SHARES, component_names, correlations, quantities
-from bayeslmm.savage_dickey import coordinate, ratio_at_zero, read_prior
 
 type Floats = NDArray[np.float64]
 
@@ -247,8 +247,8 @@ def zero_factors(tree: xr.DataTree) -> dict[str, float]:
     For models whose variances are shares of one total (`bayeslmm.engines.share_likelihood`), else
     empty. By the marginal likelihood of the model without the component, where no more than one
     kernel is left in it and the tree still has its model (the numbers are then kept with the tree);
-    otherwise from the posterior draws near zero (`bayeslmm.savage_dickey`), nan if too few lie
-    there. `bayeslmm compare` gives those too.
+    otherwise from the posterior draws near zero (`bayeslmm.comparison.savage_dickey`), nan if too
+    few lie there. `bayeslmm compare` gives those too.
     """
     prior = read_prior(tree)
     if prior is None:

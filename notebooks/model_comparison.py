@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 
 import bayeslmm as bl
-from bayeslmm.comparison import null_model, weigh_models
+from bayeslmm.comparison.evidence import estimate_evidence
+from bayeslmm.comparison.table import null_model, weigh_models
+from bayeslmm.comparison.zero_tests import weigh_zeros
 from bayeslmm.covariance import Grouping
-from bayeslmm.evidence import estimate_evidence
 from bayeslmm.simulate_genotypes import nuclear_families, simulate_dosages
-from bayeslmm.zero_tests import weigh_zeros
 
 # %% [markdown]
 # ## 1. The data

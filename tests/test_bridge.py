@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import gammaln
 
-from bayeslmm.bridge import relative_error, sample_bridge, solve_bridge
+from bayeslmm.comparison.bridge import relative_error, sample_bridge, solve_bridge
 from bayeslmm.engines.target import Target
 from bayeslmm.errors import ModelError
 

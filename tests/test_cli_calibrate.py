@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         *("coverage_95", "ok", "n_fell_back", "n_failed", "pareto_k_max"),
     ]
     assert set(table["n_sims"]) == {40}
-    record = json.loads(Path(f"{whole}.run.json").read_text(encoding="utf-8"))
+    record = json.loads(Path(f"{whole}.calibration.run.json").read_text(encoding="utf-8"))
     assert record["ok"] is True
     assert record["engine"] == "exact"
     assert record["n_sims"] == 40
@@ -87,7 +87,7 @@ def test_the_users_matrix_and_prior(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["calibrate", *options, "--out", str(tmp_path / "x")]) in (0, 1)
     said = capsys.readouterr().out
     assert "30 individuals of your matrices kinship" in said
-    record = json.loads((tmp_path / "x.run.json").read_text(encoding="utf-8"))
+    record = json.loads((tmp_path / "x.calibration.run.json").read_text(encoding="utf-8"))
     assert {Path(one["path"]).name for one in record["inputs"]} >= {"mine.py", "k.grm.bin"}
 
 

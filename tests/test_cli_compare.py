@@ -12,7 +12,7 @@ import pytest
 from test_report_browser import Visit, browser  # noqa: F401 (a fixture)
 
 from bayeslmm.cli import main
-from bayeslmm.comparison import COLUMNS
+from bayeslmm.comparison.table import COLUMNS
 from bayeslmm.report.compare_words import strength
 
 TRAIT = "a<script>alert(1)<b>"
@@ -46,7 +46,7 @@ def families(study: Path) -> Path:
     """The page of a comparison with the families of the genotype files as groups."""
     options = ("--pheno-name", TRAIT, "--models", MODELS, "--group-column", "FID")
     assert main(command(study, "fid", *options)) == 0
-    return study / "fid.html"
+    return study / "fid.compare.html"
 
 
 def test_files_of_a_comparison(families: Path) -> None:
@@ -55,13 +55,13 @@ def test_files_of_a_comparison(families: Path) -> None:
     assert sorted(table["model"]) == ["additive", "fixed", "household"]
     assert np.all(np.diff(table["elpd"]) <= 0)
     assert table["log_ml"].notna().all()
-    run = json.loads(families.with_name("fid.run.json").read_text())
+    run = json.loads(families.with_name("fid.compare.run.json").read_text())
     assert run["n"] == 120
     assert run["trait"] == TRAIT
     assert [row["model"] for row in run["comparison"]] == table["model"].tolist()
     assert run["models"]["household"]["engine"] == "laplace"
     assert run["models"]["fixed"]["model"] == "fixed"
-    assert set(run["outputs_sha256"]) == {"fid.compare.tsv", "fid.html"}
+    assert set(run["outputs_sha256"]) == {"fid.compare.tsv", "fid.compare.html"}
     text = families.read_text(encoding="utf-8")
     for words in ("What this does not say", "families of the FID column", "Savage–Dickey"):
         assert words in text
@@ -73,7 +73,7 @@ def test_same_records_for_every_model(study: Path, capsys: pytest.CaptureFixture
     options = ("--pheno-name", TRAIT, "--models", "additive,household", "--group-column", "cage")
     assert main(command(study, "cage", *options, "--json")) == 0
     said = json.loads(capsys.readouterr().out)
-    assert json.loads((study / "cage.run.json").read_text())["n"] == 118
+    assert json.loads((study / "cage.compare.run.json").read_text())["n"] == 118
     table = pd.read_csv(study / "cage.compare.tsv", sep="\t")
     assert [row["model"] for row in said["comparison"]] == table["model"].tolist()
 
@@ -175,7 +175,7 @@ def test_some_mice_in_the_browser(
     found = pd.read_csv(tmp_path / "CD8.compare.tsv", sep="\t")
     assert found["model"].tolist()[-1] == "fixed"
     for screen in SCREENS:
-        look(browser, tmp_path / "CD8.html", screen)
+        look(browser, tmp_path / "CD8.compare.html", screen)
 
 
 @pytest.mark.slow
@@ -189,4 +189,4 @@ def test_all_mice(browser: Any, shared_data: Path, tmp_path: Path) -> None:  # n
     assert found.loc["household", "log_ml"] > found.loc["additive", "log_ml"]
     assert found.loc["fixed", "elpd_diff"] < -400
     for screen in SCREENS:
-        look(browser, tmp_path / "CD8.html", screen)
+        look(browser, tmp_path / "CD8.compare.html", screen)

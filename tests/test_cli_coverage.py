@@ -54,7 +54,7 @@ def test_coverage_writes_table_page_and_record(
     assert list(found["method"]) == list(METHODS) * 3
     assert found["coverage"].between(0, 1).all()
     assert (found["n_reps"] == 300).all()
-    record = json.loads(Path(f"{out}.run.json").read_text("utf-8"))
+    record = json.loads(Path(f"{out}.coverage.run.json").read_text("utf-8"))
     assert record["n"] == N
     assert record["priors"] == {"h2": "beta(1, 1)", "total_sd": "half_t(3, 2.5)"}
     assert record["options"]["h2"] == [0.0, 0.4]
@@ -90,7 +90,7 @@ def test_individuals_covariates_and_prior_count(data: Path, tmp_path: Path) -> N
     more = ("--h2", "0.3", "--reps", 50)
     run("coverage", "--grm", data / "x", "--keep", data / "some.txt", "--n-covariates", 2,
         "--prior", "h2=beta(2,2)", *more, "--out", tmp_path / "a")  # fmt: skip
-    record = json.loads((tmp_path / "a.run.json").read_text("utf-8"))
+    record = json.loads((tmp_path / "a.coverage.run.json").read_text("utf-8"))
     assert (record["n"], record["fixed_effects"]) == (40, 3)
     assert record["priors"]["h2"] == "beta(2, 2)"
     assert [Path(one["path"]).name for one in record["inputs"]] == ["x.grm.bin", "some.txt"]
@@ -112,7 +112,11 @@ def test_power_of_a_matrix_a_part_of_it_and_more(
     page = Path(f"{out}.power.html").read_text("utf-8")
     assert "n = 40" in page
     assert "What could this study say about h²?" in page
-    assert json.loads(Path(f"{out}.run.json").read_text("utf-8"))["options"]["n"] == [40, 60, 90]
+    assert json.loads(Path(f"{out}.power.run.json").read_text("utf-8"))["options"]["n"] == [
+        40,
+        60,
+        90,
+    ]
 
 
 def test_power_of_segments_is_printed(

@@ -12,11 +12,11 @@ from scipy.special import logsumexp
 from test_nested import kernels
 
 from bayeslmm import models
-from bayeslmm.comparison import COLUMNS, compare, null_model, weigh_models
+from bayeslmm.comparison.table import COLUMNS, compare, null_model, weigh_models
+from bayeslmm.comparison.zero_tests import weigh_zeros
 from bayeslmm.engines import fit
 from bayeslmm.errors import InputError
 from bayeslmm.leave_one_out.elpd import loo
-from bayeslmm.zero_tests import weigh_zeros
 
 pytestmark = pytest.mark.filterwarnings("ignore:GRM rank", "ignore:h² is not identified")
 

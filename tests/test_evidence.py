@@ -10,15 +10,15 @@ from engine_oracles import gram, simulated
 
 from bayeslmm import models
 from bayeslmm.cohort import cohort_from_arrays
-from bayeslmm.engines import fit
-from bayeslmm.engines.hyper import hyper
-from bayeslmm.errors import InputError
-from bayeslmm.evidence import (
+from bayeslmm.comparison.evidence import (
     check_comparable,
     estimate_evidence,
     has_flat_effects,
     unconstrained_draws,
 )
+from bayeslmm.engines import fit
+from bayeslmm.engines.hyper import hyper
+from bayeslmm.errors import InputError
 from bayeslmm.relationship import Relationship
 
 pytestmark = pytest.mark.filterwarnings("ignore:GRM rank")  # kernels of few variants

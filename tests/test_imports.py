@@ -26,15 +26,14 @@ ORDER = [
     *("pedigree_checks", "pedigree_table", "pedigree_links", "pedigree", "pedigree_matrix"),
     *("kernels", "kernel_checks", "relatedness", "simulate_genotypes", "simulate"),
     *("likelihood", "spectrum", "variants", "spectral_solve", "spectrum_svd", "covariance"),
-    *("everybody", "dense", "rlrt", "canonical", "identified", "incomplete", "multitrait"),
+    *("everybody", "dense", "canonical", "identified", "incomplete", "multitrait"),
     *("multitrait_reml", "priors", "shares", "components", "distributions", "posterior"),
     *("multitrait_posterior", "multitrait_distribution", "dense_distribution"),
     *("residual_contrasts", "models", "boundary", "could_say", "reml", "haseman_elston"),
     *("coverage", "quantities", "diagnostics", "fitted", "relative_checks", "engines"),
-    *("bridge", "leave_one_out", "nested", "savage_dickey", "evidence", "calibration"),
-    *("comparison", "zero_tests", "running", "prediction", "predictive", "blup"),
-    *("variant_effects", "summary", "agreement_table", "alternatives", "sensitivity"),
-    *("report", "outputs", "__init__", "cli", "__main__"),
+    *("leave_one_out", "calibration", "comparison", "running", "prediction", "predictive"),
+    *("blup", "variant_effects", "summary", "agreement_table", "alternatives"),
+    *("sensitivity", "report", "outputs", "__init__", "cli", "__main__"),
 ]
 
 

@@ -13,6 +13,7 @@ from scipy import integrate, stats
 from test_laplace_grid import TRUTHS, two_kernels
 
 from bayeslmm import models
+from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.engines import fit
 from bayeslmm.engines.share_likelihood import (
     ShareLikelihood,
@@ -20,7 +21,6 @@ from bayeslmm.engines.share_likelihood import (
     share_likelihood,
 )
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.nested import nested_evidence
 from bayeslmm.relationship import Relationship
 
 pytestmark = pytest.mark.filterwarnings("ignore:GRM rank", "ignore:small sample")

@@ -26,6 +26,7 @@ jupytext.write(notebook, sys.argv[2])
 def test_all_notebooks_are_found() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "01_tutorial", "02_heritability", "03_parts", "04_records", "05_two_traits",
+        "calibration", "model_comparison",
     ]  # fmt: skip
 
 

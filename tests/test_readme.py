@@ -16,6 +16,10 @@ from bayeslmm.summary import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (
+    *("demo", "simulate", "grm", "h2", "models", "compare", "calibrate", "coverage", "power"),
+    "report",
+)
 NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![\w])")
 
 
@@ -138,7 +142,7 @@ def commands() -> list[list[str]]:
 
 def test_there_are_commands_of_every_kind() -> None:
     kinds = {arguments[0] for arguments in commands()}
-    assert kinds == {"demo", "h2", "grm", "simulate", "models", "report"}
+    assert kinds == set(COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
@@ -154,7 +158,7 @@ def test_the_two_commands_of_the_quick_start() -> None:
 
 def test_every_option_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
     known = ""
-    for command in ("demo", "simulate", "grm", "h2", "models", "report"):
+    for command in COMMANDS:
         with pytest.raises(SystemExit):
             build_parser().parse_args([command, "--help"])
         known += capsys.readouterr().out

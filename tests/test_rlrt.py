@@ -12,7 +12,7 @@ from scipy.stats import binom
 from test_nested import two
 
 from bayeslmm.boundary import restricted_lrt
-from bayeslmm.rlrt import component_lrt, covariance, joint_lrt, maximise, tail
+from bayeslmm.comparison.rlrt import component_lrt, covariance, joint_lrt, maximise, tail
 
 type Floats = NDArray[np.float64]
 

@@ -15,10 +15,8 @@ from test_laplace_grid import TRUTHS, two_kernels
 from test_nested import kernels
 
 from bayeslmm import models
-from bayeslmm.engines import fit
-from bayeslmm.engines.share_likelihood import share_likelihood
-from bayeslmm.nested import nested_evidence
-from bayeslmm.savage_dickey import (
+from bayeslmm.comparison.nested import nested_evidence
+from bayeslmm.comparison.savage_dickey import (
     SharesPrior,
     conditional_density,
     coordinate,
@@ -29,6 +27,8 @@ from bayeslmm.savage_dickey import (
     read_prior,
     without,
 )
+from bayeslmm.engines import fit
+from bayeslmm.engines.share_likelihood import share_likelihood
 from bayeslmm.summary import heritability, savage_dickey, zero_factors
 
 pytestmark = pytest.mark.filterwarnings("ignore:GRM rank")  # kernels of few variants

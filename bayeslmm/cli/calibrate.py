@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bayeslmm.calibration.sbc import Calibration
     from bayeslmm.terminal import Terminal
 
-RESULTS = (".calibration.tsv", ".calibration.html", ".run.json")
+RESULTS = (".calibration.tsv", ".calibration.html", ".calibration.run.json")
 PARTS = ".calibration.parts"
 
 
@@ -126,7 +126,7 @@ def _write(
     }
     text = record(args, terminal, clock, inputs, _facts(found))
     with terminal.step("writing the results"):
-        write_together(files, (paths[".run.json"], text))
+        write_together(files, (paths[".calibration.run.json"], text))
 
 
 def _facts(found: Calibration) -> dict[str, Any]:
@@ -160,5 +160,5 @@ def _print(found: Calibration, paths: dict[str, Path], parts: Path) -> None:
         print(f"{int(found.fell_back.sum())} of {found.n_sims} fits went on to NUTS")
     print(found.verdict())
     print(f"report: {paths['.calibration.html']}")
-    print(f"table: {paths['.calibration.tsv']}, {paths['.run.json']}; the simulations are kept in "
-          f"{parts} (a greater --n-sims goes on from them; delete it if not needed)")  # fmt: skip
+    print(f"table: {paths['.calibration.tsv']}, {paths['.calibration.run.json']}")
+    print(f"simulations: {parts} (a greater --n-sims goes on from them; delete it if not needed)")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bayeslmm.terminal import Terminal
 
 TABLE = ".compare.tsv"
-OUTPUTS = (TABLE, ".html", ".run.json")
+OUTPUTS = (TABLE, ".compare.html", ".compare.run.json")
 TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude")
 NULL = "fixed"  # not "null", which pandas reads as a missing value
 FAMILY = "FID"
@@ -77,7 +77,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
                 terminal.say(f"  {line}")
         kernels = _kernels(source, files, cohort)
         fits = _fit_all(args, terminal, files, cohort, kernels, groups)
-        from bayeslmm.comparison import weigh_models
+        from bayeslmm.comparison.table import weigh_models
 
         left_out = {}
         for one in fits:
@@ -110,11 +110,13 @@ def run(args: Namespace, terminal: Terminal) -> int:
         }
         outputs: dict[Path, Writer] = {
             paths[TABLE]: partial(write_table, comparison.table),
-            paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
+            paths[".compare.html"]: lambda path: path.write_text(
+                page, encoding="utf-8", newline="\n"
+            ),
         }
         with terminal.step("writing the results"):
             write_together(
-                outputs, (paths[".run.json"], record(args, terminal, clock, inputs, facts))
+                outputs, (paths[".compare.run.json"], record(args, terminal, clock, inputs, facts))
             )
     for left in stale(args.out, list(paths.values())):
         terminal.warn(f"{left} is of an earlier run, not of this one")
@@ -128,7 +130,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
         sys.stdout.write(json_text(content, ascii_only=True))
     else:
         print(comparison.table.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
-        print(f"report: {paths['.html']}")
+        print(f"report: {paths['.compare.html']}")
         print(f"table: {paths[TABLE]}")
     return 0 if all(one.diagnosis.ok for one in fits) else 1
 
@@ -244,7 +246,7 @@ def _fit_all(
     groups: Mapping[str, Any],
 ) -> list[Fit]:
     """Fit every model."""
-    from bayeslmm.comparison import null_model
+    from bayeslmm.comparison.table import null_model
     from bayeslmm.diagnostics import diagnose
     from bayeslmm.engines import fit
     from bayeslmm.report.compare import Fit
@@ -283,8 +285,8 @@ def _leave_out(args: Namespace, terminal: Terminal, one: Fit) -> Any:
 
 def _zeros(args: Namespace, fits: Sequence[Fit]) -> dict[str, Any]:
     """Tests of zero shares, by model."""
+    from bayeslmm.comparison.zero_tests import weigh_zeros
     from bayeslmm.errors import ModelError
-    from bayeslmm.zero_tests import weigh_zeros
 
     out = {}
     for one in fits:

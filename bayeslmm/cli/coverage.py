@@ -14,7 +14,7 @@ from bayeslmm.outputs import plain
 if TYPE_CHECKING:
     from bayeslmm.terminal import Terminal
 
-SUFFIXES = (".coverage.tsv", ".coverage.html", ".run.json")
+SUFFIXES = (".coverage.tsv", ".coverage.html", ".coverage.run.json")
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
@@ -52,5 +52,5 @@ def run(args: Namespace, terminal: Terminal) -> int:
     write_study(args, terminal, clock, paths, kernel.files, table, page, dict(facts))
     print("\n".join(coverage_lines(table, facts, prob=args.prob)))
     print(f"report: {paths['.coverage.html']}")
-    print(f"table: {paths['.coverage.tsv']}, {paths['.run.json']}")
+    print(f"table: {paths['.coverage.tsv']}, {paths['.coverage.run.json']}")
     return 0

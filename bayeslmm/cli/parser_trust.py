@@ -20,7 +20,7 @@ examples:
   bayeslmm compare --bfile mouse --chr-set 19 --pheno mouse.pheno --pheno-name CD8
                    --models fixed,additive,dominance,household --group-column FID --out CD8
 
-writes PREFIX.compare.tsv, PREFIX.html and PREFIX.run.json, all of them or none."""
+writes PREFIX.compare.tsv, PREFIX.compare.html and PREFIX.compare.run.json, all of them or none."""
 
 CALIBRATE_EXAMPLES = """\
 examples:
@@ -30,8 +30,8 @@ examples:
   bayeslmm calibrate --model additive_cholesky --engine nuts --n-sims 200 --out latent
 
 writes PREFIX.calibration.tsv (a row a quantity), PREFIX.calibration.html (curves and words) and
-PREFIX.run.json, all of them or none. PREFIX.calibration.parts holds every simulation as soon as it
-is done: the same command goes on from there after a stop, and with a greater --n-sims.
+PREFIX.calibration.run.json, all of them or none. PREFIX.calibration.parts holds every simulation as
+soon as it is done: the same command goes on from there after a stop, and with a greater --n-sims.
 
 exit codes: 0 calibrated; 1 not; 2 bad input or usage."""
 
@@ -43,8 +43,8 @@ examples:
 
 writes PREFIX.coverage.tsv (h2 method coverage width bias n_reps; methods hdi, eti: intervals of our
 posterior, reml_wald: REML ± 1.96 SE; rows with h2 = prior average over the prior),
-PREFIX.coverage.html and PREFIX.run.json, all of them or none. No phenotype is needed: all depends
-on the eigenvalues of the matrix."""
+PREFIX.coverage.html and PREFIX.coverage.run.json, all of them or none. No phenotype is needed: all
+depends on the eigenvalues of the matrix."""
 
 POWER_EXAMPLES = """\
 examples:
@@ -53,7 +53,7 @@ examples:
   bayeslmm power --grm mine --n 500,1000 --h2 0.1,0.3,0.5 --out mine
 
 prints the table; with --out it also writes PREFIX.power.tsv (n h2 se_expected width p_excludes_0
-p_rlrt n_reps), PREFIX.power.html and PREFIX.run.json, all of them or none."""
+p_rlrt n_reps), PREFIX.power.html and PREFIX.power.run.json, all of them or none."""
 
 
 def compare(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 type Floats = NDArray[np.float64]
 
-SUFFIXES = (".power.tsv", ".power.html", ".run.json")
+SUFFIXES = (".power.tsv", ".power.html", ".power.run.json")
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
@@ -67,7 +67,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
         files = () if kernel is None else kernel.files
         write_study(args, terminal, clock, paths, files, table, page, dict(facts))
         print(f"report: {paths['.power.html']}")
-        print(f"table: {paths['.power.tsv']}, {paths['.run.json']}")
+        print(f"table: {paths['.power.tsv']}, {paths['.power.run.json']}")
     return 0
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayeslmm.cohort import Cohort
-    from bayeslmm.comparison import Comparison
+    from bayeslmm.comparison.savage_dickey import Ratio
+    from bayeslmm.comparison.table import Comparison
+    from bayeslmm.comparison.zero_tests import ZeroTest
     from bayeslmm.diagnostics import Diagnosis
-    from bayeslmm.savage_dickey import Ratio
-    from bayeslmm.zero_tests import ZeroTest
 
 type Floats = NDArray[np.float64]
 
@@ -77,11 +77,11 @@ def render_comparison(
     Parameters
     ----------
     comparison
-        What `bayeslmm.comparison.weigh_models` returned.
+        What `bayeslmm.comparison.table.weigh_models` returned.
     fits
         The models, each once.
     zeros
-        Tests of zero shares by model (`bayeslmm.zero_tests.weigh_zeros`).
+        Tests of zero shares by model (`bayeslmm.comparison.zero_tests.weigh_zeros`).
     cohort
         The records.
     command

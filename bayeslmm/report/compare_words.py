@@ -16,7 +16,7 @@ from bayeslmm.report.numbers import number, plain, probability, sign
 from bayeslmm.report.svg import clean
 
 if TYPE_CHECKING:
-    from bayeslmm.comparison import Comparison
+    from bayeslmm.comparison.table import Comparison
 
 type Floats = NDArray[np.float64]
 

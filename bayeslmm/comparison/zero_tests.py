@@ -3,8 +3,9 @@
 For every component of a fitted model, and for h² (all genetic components together):
 
 - the ratio of marginal likelihoods, p(y | the model without it) / p(y | the model);
-- the Savage-Dickey ratio, from the posterior near zero (`bayeslmm.savage_dickey`);
-- the p-value of the restricted likelihood ratio test (`bayeslmm.boundary`, `bayeslmm.rlrt`).
+- the Savage-Dickey ratio, from the posterior near zero (`bayeslmm.comparison.savage_dickey`);
+- the p-value of the restricted likelihood ratio test (`bayeslmm.boundary` and
+  `bayeslmm.comparison.rlrt`).
 
 The two Bayes factors are of the same hypothesis and agree within their Monte Carlo errors; where
 zero is far from all draws, the second is not available. The p-value has no prior and answers
@@ -20,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.boundary import restricted_lrt
+from bayeslmm.comparison.evidence import Evidence, estimate_evidence
+from bayeslmm.comparison.nested import nested_evidence
+from bayeslmm.comparison.rlrt import component_lrt
+from bayeslmm.comparison.savage_dickey import NOTHING, Ratio, exact_ratio, ratio_with_model
 from bayeslmm.engines.share_likelihood import ShareLikelihood, share_likelihood
 from bayeslmm.engines.target import run
 from bayeslmm.errors import ModelError
-from bayeslmm.evidence import Evidence, estimate_evidence
 from bayeslmm.fitted import model_of
 from bayeslmm.memory import available_cores
-from bayeslmm.nested import nested_evidence
-from bayeslmm.rlrt import component_lrt
-from bayeslmm.savage_dickey import NOTHING, Ratio, exact_ratio, ratio_with_model
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -21,7 +21,7 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from pytensor.graph.replace import vectorize_graph
 
-from bayeslmm.bridge import sample_bridge
+from bayeslmm.comparison.bridge import sample_bridge
 from bayeslmm.engines.hyper import Hyper, hyper
 from bayeslmm.engines.laplace import target_of
 from bayeslmm.engines.tree import PYTHON

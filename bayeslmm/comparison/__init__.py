@@ -1,0 +1,1 @@
+"""Comparison of models: marginal likelihoods, Bayes factors, leave-one-out."""
