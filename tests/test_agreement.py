@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 from engine_oracles import Data, family_data, family_model
 from numpy.typing import NDArray
 from sbc_models import N, kernel, problem
@@ -23,7 +24,7 @@ from sbc_models import N, kernel, problem
 from bayeslmm import models
 from bayeslmm.components import set_phenotype
 from bayeslmm.diagnostics import convergence
-from bayeslmm.engines import fit, laplace, nuts
+from bayeslmm.engines import exact, fit, laplace, nuts
 from bayeslmm.engines.hyper import hyper
 
 Floats = NDArray[np.float64]
@@ -181,3 +182,55 @@ def test_bivariate_in_the_eigenbasis_and_dense_agree(monkeypatch: pytest.MonkeyP
     a, b = (laplace_means(one, names) for one in fits)
     for name in names:
         assert np.all(np.abs(a[name][0] - b[name][0]) < 4 * np.hypot(a[name][1], b[name][1])), name
+
+
+POSTERIORS = 200
+
+
+@cache
+def posterior_errors() -> tuple[Floats, Floats]:
+    """(200, 5) errors of NUTS against the quadrature in Monte Carlo standard errors, for the mean,
+    the sd, the median and the 5 % and 95 % quantile of h²; and (200,) √ESS times the greatest
+    distance of the distribution functions. Data as in `phenotypes`, four chains of 1000 draws.
+    """
+    data, rng, model = family_data(), np.random.default_rng(77), family_model()
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    errors, distances = np.empty((POSTERIORS, 5)), np.empty(POSTERIORS)
+    for i in range(POSTERIORS):
+        h2 = rng.uniform()
+        root = np.linalg.cholesky(h2 * data.K + (1 - h2) * np.eye(data.n) + 1e-10 * np.eye(data.n))
+        set_phenotype(model, 7 + 0.6 * data.X[:, 1] + 3 * root @ rng.standard_normal(data.n))
+        share = exact.fit_one(model, 16, rng)[0].share
+        found, _ = nuts.sample(model, 1000, 4, 500 + i, tune=600, cores=2)
+        draws = np.asarray(found["h2"][1])
+        truth = [*share.moments(), *share.quantile([0.5, 0.05, 0.95])]
+        own = [draws.mean(), draws.std(), *np.quantile(draws, [0.5, 0.05, 0.95])]
+        kinds = [("mean", None), ("sd", None), *(("quantile", q) for q in (0.5, 0.05, 0.95))]
+        mcse = [
+            array_stats.mcse(draws, method=kind, **axes, **({} if q is None else {"prob": q}))
+            for kind, q in kinds
+        ]
+        errors[i] = (np.array(own) - truth) / np.array(mcse, dtype=np.float64)
+        ordered = np.sort(draws.ravel())
+        theirs = np.interp(np.log(ordered) - np.log1p(-ordered), share.z, share.cdf)
+        steps = np.arange(ordered.size + 1) / ordered.size
+        gap = max(np.abs(steps[1:] - theirs).max(), np.abs(steps[:-1] - theirs).max())
+        distances[i] = gap * np.sqrt(array_stats.ess(draws, method="bulk", **axes))
+    set_phenotype(model, data.y)
+    return errors, distances
+
+
+@pytest.mark.slow
+def test_two_hundred_posteriors_of_nuts_are_those_of_the_quadrature() -> None:
+    """The bounds of reliability.md, goal 2: 4.5 errors for mean, median and sd, 5.5 for the outer
+    quantiles, whose standard errors are themselves less certain; root mean squares about one;
+    the Kolmogorov distance below 1.95/√ESS, exceeded with probability 0.001 by independent draws.
+    """
+    errors, distances = posterior_errors()
+    largest = np.abs(errors).max(axis=0)
+    rms = np.sqrt((errors**2).mean(axis=0))
+    print("largest |z|", largest.round(2), "rms", rms.round(2), "√ESS KS", distances.max().round(2))
+    assert (largest[:3] < 4.5).all()
+    assert (largest[3:] < 5.5).all()
+    assert ((rms > 0.85) & (rms < 1.15)).all()
+    assert distances.max() < 1.95

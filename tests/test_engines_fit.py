@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import arviz as az
@@ -25,7 +26,8 @@ from scipy import stats
 
 from bayeslmm import models
 from bayeslmm.components import set_phenotype
-from bayeslmm.engines import choose_engine, exact, fit, fit_traits
+from bayeslmm.diagnostics import convergence
+from bayeslmm.engines import choose_engine, exact, fit, fit_traits, laplace
 from bayeslmm.engines.fit import ORDER
 from bayeslmm.engines.hyper import why_not_laplace
 from bayeslmm.engines.marginal import why_not_exact
@@ -392,3 +394,23 @@ def test_a_kernel_that_says_nothing_is_warned_of() -> None:
     assert group.attrs["sd"] == pytest.approx(0.2, abs=1e-6)
     assert group.attrs["log_evidence"] == pytest.approx(group.attrs["log_evidence_h2_0"], abs=1e-6)
     assert group["density"].to_numpy() == pytest.approx(group["prior_density"].to_numpy(), rel=5e-3)
+
+
+def test_where_weights_fail_a_cheap_likelihood_goes_on_to_nuts_on_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The laplace engine on one kernel, whose weights are said to be bad: posterior as exact."""
+    usual = laplace.importance_sample
+    monkeypatch.setattr(
+        laplace, "importance_sample", lambda *a, **k: replace(usual(*a, **k), ok=False)
+    )
+    with pytest.warns(BayesLMMWarning, match=r"importance sampling failed .* NUTS on the model"):
+        tree = fit(family_model(), "laplace", draws=2000, chains=4, tune=500, cores=2, seed=4)
+    assert tree.attrs["engine"] == "laplace"
+    assert "NUTS on the model, because" in tree.attrs["engine_reason"]
+    assert "diverging" in tree["sample_stats"]
+    found, wanted = tree["posterior"]["h2"], exact_tree()["posterior"]["h2"]
+    health = convergence(found.to_numpy())
+    assert health["ess_bulk"] > 300
+    error = np.hypot(health["mcse"], float(wanted.std()) / np.sqrt(wanted.size))
+    assert abs(float(found.mean() - wanted.mean())) < 4 * error

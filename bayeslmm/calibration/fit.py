@@ -79,13 +79,19 @@ def draw_exact(model: pm.Model, draws: int, rng: np.random.Generator) -> Drawn:
     return Drawn(values, found.draws.log_likelihood)
 
 
-def draw_laplace(model: pm.Model, draws: int, rng: np.random.Generator) -> Drawn:
-    """Draws of the Laplace engine; of NUTS where its weights fail twice."""
+def draw_laplace(
+    model: pm.Model, draws: int, rng: np.random.Generator, ess: float | None = None
+) -> Drawn:
+    """Draws of the Laplace engine; of NUTS where its weights fail twice.
+
+    `ess` is the importance ESS asked for first, by default 1.5 a draw. What all draws of a fit
+    share is the error of their weights: it adds ½/ESS to each outer tail of the ranks.
+    """
     split = hyper(model)
     effects = split.effects_prior(*split.data)
     kept: Quadratics = {}
     target = target_of(split, effects, kept)
-    first = min(SPARE * draws, USUAL_ESS)
+    first = min(SPARE * draws, USUAL_ESS) if ess is None else ess
     weighted = importance_sample(target, ess=first, seed=_stream(rng), workers=1)
     if not weighted.ok:
         weighted = importance_sample(target, ess=USUAL_ESS, seed=_stream(rng), workers=1)

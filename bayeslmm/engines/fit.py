@@ -177,8 +177,9 @@ def _posterior(
         variables = chain_draw(model, values, chains)
         groups["quadrature"] = quadrature_group(found)
         log_prior = {k: (("chain", "draw"), _total(v)) for k, (_, v) in log_prior.items()}
-    elif chosen == "laplace":
-        drawn = laplace.fit_one(model, draws, chains, rng, cores)
+    elif chosen == "laplace" and (
+        (drawn := laplace.fit_one(model, draws, chains, rng, cores)) is not None
+    ):
         log_prior = chain_draw(model, drawn.values.pop("log_prior"), chains, names=False)
         likelihood = {"phenotype": drawn.log_likelihood}
         log_likelihood = chain_draw(model, likelihood, chains, names=False)
@@ -191,6 +192,7 @@ def _posterior(
             progress=progress, checkpoint=kept,
         )  # fmt: skip
         log_prior, log_likelihood = log_densities(model, variables)
+        step = "; NUTS on the model, because importance sampling failed" * (chosen == "laplace")
     if "sample_stats" not in groups:
         lp = _joint(log_prior, log_likelihood)
         groups["sample_stats"] = dataset({"lp": (("chain", "draw"), lp)}, {})

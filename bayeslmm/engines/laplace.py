@@ -4,7 +4,7 @@ The posterior of the few hyperparameters, with β and every random effect integr
 by importance from a proposal that is fitted to it (`bayeslmm.engines.importance`); each density
 evaluation is one Cholesky factorisation. β is then drawn exactly given each point. Where the
 importance weights cannot be trusted (k̂ > 0.7) the engine says so and goes on to NUTS on the same
-marginal density, preconditioned by the Hessian (`bayeslmm.engines.hmc`).
+marginal density, preconditioned by the Hessian (`bayeslmm.engines.hmc`), or on the model itself.
 """
 
 from __future__ import annotations
@@ -102,8 +102,11 @@ def fit_one(
     chains: int,
     rng: np.random.Generator,
     workers: int | None = None,
-) -> Laplace:
+) -> Laplace | None:
     """Posterior of a model's current phenotype.
+
+    None, with a warning, where the weights cannot be trusted and the likelihood is one of those
+    whose gradient PyMC has in microseconds: then NUTS on the model itself is the way to go on.
 
     Parameters
     ----------
@@ -129,10 +132,14 @@ def fit_one(
         points = weighted.points[resample(weighted, draws, rng)]
         step = f"importance sampling, k̂ = {weighted.pareto_k:.2f}"
     else:
+        on_model = target.gradient is None and not split.gaussian.expensive
         caution(
             f"importance sampling failed (k̂ = {weighted.pareto_k:.2f}, it has to be below {KHAT}; "
-            f"ESS {weighted.ess:.0f}): the draws come from NUTS on the marginal density instead"
+            f"ESS {weighted.ess:.0f}): the draws come from NUTS on the "
+            f"{'model' if on_model else 'marginal density'} instead"
         )
+        if on_model:
+            return None
         found = sample_hmc(
             target,
             draws=draws // chains,

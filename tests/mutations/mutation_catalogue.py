@@ -283,4 +283,48 @@ CATALOGUE = (
         "    densities = [model.logp(vars=[rv], jacobian=False) for rv in hyper]\n",
         QUADRATURE,
     ),
+    Mutation(
+        "posterior = prior",
+        "bayeslmm/leave_one_out/weights.py",
+        "        weights[:, g], k[g], _ = smooth(-found.log_density[:, g])\n",
+        "        weights[:, g], k[g], _ = smooth(0.0 * found.log_density[:, g])\n",
+        ("tests/test_leave_one_out.py",),
+    ),
+    Mutation(
+        "wrong sign",
+        "bayeslmm/leave_one_out/weights.py",
+        "        weights[:, g], k[g], _ = smooth(-found.log_density[:, g])\n",
+        "        weights[:, g], k[g], _ = smooth(found.log_density[:, g])\n",
+        ("tests/test_leave_one_out.py",),
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/leave_one_out/weights.py",
+        "    spread = (each * (found.sd**2 + (found.mean - centre) ** 2)).sum(axis=0)\n",
+        "    spread = (each * found.sd**2).sum(axis=0)\n",
+        ("tests/test_loo_weights.py", "tests/test_leave_one_out.py"),
+    ),
+    Mutation(
+        "wrong prior",
+        "bayeslmm/alternatives.py",
+        "            other.log_density(own.explained, own.rest)\n"
+        "            - own.prior.log_density(own.explained, own.rest)\n",
+        "            other.log_density(own.explained, own.rest)\n"
+        "            + own.prior.log_density(own.explained, own.rest)\n",
+        ("tests/test_alternatives.py", "tests/test_sensitivity.py"),
+    ),
+    Mutation(
+        "n for n - p",
+        "bayeslmm/coverage/fits.py",
+        "    variance = rss / m\n",
+        "    variance = rss / (m + 5)\n",
+        ("tests/test_coverage.py",),
+    ),
+    Mutation(
+        "wrong Jacobian",
+        "bayeslmm/comparison/nested.py",
+        "    fine = float(np.log(np.exp(logs - peak).sum() * step) + peak)\n",
+        "    fine = float(np.log(np.exp(logs - peak).sum() * 2 * step) + peak)\n",
+        ("tests/test_nested.py",),
+    ),
 )
