@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bayeslmm.grm_files import read_grm, write_grm
     from bayeslmm.grms import compute_grms
     from bayeslmm.kernels import hadamard
-    from bayeslmm.leave_one_out.elpd import kfold, loo
+    from bayeslmm.leave_one_out.elpd import group_labels, kfold, loo
     from bayeslmm.pedigree import read_pedigree
     from bayeslmm.pedigree_matrix import additive_relationship
     from bayeslmm.prediction import prediction_table

@@ -214,5 +214,5 @@ assert not seen.loc["log_likelihood", "inside"]
 
 # %%
 results = (folder.parent / "mutations" / "results.md").read_text()
-assert "survives" not in results
+assert "**survives**" not in results
 print(results.strip().splitlines()[-1])

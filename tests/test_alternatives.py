@@ -119,6 +119,20 @@ def test_draws_reweighted_agree_with_the_exact_density() -> None:
         assert not drawn[name].own or np.isnan(drawn[name].pareto_k)
 
 
+def test_draws_under_an_informative_prior_are_led_back() -> None:
+    """Weights flat / Beta(2, 5); the other way round they would lead away, to Beta(3, 9)."""
+    tree = fit(family_data().model(h2="beta(2, 5)"), "exact", draws=4000)
+    groups = {name: group.to_dataset() for name, group in tree.children.items()}
+    del groups["quadrature"]
+    exact, drawn = by_name(tree)["flat"], by_name(xr.DataTree.from_dict(groups))["flat"]
+    assert exact.moments() == pytest.approx(by_name(exact_tree())["flat"].moments(), abs=2e-3)
+    mean, sd = exact.moments()
+    assert not drawn.own
+    assert drawn.moments()[0] == pytest.approx(mean, abs=5 * sd / np.sqrt(400))
+    own = tree.children["quadrature"].attrs["mean"]
+    assert abs(own - mean) > 10 * sd / np.sqrt(400)
+
+
 @cache
 def two_kernels() -> tuple[object, tuple[Relationship, Relationship]]:
     data = simulated(80, 2, 0.5, seed=4, K=sibships(80, 8))
