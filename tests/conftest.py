@@ -6,6 +6,9 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: one BLAS thread each
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import matplotlib
 import pytest
 

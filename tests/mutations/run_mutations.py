@@ -68,7 +68,7 @@ def apply(mutation: Mutation, work: Path) -> None:
 def pytest(work: Path, tests: Iterable[str]) -> tuple[int, str]:
     """Exit code and output of the tests on a copy; 124 where they took longer than `LIMIT`."""
     environment = os.environ | {"PYTHONPATH": str(work), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-n0", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
             command, cwd=work, env=environment, capture_output=True, text=True, timeout=LIMIT
