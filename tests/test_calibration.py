@@ -21,8 +21,9 @@ from engine_oracles import simulated
 
 from bayeslmm import models
 from bayeslmm.calibration.problem import given_problem, small_problem
+from bayeslmm.calibration.result import Calibration, covered, holm
 from bayeslmm.calibration.run import ranked
-from bayeslmm.calibration.sbc import Calibration, calibrate, covered, holm
+from bayeslmm.calibration.sbc import calibrate
 from bayeslmm.cohort import cohort_from_arrays
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.relationship import Relationship

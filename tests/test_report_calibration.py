@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from bayeslmm.calibration.ecdf_band import p_value
-from bayeslmm.calibration.sbc import Calibration
+from bayeslmm.calibration.result import Calibration
 from bayeslmm.report.calibration import render_calibration
 
 HOSTILE = "share[<script>alert(1)</script>\u202e]"

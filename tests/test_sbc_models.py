@@ -26,7 +26,8 @@ from scipy import stats
 
 from bayeslmm import models
 from bayeslmm.calibration.ecdf_band import p_value
-from bayeslmm.calibration.sbc import Calibration, calibrate
+from bayeslmm.calibration.result import Calibration
+from bayeslmm.calibration.sbc import calibrate
 
 NAMES = models.names()  # by glob
 FAST = [name for name in NAMES if name != "additive_cholesky"]

@@ -10,22 +10,20 @@ distribution of its ranks (Säilynoja et al. 2022, Stat Comput 32:32), all of th
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pymc as pm
 from numpy.typing import NDArray
 
-from bayeslmm.calibration.ecdf_band import p_value, proportions, simultaneous_band
+from bayeslmm.calibration.ecdf_band import p_value
 from bayeslmm.calibration.fit import Engine, Sampler
 from bayeslmm.calibration.parts import Unit, open_parts
 from bayeslmm.calibration.problem import Problem, small_problem
+from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.run import Setup, Study, build, prepare, run_units
 from bayeslmm.cohort import Cohort
 from bayeslmm.components import set_phenotype
@@ -38,150 +36,8 @@ from bayeslmm.variants import Variants
 type Floats = NDArray[np.float64]
 type Progress = Callable[[int, int], None]
 
-LEVEL = 0.05  # of the verdict over all quantities
-MOST_FAILED = 0.01  # share of fits that may fail before the verdict does
 FEWEST = 20
 PACKAGES = ("bayeslmm", "pymc", "pytensor", "numpy", "scipy", "nutpie")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
-    """The result of a calibration of n simulations and q quantities.
-
-    Parameters
-    ----------
-    model, words
-        Name of the model, and what it was calibrated on.
-    engine, engine_reason
-        The engine and why it.
-    draws, seed
-        Draws asked for in every simulation; seed.
-    names
-        (q,) quantities.
-    u
-        (n, q) normalised ranks in (0, 1) of the truths; NaN of a fit that failed.
-    z
-        (n, q) (truth - posterior mean) / posterior sd.
-    p
-        (q,) p-values of uniform ranks (`bayeslmm.calibration.ecdf_band.p_value`); NaN without any.
-    sizes
-        (n,) near-independent draws that the truths were ranked among.
-    pareto_k
-        (n,) k̂ of the importance weights; 0 without them.
-    fell_back
-        (n,) Did importance sampling fail, so that the draws come from NUTS?
-    problems
-        (n,) why a fit counts as failed; "" where it does not.
-    seconds
-        (n,) wall time of each simulation.
-    """
-
-    model: str
-    words: str
-    engine: str
-    engine_reason: str
-    draws: int
-    seed: int
-    names: tuple[str, ...]
-    u: Floats
-    z: Floats
-    p: Floats
-    sizes: NDArray[np.int64]
-    pareto_k: Floats
-    fell_back: NDArray[np.bool_]
-    problems: tuple[str, ...]
-    seconds: Floats
-
-    @property
-    def n_sims(self) -> int:
-        """Number of simulations."""
-        return len(self.sizes)
-
-    @property
-    def failed(self) -> NDArray[np.bool_]:
-        """(n,) fits that are left out of the ranks."""
-        return np.array([bool(text) for text in self.problems], dtype=np.bool_)
-
-    def ranks(self, name: str) -> Floats:
-        """The normalised ranks of a quantity, of the fits that did not fail."""
-        values = self.u[:, self.names.index(name)]
-        return np.asarray(values[np.isfinite(values)])
-
-    def table(self) -> pd.DataFrame:
-        """A row a quantity.
-
-        Columns
-        -------
-        quantity, n_sims, n_ranked
-            Simulations, and those whose fit did not fail.
-        p, p_holm
-            p-value of uniform ranks, exact for the band; the same after Holm's correction.
-        inside
-            Is the curve within its simultaneous 95 % band?
-        mean_z
-            Mean of (truth - posterior mean)/posterior sd: 0 ± 1/√n if right.
-        coverage_50, coverage_95
-            How often the central 50 % and 95 % intervals held the truth.
-        ok
-            p_holm of at least 0.05.
-        n_fell_back, n_failed, pareto_k_max
-            Of all fits, the same in every row.
-        """
-        rows = []
-        for k, name in enumerate(self.names):
-            u = self.ranks(name)
-            z = self.z[:, k][np.isfinite(self.z[:, k]) & ~self.failed]
-            rows.append(
-                {
-                    "quantity": name,
-                    "n_sims": self.n_sims,
-                    "n_ranked": u.size,
-                    "p": self.p[k],
-                    "inside": bool(u.size and inside(u)),
-                    "mean_z": float(z.mean()) if z.size else np.nan,
-                    "coverage_50": covered(u, 0.5),
-                    "coverage_95": covered(u, 0.95),
-                }
-            )
-        table = pd.DataFrame(rows)
-        table.insert(4, "p_holm", holm(table["p"].to_numpy()))
-        table["ok"] = table["p_holm"] >= LEVEL
-        table["n_fell_back"] = int(self.fell_back.sum())
-        table["n_failed"] = int(self.failed.sum())
-        table["pareto_k_max"] = float(self.pareto_k[~self.fell_back].max(initial=0.0))
-        return table
-
-    @property
-    def ok(self) -> bool:
-        """Are all ranks uniform (Holm, 5 %), with at most one fit in a hundred failed?"""
-        return bool(self.table()["ok"].all() and self.failed.mean() <= MOST_FAILED)
-
-    def verdict(self) -> str:
-        """The verdict in words."""
-        table = self.table()
-        bad = table[~table["ok"]].sort_values("p")
-        count = self.n_sims - int(self.failed.sum())
-        words = []
-        if len(bad):
-            told = [
-                f"{q} (p = {p:.2g})" for q, p in zip(bad["quantity"], bad["p_holm"], strict=True)
-            ]
-            more = f" and {len(told) - 5} more" if len(told) > 5 else ""
-            words.append(f"the ranks of {', '.join(told[:5])}{more} are not uniform")
-        if self.failed.mean() > MOST_FAILED:
-            common, times = Counter(p for p in self.problems if p).most_common(1)[0]
-            words.append(
-                f"{int(self.failed.sum())} of {self.n_sims} fits failed, more than 1 in 100 "
-                f"(for instance, {times} times: {common})"
-            )
-        if words:
-            return f"NOT CALIBRATED: {'; '.join(words)}"
-        least = table.iloc[int(table["p_holm"].to_numpy().argmin())]
-        return (
-            f"calibrated: in {count} simulations the ranks of all {len(table)} quantities are "
-            f"uniform as far as can be seen (smallest p after Holm's correction "
-            f"{least['p_holm']:.2g}, {least['quantity']})"
-        )
 
 
 def calibrate(
@@ -379,31 +235,3 @@ def _collect(study: Study, words: str, units: list[Unit]) -> Calibration:
         problems=tuple(unit.problem or "" for unit in units),
         seconds=np.array([unit.seconds for unit in units]),
     )
-
-
-def inside(u: Floats, prob: float = 0.95) -> bool:
-    """Is the empirical distribution of u within its simultaneous band?"""
-    band = simultaneous_band(u.size, prob)
-    curve = proportions(u)
-    return bool(np.all((curve >= band.lower - 1e-12) & (curve <= band.upper + 1e-12)))
-
-
-def covered(u: Floats, prob: float) -> float:
-    """How often the central interval of probability `prob` held the truth."""
-    return float(np.mean(np.abs(u - 0.5) <= 0.5 * prob)) if u.size else np.nan
-
-
-def holm(p: Floats) -> Floats:
-    """p-values (m,) after Holm's correction; NaN stays.
-
-    Examples
-    --------
-    >>> holm(np.array([0.01, 0.04, 0.5]))
-    array([0.03, 0.08, 0.5 ])
-    """
-    order = np.argsort(p)
-    factors = np.arange(np.isfinite(p).sum(), 0, -1)
-    adjusted = np.full(p.size, np.nan)
-    known = order[: factors.size]
-    adjusted[known] = np.minimum(1.0, np.maximum.accumulate(p[known] * factors))
-    return adjusted

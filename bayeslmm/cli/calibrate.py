@@ -18,7 +18,7 @@ from bayeslmm.outputs import Writer, check_outputs, output_paths, write_table, w
 
 if TYPE_CHECKING:
     from bayeslmm.calibration.problem import Problem
-    from bayeslmm.calibration.sbc import Calibration
+    from bayeslmm.calibration.result import Calibration
     from bayeslmm.terminal import Terminal
 
 RESULTS = (".calibration.tsv", ".calibration.html", ".calibration.run.json")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.cli.analysis import parse_priors
 from bayeslmm.cli.record import Clock, record
+from bayeslmm.cli.source import kept_individuals
 from bayeslmm.errors import InputError
 from bayeslmm.outputs import Writer, check_outputs, output_paths, write_table, write_together
 
@@ -108,23 +109,13 @@ def _read_matrix(args: Namespace, terminal: Terminal) -> tuple[Relationship, tup
 
     from bayeslmm.grm_files import read_grm
     from bayeslmm.ledger import Ledger
-    from bayeslmm.qc import choose_individuals
     from bayeslmm.relatedness import relationship_warnings
 
     with terminal.step("reading the relationship matrix"):
         found = read_grm(args.grm, fam=args.fam)
     files = [Path(found.source)]
-    individuals, ledger = found.individuals, Ledger()
-    for path, option in ((args.keep, "keep"), (args.remove, "remove")):
-        if path is not None:
-            kept, ledger = choose_individuals(
-                individuals,
-                ledger,
-                path,
-                option,  # type: ignore[arg-type]
-            )
-            individuals = individuals[kept]
-            files.append(Path(path))
+    individuals, ledger = kept_individuals(args, found.individuals, Ledger())
+    files += [Path(path) for path in (args.keep, args.remove) if path is not None]
     for line in str(ledger).splitlines():
         terminal.say(f"  {line}")
     found = replace(found, kernel_scale=args.kernel_scale or found.kernel_scale)

@@ -132,7 +132,7 @@ def _open_matrices(args: Namespace, terminal: Terminal) -> Source:
 
         ledger = ledger.add("individuals", "not in all matrices", names_of(lost),
                             remaining=len(individuals))  # fmt: skip
-    individuals, ledger = _kept(args, individuals, ledger)
+    individuals, ledger = kept_individuals(args, individuals, ledger)
     files = [file for _, matrix in found for file in _matrix_files(matrix.source, args.fam)]
     return Source(individuals, ledger, tuple(files), partial(_matrices, found, args))
 
@@ -177,7 +177,7 @@ def _open_pedigree(args: Namespace, terminal: Terminal) -> Source:
         pedigree = read_pedigree(args.pedigree, args.pedigree_parents, allow_selfing=args.selfing)
     for note in pedigree.notes:
         terminal.say(f"  {note}")
-    individuals, ledger = _kept(args, pedigree.individuals, Ledger())
+    individuals, ledger = kept_individuals(args, pedigree.individuals, Ledger())
     kernels = partial(_pedigree_kernels, pedigree, args, terminal)
     return Source(individuals, ledger, (Path(args.pedigree),), kernels, pedigree)
 
@@ -223,7 +223,7 @@ def scaled(kernel: Any, args: Namespace) -> Any:
     return replace(kernel, kernel_scale=args.kernel_scale)
 
 
-def _kept(
+def kept_individuals(
     args: Namespace, individuals: pd.MultiIndex, ledger: Ledger
 ) -> tuple[pd.MultiIndex, Ledger]:
     """Individuals after --keep and --remove."""

@@ -76,11 +76,9 @@ def render(
     `sensitivity` is `bayeslmm.prior_sensitivity` of the tree, if it is there already. The same
     tree and arguments give the same text.
     """
-    import jinja2
-
     from bayeslmm.report.overview import overview
+    from bayeslmm.report.page import fill
     from bayeslmm.report.sections import section
-    from bayeslmm.report.svg import clean
     from bayeslmm.summary import heritability, trait_trees
 
     if not trait_trees(tree):
@@ -91,18 +89,11 @@ def render(
         )
     table = heritability(tree, prob) if summary is None else summary
     facts = read_facts(tree, table)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bayeslmm.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clean"] = clean
     kept = (
         command if command is not None else tree.attrs.get("command", facts[0].attrs.get("command"))
     )
-    return environment.get_template("report.html.jinja").render(
+    return fill(
+        "report.html.jinja",
         overview=overview(facts) if len(facts) > 1 else None,
         sections=[
             section(one, f"trait-{number}", relatedness, _rows_of(sensitivity, trait))

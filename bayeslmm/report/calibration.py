@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bayeslmm.calibration.ecdf_band import evaluation_points, proportions, simultaneous_band
 from bayeslmm.report import svg
 from bayeslmm.report.names import name as quantity_name
+from bayeslmm.report.page import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from bayeslmm.calibration.sbc import Calibration
+    from bayeslmm.calibration.result import Calibration
 
 COLUMNS = 3
 MOST = 36  # curves that are shown, those with the smallest p first
@@ -39,17 +39,11 @@ class Row:
 
 def render_calibration(found: Calibration, command: str) -> str:
     """The page as one file of HTML without scripts."""
-    environment = Environment(
-        loader=PackageLoader("bayeslmm", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     worst = found.table().sort_values("p", kind="stable")["quantity"].tolist()
     shown = set(worst[:MOST])
     names = [name for name in found.names if name in shown]
-    return environment.get_template("calibration.html.jinja").render(
+    return fill(
+        "calibration.html.jinja",
         found=found,
         model=svg.clean(found.model),
         words=svg.clean(found.words),

@@ -16,6 +16,7 @@ from bayeslmm.quantities import component_names, quantities
 from bayeslmm.report import compare_plots, compare_words, plots
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, p_value, plain, probability, sign, span
+from bayeslmm.report.page import fill
 from bayeslmm.report.svg import FULL, clean
 from bayeslmm.summary import describe, exact_share
 
@@ -89,16 +90,6 @@ def render_comparison(
     prob
         Probability of the intervals.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bayeslmm.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clean"] = clean
     table = comparison.table
     names = [str(one) for one in table["model"]]
     by_name = {one.name: one for one in fits}
@@ -106,7 +97,8 @@ def render_comparison(
     best = np.asarray(first.elpd_i)
     differences = {one: best - np.asarray(comparison.left_out[one].elpd_i) for one in names[1:]}
     shares = share_rows([by_name[one] for one in names], prob)
-    return environment.get_template("compare.html.jinja").render(
+    return fill(
+        "compare.html.jinja",
         trait=name(cohort.trait),
         plain_trait=cohort.trait,
         n=cohort.n,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayeslmm.boundary import WEAK
 from bayeslmm.report.numbers import percent, plain, sign
+from bayeslmm.report.page import fill
 from bayeslmm.report.svg import clean
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def coverage_page(
          f"{row['width']:.3f}", sign(f"{row['bias']:+.3f}"), f"{row['n_reps']:,}")
         for row in _rows(table)
     ]  # fmt: skip
-    return _page(
+    return fill(
+        "coverage.html.jinja",
         kind="coverage of intervals",
         title="How often do intervals of h² hold the truth?",
         lead=_coverage_lead(table, facts, prob),
@@ -89,7 +91,8 @@ def power_page(
          f"{row['p_excludes_0']:.3f}", f"{row['p_rlrt']:.3f}", f"{row['n_reps']:,}")
         for row in _rows(table)
     ]  # fmt: skip
-    return _page(
+    return fill(
+        "coverage.html.jinja",
         kind="power of a study",
         title="What could this study say about h²?",
         lead=_power_lead(table, facts, prob),
@@ -192,17 +195,3 @@ _POWER_NOTES = (
     "(1 / variance of the relationships), whose eigenvalues follow the law of Marchenko and "
     "Pastur.",
 )
-
-
-def _page(**parts: Sequence[Any] | str | None) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bayeslmm.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clean"] = clean
-    return environment.get_template("coverage.html.jinja").render(**parts)

@@ -23,7 +23,8 @@ import numpy as np
 
 from bayeslmm import models
 from bayeslmm.calibration.fit import USUAL_ESS, Engine, Sampler, draw_laplace
-from bayeslmm.calibration.sbc import Calibration, calibrate
+from bayeslmm.calibration.result import Calibration
+from bayeslmm.calibration.sbc import calibrate
 from bayeslmm.files import write_text
 
 TABLE = Path(__file__).with_name("sbc.md")
