@@ -10,13 +10,15 @@
 - k̂ is below 0.7, or the fit went on to NUTS, and at most one in twenty did.
 
 All tests together are about 250 quantities; a threshold of p = 10⁻⁴ each, by two tests of
-uniformity, gives one false alarm in 20 seeds; the seed is fixed. The study with 1 000 data sets is
+uniformity, gives one false alarm in 20 seeds; the seed is fixed. The
+Laplace engine draws with a small importance ESS here, which 100 data sets cannot tell from the ESS
+of `fit`. The study with 1 000 data sets and the engines as `fit` has them is
 `tests/calibration/sbc.py`, its table `tests/calibration/sbc.md`.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -26,16 +28,19 @@ from scipy import stats
 
 from bayeslmm import models
 from bayeslmm.calibration.ecdf_band import p_value
+from bayeslmm.calibration.fit import draw_laplace
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.sbc import calibrate
 
 NAMES = models.names()  # by glob
-FAST = [name for name in NAMES if name != "additive_cholesky"]
+EXACT = ("additive", "snp_effects")
+FAST = [name for name in NAMES if name != "additive_cholesky"]  # only the latent model needs NUTS
 
 
 @cache
 def studied(name: str) -> Calibration:
-    return calibrate(models.load(name), 100, draws=100)
+    engine = "exact" if name in EXACT else partial(draw_laplace, ess=150)
+    return calibrate(models.load(name), 100, draws=100, engine=engine)
 
 
 def uniformity(values: NDArray[np.float64]) -> float:
@@ -57,7 +62,6 @@ def judge(found: Calibration) -> None:
 @pytest.mark.parametrize("name", FAST)
 def test_every_model_is_calibrated(name: str) -> None:
     found = studied(name)
-    assert found.engine in ("exact", "laplace")  # only the latent model needs NUTS
     assert {"log_likelihood"} < set(found.names)
     assert any(q.startswith("max_blup") for q in found.names)
     assert any(q.startswith("pve_random") for q in found.names)

@@ -1,10 +1,9 @@
 """Draws of a posterior for one simulated data set, by the engine that `fit` would take.
 
-The Laplace engine first asks for few draws, which is cheap; where its weights fail it tries again
-with the evaluations of an ordinary fit. Where they fail again, `fit` goes on to NUTS on the
-marginal density by finite differences, for minutes; here the draws come from NUTS on the model
-itself, the same posterior in seconds, and the fit is counted as fallen back. Nothing is limited by
-the clock, so that the same seed gives the same numbers.
+The Laplace engine asks for the importance ESS of an ordinary fit. Where its weights fail, `fit` may
+go on to NUTS on the marginal density by finite differences, for minutes; here the draws come from
+NUTS on the model itself, the same posterior in seconds, and the fit is counted as fallen back.
+Nothing is limited by the clock, so that the same seed gives the same numbers.
 """
 
 from __future__ import annotations
@@ -22,15 +21,13 @@ from bayeslmm.engines import exact, nuts
 from bayeslmm.engines.choose import Chosen
 from bayeslmm.engines.hyper import hyper
 from bayeslmm.engines.importance import importance_sample, resample
-from bayeslmm.engines.laplace import Quadratics, conditional_beta, target_of
+from bayeslmm.engines.laplace import ESS, Quadratics, conditional_beta, target_of
 from bayeslmm.engines.tree import Variables, chain_draw
 
 type Floats = NDArray[np.float64]
 type Engine = Literal["auto", "exact", "laplace", "nuts"]
 type Sampler = Callable[[pm.Model, int, np.random.Generator], Drawn]
 
-SPARE = 1.5  # importance ESS a draw: resampled draws that are worth as many independent ones
-USUAL_ESS = 1000.0  # what an ordinary fit asks for
 CHAINS, TUNE, LENGTH = 2, 500, 500  # of NUTS at the first try
 LONGER = 4  # times as long at the second
 RHAT, LEAST_ESS = 1.05, 20.0
@@ -79,22 +76,18 @@ def draw_exact(model: pm.Model, draws: int, rng: np.random.Generator) -> Drawn:
     return Drawn(values, found.draws.log_likelihood)
 
 
-def draw_laplace(
-    model: pm.Model, draws: int, rng: np.random.Generator, ess: float | None = None
-) -> Drawn:
-    """Draws of the Laplace engine; of NUTS where its weights fail twice.
+def draw_laplace(model: pm.Model, draws: int, rng: np.random.Generator, ess: float = ESS) -> Drawn:
+    """Draws of the Laplace engine; of NUTS where its weights fail.
 
-    `ess` is the importance ESS asked for first, by default 1.5 a draw. What all draws of a fit
-    share is the error of their weights: it adds ½/ESS to each outer tail of the ranks.
+    `ess` is the importance ESS, by default that of `fit`. All draws of a fit share the error of
+    its weights, which adds ½/ESS to each outer tail of the ranks: with an ESS of 150 a 95 %
+    interval covers 0.6 % less, which a thousand simulations begin to see.
     """
     split = hyper(model)
     effects = split.effects_prior(*split.data)
     kept: Quadratics = {}
     target = target_of(split, effects, kept)
-    first = min(SPARE * draws, USUAL_ESS) if ess is None else ess
-    weighted = importance_sample(target, ess=first, seed=_stream(rng), workers=1)
-    if not weighted.ok:
-        weighted = importance_sample(target, ess=USUAL_ESS, seed=_stream(rng), workers=1)
+    weighted = importance_sample(target, ess=ess, seed=_stream(rng), workers=1)
     if not weighted.ok:
         found = draw_nuts(model, draws, rng)
         return replace(found, pareto_k=weighted.pareto_k, fell_back=True)

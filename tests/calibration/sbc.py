@@ -16,13 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bayeslmm import models
-from bayeslmm.calibration.fit import USUAL_ESS, Engine, Sampler, draw_laplace
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.sbc import calibrate
 from bayeslmm.files import write_text
@@ -38,12 +36,9 @@ all quantities of the model, before and after Holm's correction; *in the band*: 
 their own 95 % band. *To NUTS*: fits whose importance weights failed twice. *Failed*: fits left out.
 *95 %*: coverage of the central interval, smallest and largest over the quantities.
 
-Fits by importance sampling ask for an ESS of 150, not the 1 000 of `fit`. The error of the weights,
-which all draws of a fit share, lowers the coverage of a 95 % interval by 0.6 % then, and a little
-more by the bias of the weights. Each verdict is a test at 5 %, so that one or the other of twelve
-right models fails in half of all tables. A model that fails is simulated once more with other
-random numbers and with the ESS of `fit` (a second line, "yours" for the engine with another ESS);
-both out is a failure.
+Each verdict is a test at 5 %, so that one or the other of twelve right models fails in half of all
+tables. A model that fails is simulated once more with other random numbers (a second line); both
+out is a failure.
 
 """
 COLUMNS = (
@@ -82,12 +77,10 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     start = time.monotonic()
     for name in given.models:
-        engine: Engine | Sampler = "auto"
         for seed in (given.seed, given.seed + 100):  # again only where the first says no
             found = calibrate(
                 models.load(name),
                 given.nuts_sims if name == "additive_cholesky" else given.n_sims,
-                engine=engine,
                 seed=seed,
                 workers=given.workers,
                 parts=given.folder / f"{name}.{seed}.parts",
@@ -96,8 +89,6 @@ def main() -> None:
             print(lines[-1], flush=True)
             if found.ok:
                 break
-            if found.engine == "laplace":
-                engine = partial(draw_laplace, ess=USUAL_ESS)
     total = f"\nWall time: of the simulations, with {given.workers} processes on a busy machine; "
     total += (
         f"this run took {(time.monotonic() - start) / 60:.0f} minutes beside what it found done.\n"
