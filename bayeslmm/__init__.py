@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from bayeslmm.grm_files import read_grm, write_grm
     from bayeslmm.grms import compute_grms
     from bayeslmm.kernels import hadamard
-    from bayeslmm.leave_one_out.elpd import group_labels, kfold, loo
+    from bayeslmm.leave_one_out.elpd import kfold, loo
+    from bayeslmm.leave_one_out.grouping import group_labels
     from bayeslmm.pedigree import read_pedigree
     from bayeslmm.pedigree_matrix import additive_relationship
     from bayeslmm.prediction import prediction_table
@@ -121,7 +122,7 @@ _HOME = {  # public name -> module:name
     "fit": "engines.fit:fit",
     "fit_traits": "engines.traits:fit_traits",
     "from_array": "genotypes:from_array",
-    "group_labels": "leave_one_out.elpd:group_labels",
+    "group_labels": "leave_one_out.grouping:group_labels",
     "hadamard": "kernels:hadamard",
     "heritability": "summary:heritability",
     "kfold": "leave_one_out.elpd:kfold",

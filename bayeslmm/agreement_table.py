@@ -1,98 +1,37 @@
 """The posterior of h² beside other estimates of it: our own REML and Haseman-Elston, GCTA, GEMMA.
 
 Every estimate refers to a matrix K: ``Var(y) = σ²_u K + σ²_e I``, ``h² = σ²_u / (σ²_u + σ²_e)``.
-With K multiplied by f the same data give σ²_u / f, so that between two scales the odds of h² are
-multiplied by one number::
-
-    h²/(1 - h²) here = odds × h²/(1 - h²) there
-
-GCTA's matrix has been divided by its average semivariance here (`Relationship.factor`): odds =
-factor. GEMMA counts with the mean diagonal of the centred matrix, (n - 1)/n of its average
-semivariance: odds = n/(n - 1).
+`bayeslmm.h2_estimate` puts one on the scale of another.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
+from bayeslmm.disagreement import disagreements
 from bayeslmm.errors import InputError
 from bayeslmm.external import External, read_external
+from bayeslmm.external_scale import external_estimate, kernels_of
 from bayeslmm.files import PathArg
+from bayeslmm.h2_estimate import Estimate, Z
 from bayeslmm.haseman_elston import haseman_elston_one_kernel, haseman_elston_several
 from bayeslmm.reml import reml_one_kernel, reml_several
-from bayeslmm.residual_contrasts import Contrasts, contrasts_of
+from bayeslmm.residual_contrasts import contrasts_of
 from bayeslmm.spectrum import Spectrum
+from bayeslmm.trait_agreement import trait_agreement
 
 if TYPE_CHECKING:
     import pymc as pm
 
-type Floats = NDArray[np.float64]
 
 COLUMNS = ["source", "h2", "se", "lower", "upper", "scale", "h2_here", "note"]
 GROUP = "agreement"
-Z = 1.959964  # half the width of a 95 % interval in standard errors
-FAR = 3.0  # standard errors of a difference beyond which it is said aloud
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """One estimate of h².
-
-    Parameters
-    ----------
-    source
-        "posterior", "REML", "Haseman-Elston", or a program and its file.
-    h2, se, lower, upper
-        On its own scale: the estimate, its standard error (posterior sd), and an interval (the
-        posterior's; otherwise ± 1.96 standard errors); nan where not known.
-    scale
-        The matrix to which it refers, in words.
-    odds
-        What its odds are multiplied by to be on the posterior's scale; nan if that is not known.
-    note
-        What the reader should know.
-    """
-
-    source: str
-    h2: float
-    se: float
-    lower: float
-    upper: float
-    scale: str
-    odds: float
-    note: str
-
-    def here(self, value: float) -> float:
-        """A value on its own scale, put on the posterior's; below 0 and above 1 the slope is kept.
-
-        nan where the scales cannot be compared.
-        """
-        if self.odds == 1.0:
-            return value
-        inside = min(max(value, 0.0), 1.0)
-        moved = self.odds * inside / (self.odds * inside + 1.0 - inside)
-        slope = self.odds if value < 0.0 else 1.0 / self.odds
-        return moved + (value - inside) * slope
-
-    @property
-    def h2_here(self) -> float:
-        """The estimate on the posterior's scale."""
-        return self.here(self.h2)
-
-    @property
-    def se_here(self) -> float:
-        """Its standard error there, by the delta method."""
-        inside = min(max(self.h2, 0.0), 1.0)
-        return self.se * self.odds / (self.odds * inside + 1.0 - inside) ** 2
 
 
 def agreement(
@@ -107,9 +46,10 @@ def agreement(
     Parameters
     ----------
     tree
-        A fit of one trait.
+        A fit of one trait; or of several and one kernel, see `bayeslmm.trait_agreement`.
     external
-        Files: the ``.hsq`` of GCTA, the ``.log.txt`` of GEMMA; or what `read_external` gave.
+        Of one trait. Files: the ``.hsq`` of GCTA, the ``.log.txt`` of GEMMA; or what
+        `read_external` gave.
     model
         Needed for models of several kernels where the tree is a copy or was read from a file; or
         the tree keeps the estimates (`add_agreement`).
@@ -121,19 +61,35 @@ def agreement(
     DataFrame
         ``source h2 se lower upper scale h2_here note``: each estimate on its own scale, and
         h2_here on the scale of the posterior. Differences that the uncertainties do not explain
-        are warned of.
+        are warned of. Of several traits ``quantity source estimate se lower upper note``.
 
     Raises
     ------
     InputError
-        Several traits; a file that cannot be read.
+        A tree without h²; other programs' files with several traits; a file that cannot be read.
     """
     from bayeslmm.caution import caution
+
+    if "trait" in (h2_dims(tree) or ()):
+        if external:
+            raise InputError(
+                "estimates of other programs with a fit of several traits",
+                "a fit of one trait",
+                "fit the traits one by one, or leave the files out",
+            )
+        return trait_agreement(tree, model=model, prob=prob)
 
     found = estimates(tree, external, model=model, prob=prob)
     for words in disagreements(found):
         caution(words)
     return as_table(found)
+
+
+def h2_dims(tree: xr.DataTree) -> tuple[Hashable, ...] | None:
+    """Dimensions of h² in the posterior; None where there is none."""
+    if "posterior" not in tree.children or "h2" not in tree["posterior"]:
+        return None
+    return tree["posterior"].to_dataset()["h2"].dims
 
 
 def as_table(found: Sequence[Estimate]) -> pd.DataFrame:
@@ -150,13 +106,13 @@ def estimates(
     prob: float = 0.95,
 ) -> list[Estimate]:
     """What `agreement` shows."""
-    if "posterior" not in tree.children or tree["posterior"]["h2"].dims != ("chain", "draw"):
+    if h2_dims(tree) != ("chain", "draw"):
         raise InputError(
-            "a tree of several traits, or without a posterior",
+            "a tree of several traits, or without a posterior of h²",
             "a fit of one trait with one h²",
             "give the tree of each trait by itself: tree['TRAIT']",
         )
-    kernels = _kernels(tree)
+    kernels = kernels_of(tree)
     scale = _scale_words(kernels)
     kept = estimates_of(tree)
     own = [one for one in kept or () if one.source in ("REML", "Haseman-Elston")]
@@ -165,7 +121,7 @@ def estimates(
     others: list[Estimate] = []
     for one in external:
         read = [one] if isinstance(one, External) else read_external(one)
-        others += [_external(each, tree, kernels, model) for each in read]
+        others += [external_estimate(each, tree, kernels, model) for each in read]
     if not external:
         others = [one for one in kept or () if one.source.startswith(("GCTA", "GEMMA"))]
     return [_posterior(tree, prob, scale), *own, *others]
@@ -217,143 +173,10 @@ def _usual(source: str, h2: float, se: float, note: str) -> Estimate:
     return Estimate(source, h2, se, h2 - Z * se, h2 + Z * se, "", 1.0, note)
 
 
-def _kernels(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """What is recorded about the genetic relationships, in the model's order."""
-    kept = tree.attrs.get("relationships", "{}")
-    known = json.loads(kept) if isinstance(kept, str) else dict(kept)
-    return [one for one in known.values() if one.get("kind", "genetic") == "genetic"]
-
-
 def _scale_words(kernels: list[dict[str, Any]]) -> str:
     if all(one.get("kernel_scale") == "asv" for one in kernels):
         return "average semivariance one among the individuals analysed"
     return "the matrix as it is"
-
-
-def _external(
-    one: External, tree: xr.DataTree, kernels: list[dict[str, Any]], model: pm.Model | None
-) -> Estimate:
-    """An estimate of another program with the odds that bring it here, and why."""
-    n = int(tree["observed_data"].sizes["individual"])
-    convert = _gemma if one.program == "GEMMA" else _gcta
-    h2, odds, scale, note = convert(one, n, tree, kernels, model)
-    if one.n is not None and one.n != n:
-        note += f"; {one.n} individuals there, {n} records here"
-    trait = f", trait {one.trait}" if one.trait else ""
-    source = f"{one.program} ({one.path.name}{trait})"
-    return Estimate(source, h2, one.se, h2 - Z * one.se, h2 + Z * one.se, scale, odds, note)
-
-
-def _gcta(
-    one: External, n: int, tree: xr.DataTree, kernels: list[dict[str, Any]], model: Any
-) -> tuple[float, float, str, str]:
-    scale = "GCTA's matrix as it is"
-    factors = [float(kernel.get("factor", 1.0)) for kernel in kernels]
-    theirs = all(kernel.get("estimator") in ("gcta", "file") for kernel in kernels)
-    if not theirs or len(factors) != len(one.genetic):
-        return one.h2, math.nan, scale, "another matrix than ours: the scales cannot be compared"
-    total = sum(one.genetic)
-    mean = sum(v * f for v, f in zip(one.genetic, factors, strict=True))
-    odds = mean / total if total > 0.0 and mean > 0.0 else float(np.mean(factors))
-    note = f"V(G) is of its matrix, whose average semivariance among these is {odds:.4g}"
-    return one.h2, odds, scale, f"{note}, V(G) × {odds:.4g} here, if it is the same matrix"
-
-
-def _gemma(
-    one: External, n: int, tree: xr.DataTree, kernels: list[dict[str, Any]], model: Any
-) -> tuple[float, float, str, str]:
-    if math.isfinite(one.h2):
-        count = one.n or n
-        scale = "mean diagonal of the centred matrix"
-        ours = _semivariance(tree, kernels, model)
-        odds = count / (count - 1) / ours
-        note = "pve counts with the mean diagonal of the centred matrix, n/(n - 1) from ours"
-        if not math.isfinite(odds):
-            note += "; the average semivariance of our matrix is not known"
-        elif abs(ours - 1.0) > 1e-9:
-            note += f", whose average semivariance is {ours:.4g}"
-        return one.h2, odds, scale, note
-    h2 = one.genetic[0] / (one.genetic[0] + one.residual)
-    scale = "GEMMA's centred matrix as it is"
-    factors = [float(k.get("factor", 1.0)) for k in kernels
-               if k.get("estimator") in ("centred", "file")]  # fmt: skip
-    if len(factors) != 1 or len(kernels) != 1:
-        return h2, math.nan, scale, "another matrix than ours: the scales cannot be compared"
-    note = f"Vg is of its matrix, whose average semivariance among these is {factors[0]:.4g}"
-    return h2, factors[0], scale, f"{note}; the log of several traits gives no se of it"
-
-
-def _semivariance(tree: xr.DataTree, kernels: list[dict[str, Any]], model: Any) -> float:
-    """Average semivariance of the one kernel of a model, on the scale analysed; nan if unknown."""
-    if len(kernels) != 1:
-        return math.nan
-    if kernels[0].get("kernel_scale") == "asv":
-        return 1.0
-    constants = tree["constant_data"].to_dataset()
-    if "eigenvalue" in constants and constants.sizes.get("covariate", 0) == 1:
-        return float(constants["eigenvalue"].to_numpy().mean())  # tr(PKP)/(n - 1)
-    from bayeslmm.fitted import model_of
-
-    try:
-        contrasts = contrasts_of(model_of(tree, model))
-    except InputError:
-        return math.nan
-    return _centred_trace(contrasts)
-
-
-def _centred_trace(contrasts: Contrasts) -> float:
-    from bayeslmm.spectral_solve import kernel_times
-
-    source = contrasts.source
-    if not isinstance(source, Spectrum):
-        return math.nan
-    s, C = source.eigenvalues, source.coupling
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    trace = float(s.sum() + np.trace(source.schur) + ((C * inverse) * C).sum())
-    n = source.n
-    return (trace - float(kernel_times(source, np.ones(n)).sum()) / n) / (n - 1)
-
-
-def disagreements(found: Sequence[Estimate]) -> list[str]:
-    """Differences from our REML estimate that the uncertainties do not explain, in sentences.
-
-    Haseman-Elston has the same expectation and a larger variance, the difference the variance of
-    both apart (Hausman); another program's REML of the same data should give the same number, and
-    a difference of a standard error says that data, matrix or scale are not the same. Our
-    posterior holds our REML estimate in its interval unless the prior is strong.
-
-    References
-    ----------
-    Hausman (1978) Econometrica 46:1251.
-    """
-    by_name = {one.source: one for one in found}
-    posterior, reml = by_name.get("posterior"), by_name.get("REML")
-    out: list[str] = []
-    if posterior is None or reml is None or not math.isfinite(reml.se):
-        return out
-    if not posterior.lower - 0.5 * reml.se <= reml.h2 <= posterior.upper + 0.5 * reml.se:
-        out.append(
-            f"REML ({reml.h2:.3g}) lies outside the posterior's interval "
-            f"({posterior.lower:.3g} to {posterior.upper:.3g}): the prior decides, look at it"
-        )
-    for one in found:
-        if one in (posterior, reml) or not math.isfinite(one.h2_here):
-            continue
-        gap = abs(one.h2_here - reml.h2)
-        if one.source == "Haseman-Elston":
-            apart = math.sqrt(max(one.se**2 - reml.se**2, 0.25 * one.se**2))
-            if gap > FAR * apart:
-                out.append(
-                    f"Haseman-Elston ({one.h2:.3g}) and REML ({reml.h2:.3g}) differ by "
-                    f"{gap / apart:.1f} standard errors of their difference: likeness does not "
-                    "grow with the relationship as the model says"
-                )
-        elif gap > max(reml.se, 1e-3):
-            out.append(
-                f"{one.source} gives {one.h2_here:.3g} on our scale, our REML {reml.h2:.3g}: more "
-                "than a standard error apart, so not the same individuals, covariates or matrix"
-            )
-    return out
 
 
 def add_agreement(

@@ -27,7 +27,7 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logsumexp
 
-from bayeslmm.engines.draws import ShareMarginal
+from bayeslmm.engines.posterior_share import ShareMarginal, cumulate, node_masses
 from bayeslmm.own_prior import OwnPrior, own_prior
 from bayeslmm.share_priors import ALTERNATIVES, SharePrior, log_half_t_shares
 from bayeslmm.summary import exact_share, savage_dickey, shortest_interval
@@ -239,13 +239,13 @@ def reweighted(share: ShareMarginal, log_ratio: Floats) -> tuple[ShareMarginal, 
     """
     top = float(np.max(log_ratio))
     ratio = np.exp(log_ratio - top)
-    mass = np.diff(share.cdf) * 0.5 * (ratio[1:] + ratio[:-1])
-    cdf = np.concatenate([[0.0], np.cumsum(mass)])
-    total = float(cdf[-1])
+    mass = node_masses(share.z, share.density)
+    cdf = cumulate(mass * ratio)
+    total = float(cdf[-1] / cumulate(mass)[-1])
     density = share.density * ratio / total
     slope = density * np.exp(log_expit(share.z) + log_expit(-share.z))  # of logit h²
     beyond = 2.0 * max(float(slope[0]), float(slope[-1]))
-    return ShareMarginal(share.z, cdf / total, density), math.log(total) + top, beyond
+    return ShareMarginal(share.z, cdf / cdf[-1], density), math.log(total) + top, beyond
 
 
 def _polynomial(h2: Floats, log_ratio: Floats) -> Callable[[Floats], Floats]:

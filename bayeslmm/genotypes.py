@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from bayeslmm.array_source import ArrayReader, array_individuals, array_variants, check_dosages
 from bayeslmm.errors import InputError
 from bayeslmm.files import PathArg
+from bayeslmm.frequency_check import FrequencyCheck
 from bayeslmm.ledger import Ledger
 from bayeslmm.plink import Opened, open_bfile, open_pfile
 from bayeslmm.plink_readers import Block, Index, Reader
@@ -73,12 +75,15 @@ class Genotypes:
         Where the dosages are.
     ledger
         What has been dropped so far.
+    frequency_check
+        How the variants agree with a reference panel, if `quality_control` was given one.
     """
 
     individuals: pd.MultiIndex
     variants: pd.DataFrame
     source: Source
     ledger: Ledger = field(default_factory=Ledger)
+    frequency_check: FrequencyCheck | None = None
 
     @property
     def n(self) -> int:
@@ -89,6 +94,18 @@ class Genotypes:
     def m(self) -> int:
         """Number of variants."""
         return len(self.variants)
+
+    def place(self, position: int) -> str:
+        """Where the row of a variant stands: ``x.bim:7``; the column of an array."""
+        number = int(self.source.variants[position]) + 1
+        path = Path(self.source.name)
+        if path.suffix == ".bed":
+            return f"{path.stem}.bim:{number}"
+        if path.suffix != ".pgen":
+            return f"column {number}"
+        with open(path.with_suffix(".pvar"), encoding="utf-8-sig") as lines:
+            header = sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines))
+        return f"{path.stem}.pvar:{header + number}"
 
     def blocks(
         self, size: int = 1024, dtype: DTypeLike = np.float32
@@ -162,6 +179,7 @@ class Genotypes:
             table,
             Source(source.reader, chosen_rows, chosen_columns),
             self.ledger if ledger is None else ledger,
+            self.frequency_check,
         )
 
 

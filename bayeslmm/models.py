@@ -146,6 +146,13 @@ class ModelFile:
                 "give it by name",
                 path=self.path,
             )
+        if isinstance(matrices.get("variants"), Relationship):
+            raise InputError(
+                f"a relationship matrix for the model {self.name}",
+                "the variants themselves",
+                "give genotypes (--bfile, --pfile), or take the model additive",
+                path=self.path,
+            )
         if cohort.trait_index is not None and not self.several_traits:
             raise InputError(
                 f"the traits {cohort.trait} for the model {self.name}",
@@ -338,6 +345,12 @@ def load(name_or_path: PathArg) -> ModelFile:
             f"no model {text!r}",
             f"one of {', '.join(names())}, or a file that ends in .py",
             "see: bayeslmm models list",
+        )
+    if not path.stem.isprintable():
+        raise InputError(
+            f"the model name {path.stem!a}",
+            "a printable name (no control characters, no marks of writing direction)",
+            "rename the file",
         )
     return ModelFile(path.stem, path, hashlib.sha256(read_bytes(path)).hexdigest())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,10 +14,12 @@ from bayeslmm.array_source import hard_calls
 from bayeslmm.caution import caution
 from bayeslmm.errors import InputError
 from bayeslmm.files import PathArg, read_lines
+from bayeslmm.frequency_check import check_frequencies
 from bayeslmm.genotypes import Genotypes
 from bayeslmm.hwe import hwe_p_values
 from bayeslmm.individuals import match_individuals, names_of
 from bayeslmm.ledger import Ledger
+from bayeslmm.reference_match import Reference, match_reference
 
 BLOCK_VALUES = 1 << 22  # dosages held at a time while counting
 
@@ -116,6 +118,7 @@ def quality_control(
     exclude: PathArg | None = None,
     autosomes: bool = True,
     chr_set: int = 22,
+    reference_freq: PathArg | None = None,
 ) -> Genotypes:
     """Choose individuals and variants; every step is counted in the ledger.
 
@@ -143,22 +146,28 @@ def quality_control(
         Keep only the chromosomes 1 to `chr_set`, with or without "chr"; default True.
     chr_set
         Number of autosome pairs of the species; default 22.
+    reference_freq
+        File of the allele frequencies of a reference panel (`bayeslmm.reference_freq`), with which
+        alleles and frequencies of the chosen variants are compared; default None. Nothing is
+        dropped for it.
 
     Returns
     -------
     genotypes
-        The chosen ones, still lazy.
+        The chosen ones, still lazy, with ``frequency_check`` if there is a reference.
 
     Raises
     ------
     InputError
         An option out of range, a list that matches nothing, a listed variant ID that occurs more
-        than once, nobody or nothing left (with the counts of every step).
+        than once, nobody or nothing left (with the counts of every step); a reference that cannot
+        be read or has none of the variants.
 
     Warns
     -----
     BayesLMMWarning
-        Listed individuals or variants that are not in the genotypes, with their number.
+        Listed individuals or variants that are not in the genotypes, with their number. Variants
+        that disagree with the reference (`bayeslmm.frequency_check`).
     """
     thresholds = Thresholds(maf, max_missing, hwe)
     if chr_set < 1:
@@ -175,7 +184,10 @@ def quality_control(
     for path, which in ((extract, "extract"), (exclude, "exclude")):
         if path is not None:
             genotypes = _choose_variants(genotypes, path, which)
-    return _filter_by_counts(genotypes, thresholds)
+    reference = None
+    if reference_freq is not None:
+        reference = match_reference(genotypes.variants, reference_freq)
+    return _filter_by_counts(genotypes, thresholds, reference)
 
 
 def autosomal(chromosomes: pd.Series[str], chr_set: int = 22) -> NDArray[np.bool_]:
@@ -187,8 +199,10 @@ def autosomal(chromosomes: pd.Series[str], chr_set: int = 22) -> NDArray[np.bool
     return kept[codes]
 
 
-def _filter_by_counts(genotypes: Genotypes, thresholds: Thresholds) -> Genotypes:
-    """Apply the thresholds, each to what the one before has left."""
+def _filter_by_counts(
+    genotypes: Genotypes, thresholds: Thresholds, reference: Reference | None
+) -> Genotypes:
+    """Apply the thresholds, each to what the one before has left; compare with the reference."""
     counts = variant_counts(genotypes, hwe=thresholds.hwe is not None)
     maf = counts["maf"].to_numpy()
     steps: list[tuple[str, NDArray[np.bool_]]] = [
@@ -215,7 +229,13 @@ def _filter_by_counts(genotypes: Genotypes, thresholds: Thresholds) -> Genotypes
             "relax --maf, --max-missing or --hwe, or check the files",
             path=genotypes.source.name,
         )
-    return genotypes.select(variants=kept, ledger=ledger)
+    chosen = genotypes.select(variants=kept, ledger=ledger)
+    if reference is None:
+        return chosen
+    f = counts["af"].to_numpy()
+    check = check_frequencies(genotypes.variants, f, reference, kept, genotypes.place)
+    ledger = ledger.count("variants", str(check), 0, remaining=chosen.m)
+    return replace(chosen, ledger=ledger, frequency_check=check)
 
 
 def _drop(genotypes: Genotypes, kept: NDArray[np.bool_], reason: str) -> Genotypes:

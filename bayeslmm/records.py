@@ -32,7 +32,7 @@ from bayeslmm.files import PathArg
 from bayeslmm.formula import parse_formula
 from bayeslmm.individuals import as_individuals, individual_index, names_of
 from bayeslmm.ledger import Ledger
-from bayeslmm.table_text import check_identifiers, read_record_rows
+from bayeslmm.table_text import check_identifiers, check_printable, read_record_rows
 from bayeslmm.tables import MISSING, column_values, require_columns, warn_minus_nine
 
 
@@ -54,7 +54,8 @@ def read_records(path: PathArg, id_column: str, missing_code: float | None = Non
         (records, columns) in the order of the file, indexed by FID and IID (FID "0" if the file
         has none), which repeat. All other columns are kept: float64 where every value is a number
         or missing, else text (`bayeslmm.tables.numbers_or_text`). ``attrs["path"]`` is the file,
-        ``attrs["text"]`` holds the line and the value of the first text in each text column.
+        ``attrs["text"]`` holds the line and the value of the first text in each text column,
+        ``attrs["hidden"]`` those of the first text with hidden characters, where there is any.
 
     Raises
     ------
@@ -71,15 +72,19 @@ def read_records(path: PathArg, id_column: str, missing_code: float | None = Non
             )  # fmt: skip
     data: dict[str, Any] = {}
     first_text: dict[str, tuple[int, str]] = {}
+    hidden: dict[str, tuple[int, str]] = {}
     index = individual_index(rows.fids, rows.iids)
     for position, name in enumerate(rows.names):
         texts = [fields[position] for fields in rows.values]
         values = column_values(texts, missing_code)
         if not isinstance(values, np.ndarray):
             first_text[name] = _first_text(texts, rows.lines)
+            pairs = zip(rows.lines, texts, strict=True)
+            if found := next(((n, text) for n, text in pairs if not text.isprintable()), None):
+                hidden[name] = found
         data[name] = values
     frame = pd.DataFrame(data, index=index, columns=rows.names)
-    frame.attrs.update(path=str(path), text=first_text)
+    frame.attrs.update(path=str(path), text=first_text, hidden=hidden)
     return frame
 
 
@@ -146,6 +151,10 @@ def record_cohorts(
     _require_numbers(records, traits, "write NA where it is missing, or choose another trait")
     names = trait_columns(records, traits)
     effects = _effects(records, covariates, covariate_names, categorical, formula)
+    for name in (*effects.columns, *columns):
+        if name in records.attrs.get("hidden", ()):
+            line, text = records.attrs["hidden"][name]
+            check_printable([text], [line], name, path)
     if path is not None:
         used = [*names, *(name for name in effects.columns if name in records)]
         warn_minus_nine(records[list(dict.fromkeys(used))], path)

@@ -226,8 +226,12 @@ def _check_kernel_scale(kernel_scale: str) -> None:
 
 def _check_words(name: str, estimator: str, kind: str) -> None:
     for what, word in (("name", name), ("estimator", estimator)):
-        if not isinstance(word, str) or not word.strip():
-            raise InputError(f"{what} {word!r}", "a word", f"give the relationship its {what}")
+        if not isinstance(word, str) or not word.strip() or not word.isprintable():
+            raise InputError(
+                f"{what} {word!r}",
+                "a word that can be printed",
+                f"give the relationship its {what}",
+            )
     if kind not in ("genetic", "environment"):
         raise InputError(f"kind {kind!r}", "'genetic' or 'environment'", "choose one of them")
 

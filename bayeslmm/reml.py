@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from bayeslmm import lapack
 from bayeslmm.boundary import expected_se
 from bayeslmm.dense import half_scores
 from bayeslmm.likelihood import LOG_2PI
+from bayeslmm.profile_likelihood import climb
 
 if TYPE_CHECKING:
     from bayeslmm.dense import DenseForm
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.float64]
 
 EDGE = 1e-6  # h², or a share, nearer to 0 or 1 than this is at the edge
+SINGULAR = 1e-12  # distance to h² = 1 of the last place where V is regular
 STEPS = 60  # of average information, at most
 
 
@@ -95,36 +96,30 @@ def reml_one_kernel(eigenvalues: Floats, contrasts: Floats) -> Reml:
         s (m,) and e (m,), of `bayeslmm.spectrum.Spectrum`.
     """
     s, e2 = np.asarray(eigenvalues), np.asarray(contrasts) ** 2
-    h2 = _maximise(s, e2)
+    h2, observed = _maximise(s, e2)
     d = h2 * s + 1.0 - h2
     total = float(np.mean(e2 / d))
     u = np.array([h2 * total, (1.0 - h2) * total])
     at_edge = not EDGE < h2 < 1.0 - EDGE
     information = _expected_information(s, u)
-    curvature = 0.0 if at_edge else _curvature(s, e2, h2)
-    se = 1.0 / np.sqrt(curvature) if curvature > 0.0 else expected_se(s, h2)
+    known = not at_edge and observed > 0.0
+    se = 1.0 / np.sqrt(observed) if known else expected_se(s, h2)
     top = profile(s, e2, h2)
     return Reml(u, inverse_information(information), h2, float(se), top, at_edge)
 
 
-def _maximise(s: Floats, e2: Floats) -> float:
-    """The h² in [0, 1] where the profile is highest: a grid of logits, then the best cell."""
+def _maximise(s: Floats, e2: Floats) -> tuple[float, float]:
+    """The h² in [0, 1] where the profile is highest, and the observed information -l''(h²) there.
+
+    A grid of logits, then Newton's method in the best cell.
+    """
     grid = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-np.linspace(-14.0, 14.0, 57))), [1.0]])
-    values = np.array([profile(s, e2, h) for h in grid])
-    best = int(np.argmax(values))
+    if s.min() <= 0.0:
+        grid[-1] = 1.0 - SINGULAR
+    best = int(np.argmax([profile(s, e2, h) for h in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    found = minimize_scalar(
-        lambda h: -profile(s, e2, float(h)), bounds=(low, high), method="bounded",
-        options={"xatol": 1e-10},
-    )  # fmt: skip
-    return float(found.x) if -found.fun > values[best] else float(grid[best])
-
-
-def _curvature(s: Floats, e2: Floats, h2: float) -> float:
-    """``-l''(h²)``, exactly."""
-    m, d, t = s.size, h2 * s + 1.0 - h2, s - 1.0
-    a, a1, a2 = (float(x.sum()) for x in (e2 / d, -e2 * t / d**2, 2.0 * e2 * t**2 / d**3))
-    return 0.5 * (m * (a2 / a - (a1 / a) ** 2) - float((t**2 / d**2).sum()))
+    found = climb(float(grid[best]), float(low), float(high), s, np.ones(s.size), e2)
+    return float(found[0]), float(found[1])
 
 
 def _expected_information(s: Floats, variances: Floats) -> Floats:

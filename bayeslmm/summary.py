@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from bayeslmm.boundary import WEAK, expected_se, restricted_lrt
 from bayeslmm.comparison.nested import nested_evidence
-from bayeslmm.comparison.savage_dickey import coordinate, ratio_at_zero, read_prior
+from bayeslmm.comparison.savage_dickey import ratio_at_zero
+from bayeslmm.comparison.share_coordinate import coordinate, read_prior
 from bayeslmm.diagnostics import convergence, importance_ess
-from bayeslmm.engines.draws import ShareMarginal
+from bayeslmm.engines.posterior_share import ShareMarginal
 from bayeslmm.engines.share_likelihood import share_likelihood
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.fitted import model_of

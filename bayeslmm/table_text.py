@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -223,6 +223,23 @@ def check_identifiers(rows: Rows, path: PathArg, id_column: str = "IID") -> None
                     line=line,
                     column=column,
                 )
+
+
+def check_printable(
+    texts: Sequence[str], lines: Sequence[int], name: str, path: PathArg | None
+) -> None:
+    """Refuse text in a column that does not show what it is, with its line."""
+    for text, line in zip(texts, lines, strict=True):
+        if not text.isprintable():
+            shown = ascii(text if len(text) <= 40 else text[:37] + "...")
+            raise InputError(
+                f"{shown} in column '{name}'",
+                "printable text (no control characters, no marks of writing direction)",
+                "write it anew",
+                path=path,
+                line=line,
+                column=name,
+            )
 
 
 def individuals_of(rows: Rows, path: PathArg) -> pd.MultiIndex:

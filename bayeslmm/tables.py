@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bayeslmm.caution import caution
 from bayeslmm.errors import InputError
 from bayeslmm.files import PathArg
-from bayeslmm.table_text import HEADER_RULE, Rows, individuals_of, read_rows
+from bayeslmm.table_text import HEADER_RULE, Rows, check_printable, individuals_of, read_rows
 
 MISSING = frozenset({"NA", "na", "NaN", "nan", "NAN", ".", ""})
 _CODE = re.compile(r"[+-]?(0[0-9]+|[0-9]{16,})")  # a float would change it
@@ -133,6 +133,7 @@ def read_columns(
     for name in wanted:
         position = places[name]
         texts = [fields[position] for fields in rows.values]
+        check_printable(texts, rows.lines, name, path)
         data[name] = column_values(texts, missing_code)
     frame = pd.DataFrame(data, index=individuals, columns=wanted)
     warn_minus_nine(frame, path)
@@ -187,6 +188,7 @@ def read_table(
         position = places[name]
         texts = [fields[position] for fields in rows.values]
         if name in categorical:
+            check_printable(texts, rows.lines, name, path)
             data[name] = pd.Series(_levels(texts, missing_code), index=individuals, dtype="str")
             continue
         values = _numbers(texts, name, rows, path, prefix)

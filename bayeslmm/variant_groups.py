@@ -24,7 +24,8 @@ def read_groups(path: PathArg, known: pd.Series[str]) -> dict[str, tuple[str, in
     Raises
     ------
     InputError
-        Another number of columns, a variant a second time (with both lines), no rows.
+        Another number of columns, hidden characters, a variant a second time (with both lines), no
+        rows.
     """
     lines = read_lines(path)
     first = lines[0].split() if lines else []
@@ -43,6 +44,15 @@ def read_groups(path: PathArg, known: pd.Series[str]) -> dict[str, tuple[str, in
                 line=number,
             )
         name, group = fields
+        if not line.isprintable() and not (name + group).isprintable():
+            hidden = group if name.isprintable() else name
+            raise InputError(
+                f"{hidden[:40]!a}",
+                "printable text (no control characters, no marks of writing direction)",
+                "write it anew",
+                path=path,
+                line=number,
+            )
         if name in rows:
             raise InputError(
                 f"{name} as in line {rows[name][1]}",

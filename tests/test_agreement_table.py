@@ -17,22 +17,17 @@ import xarray as xr
 from numpy.typing import NDArray
 from report_trees import made_tree
 
-from bayeslmm.agreement_table import (
-    COLUMNS,
-    Estimate,
-    add_agreement,
-    agreement,
-    disagreements,
-    estimates,
-    estimates_of,
-)
+from bayeslmm.agreement_table import COLUMNS, add_agreement, agreement, estimates, estimates_of
 from bayeslmm.cli import main
+from bayeslmm.disagreement import disagreements
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.external import External, read_external
+from bayeslmm.h2_estimate import Estimate
 from bayeslmm.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.outputs import read_tree, write_tree
 from bayeslmm.reml import reml_one_kernel
 from bayeslmm.report import render
+from bayeslmm.report.agreement import agreement_words
 from bayeslmm.spectrum import decompose
 
 type Floats = NDArray[np.float64]
@@ -200,6 +195,20 @@ def test_kept_with_the_tree_through_a_file(tmp_path: Path) -> None:
 def test_several_traits_are_refused() -> None:
     tree = xr.DataTree.from_dict({"A": made_tree("exact"), "B": made_tree("exact")})
     with pytest.raises(InputError, match="several traits"):
+        agreement(tree)
+
+
+def test_an_estimate_without_an_error_is_not_compared_in_words() -> None:
+    found = [usual(), usual("Haseman-Elston", se=0.1)]
+    assert "2.0 times that of REML" in " ".join(agreement_words(found))
+    unknown = [usual(se=math.nan), usual("Haseman-Elston", se=0.1)]
+    assert "nan" not in " ".join(agreement_words(unknown))
+
+
+def test_a_fit_without_h2_is_refused() -> None:
+    tree = made_tree("nuts")
+    tree["posterior"] = xr.DataTree(tree["posterior"].to_dataset().drop_vars("h2"))
+    with pytest.raises(InputError, match="without a posterior of h²"):
         agreement(tree)
 
 

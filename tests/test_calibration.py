@@ -171,6 +171,15 @@ def test_ranks_of_ties_are_random_and_uniform() -> None:
     assert np.isnan(ranked([np.array([0.0, np.nan, 1.0])], rng)[0][0])
 
 
+def test_a_quantity_without_a_number_has_no_rank() -> None:
+    """nan anywhere: no rank; a draw of -inf (a density of zero): a rank, but no z."""
+    columns = [np.array(x) for x in ([0.0, -np.inf, 1.0], [0.0, np.nan, 1.0], [np.nan, 0.0, 1.0])]
+    u, z = ranked(columns, np.random.default_rng(1))
+    assert 1 / 3 <= u[0] <= 2 / 3
+    assert np.isnan(u[1:]).all()
+    assert np.isnan(z).all()
+
+
 def test_holm_and_coverage() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm(np.array([0.6, np.nan, 0.4])), [0.8, np.nan, 0.8])

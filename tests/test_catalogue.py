@@ -68,9 +68,6 @@ DIFFERENT = {
     "N tiny": "n - p < 2 is the error and n - p < 10 a warning, where the catalogue has an error "
     "below 10: the posterior of a small sample is right, and mostly the prior, which is said; a "
     "maximum-likelihood fit of it would not be",
-    "allele flip": "no option reads a reference panel, so there is no warning on discordant MAF: "
-    "a flip of a whole variant changes nothing (tested), one in a batch shows as a departure from "
-    "Hardy-Weinberg proportions (--hwe, tested) and as an axis of structure in the report",
     "quantitative with 2 values": "0/1 and 1/2 are analysed with a loud warning, as README says; "
     "any other two values are the error",
     "prevalence missing for ascertained": "there is no liability model to refuse: the warning "
@@ -343,6 +340,90 @@ def _(folder: Path) -> list[str]:
     edit(folder / "x.bim", lambda lines: [re.sub(r"^\S+", "X", line) for line in lines])
     edit(folder / "x.fam", lambda lines: [line.replace("\t0\t-9", "\t1\t-9") for line in lines])
     return ["grm", "--bfile", f"{folder}/x", "--kind", "x", "--out", f"{folder}/out"]
+
+
+def reference(folder: Path, change: Callable[[list[list[str]]], None]) -> list[str]:
+    """A panel with the genotypes' own frequencies, changed; its rows are SNP A1 A2 MAF."""
+    bim = [line.split() for line in (folder / "x.bim").read_text().splitlines()]
+    f = dosages().mean(axis=0) / 2
+    rows = [[row[1], *row[4:6], f"{p:.4f}"] for row, p in zip(bim, f, strict=True)]
+    change(rows)
+    text = "\n".join(" ".join(row) for row in [["SNP", "A1", "A2", "MAF"], *rows])
+    (folder / "ref.frq").write_text(text + "\n")
+    return ["--reference-freq", f"{folder}/ref.frq"]
+
+
+@fault(
+    "allele flip", "a frequency far from the reference's",
+    "ref.frq: 1 of 30 variants differ from the reference by more than 0.2 in allele frequency: "
+    "v4 1/2 (x.bim:4, ref.frq:5): 1 0.", "there 0.999", "Nothing was dropped or changed",
+    "leaves the GRM as it is; one flipped in a batch, or wrong in another way, does not -> compare",
+    "leave out doubtful variants with --exclude",
+    "allele frequencies of 30 variants compared with ref.frq", "1 differ by more than 0.2",
+    refused=False,
+)  # fmt: skip
+def _(folder: Path) -> list[str]:
+    def change(rows: list[list[str]]) -> None:
+        rows[3][3] = "0.9990"
+
+    return reference(folder, change)
+
+
+def _acgt(folder: Path) -> None:
+    """Alleles A/C in the .bim; v2 is A/T."""
+    path = folder / "x.bim"
+    edit(path, lambda lines: [re.sub(r"\S+\t\S+$", "A\tC", line) for line in lines])
+    cell(path, 2, 6, "T")
+
+
+@fault(
+    "allele flip", "ref/alt against the .bim", "2 have other alleles there: v1 A/C (x.bim:1, "
+    "ref.frq:2): there G/C; v7 A/C (x.bim:7, ref.frq:8): there A/T. 1 have the alleles of the "
+    "other strand there: v5 A/C (x.bim:5, ref.frq:6)", "(1 have the alleles swapped, 1 are on the "
+    "other strand)", refused=False,
+)  # fmt: skip
+def _(folder: Path) -> list[str]:
+    _acgt(folder)
+
+    def change(rows: list[list[str]]) -> None:
+        rows[0][1], rows[6][2] = "G", "T"
+        rows[4][1:3] = ["T", "G"]
+        rows[5][1:] = ["C", "A", f"{1 - float(rows[5][3]):.4f}"]  # swapped: nothing to tell
+
+    return reference(folder, change)
+
+
+@fault(
+    "allele flip", "an A/T variant on the other strand", "1 of 30 variants differ", "(1 of them, "
+    "A/T or C/G with nearly 1 - f there, may be flipped, which alleles cannot show): v2 A/T",
+    "(other strand?)", refused=False,
+)  # fmt: skip
+def _(folder: Path) -> list[str]:
+    _acgt(folder)
+
+    def change(rows: list[list[str]]) -> None:
+        rows[1][3] = f"{1 - float(rows[1][3]):.4f}"
+
+    return reference(folder, change)
+
+
+@fault("allele flip", "a reference of other variants", "ref.frq: none of its 30 variants is among "
+       "the 30 of the genotypes (here v1, there 1:1)", "variants named as in the genotype files",
+       "--set-all-var-ids")  # fmt: skip
+def _(folder: Path) -> list[str]:
+    def change(rows: list[list[str]]) -> None:
+        for row in rows:
+            row[0] = row[0].replace("v", "1:")
+
+    return reference(folder, change)
+
+
+@fault("allele flip", "a frequency of 7", "ref.frq:3:MAF: the frequency '7'", "from 0 to 1")
+def _(folder: Path) -> list[str]:
+    def change(rows: list[list[str]]) -> None:
+        rows[1][3] = "7"
+
+    return reference(folder, change)
 
 
 def test_a_flip_of_whole_variants_changes_nothing(folder: Path) -> None:

@@ -27,6 +27,7 @@ from bayeslmm.cli import main
 from bayeslmm.cli.analysis import parse_priors
 from bayeslmm.cli.demo import compare
 from bayeslmm.cli.parser import build_parser
+from bayeslmm.cli.source import named_matrix
 from bayeslmm.errors import InputError
 from bayeslmm.files import sha256
 from bayeslmm.genotypes import from_array, read_genotypes, write_plink1
@@ -752,3 +753,13 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ
     )
     assert "Traceback" not in done.stderr
+
+
+def test_the_name_of_a_matrix_and_a_path_with_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "h2=0.5").mkdir()
+    (tmp_path / "h2=0.5/k.grm.bin").touch()
+    (tmp_path / "x=y.npz").touch()
+    for text in ("k", "./k", f"{tmp_path}/h2=0.5/k", f"{tmp_path}/x=y.npz", "a/b=c/k"):
+        assert named_matrix(text) == ("", text)
+    for file in ("k", "/data/k", f"{tmp_path}/h2=0.5/k", "a=b"):
+        assert named_matrix(f"additive={file}") == ("additive", file)

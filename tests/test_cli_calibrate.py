@@ -100,6 +100,7 @@ def test_the_users_matrix_and_prior(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--model", "nothing"], "no model 'nothing'"),
         (["--n-sims", "3"], "a whole number, 20 or more"),
         (["--model", "dominance", "--engine", "exact"], "the exact engine cannot serve"),
+        (["--prior", "beta=flat()"], "is improper: there is nothing to draw a truth from"),
     ],
 )
 def test_bad_input_is_exit_code_2(
@@ -108,3 +109,11 @@ def test_bad_input_is_exit_code_2(
     assert main(["calibrate", *options, "--out", str(tmp_path / "x")]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.tsv"))
+
+
+def test_variants_are_no_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people = individual_index(["F"] * 12, [f"p{k}" for k in range(12)])
+    write_grm(Relationship(gram(12, 15, np.random.default_rng(1)), people), tmp_path / "k")
+    options = ["--model", "snp_effects", "--grm", str(tmp_path / "k"), "--out", str(tmp_path / "x")]
+    assert main(["calibrate", *options]) == 2
+    assert "the variants themselves" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 from test_report_browser import Visit, browser  # noqa: F401 (a fixture)
 
+import bayeslmm
+from bayeslmm import models
 from bayeslmm.cli import main
 from bayeslmm.comparison.table import COLUMNS
 from bayeslmm.report.compare_words import strength
@@ -104,6 +107,197 @@ def test_one_trait_at_a_time(study: Path, capsys: pytest.CaptureFixture[str]) ->
     options = ("--models", "fixed,additive", "--pheno-name", f"{TRAIT},second")
     assert main(command(study, "bad", *options)) == 2
     assert "one trait at a time" in capsys.readouterr().err
+
+
+def own(name: str, folder: Path, **changes: str) -> Path:
+    """A copy of the model file additive, some of its text changed."""
+    text = models.load("additive").source
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def kinds(study: Path) -> Path:
+    """Beside the genotypes two matrices, columns of all roles, covariates, repeated records."""
+    folder = study
+    rng = np.random.default_rng(5)
+    options = ["--bfile", str(folder / "s"), "--kind", "additive,dominance"]
+    assert main(["grm", *options, "--out", str(folder / "k")]) == 0
+    table = pd.read_csv(folder / "s.pheno", sep="\t").rename(columns={TRAIT: "y"})
+    table["env"] = rng.normal(size=len(table))
+    table.loc[[32], "env"] = np.nan
+    table["dam"] = [
+        table["IID"][5 * (k // 5) + 1] if k % 5 > 1 else "NA" for k in range(len(table))
+    ]
+    table.to_csv(folder / "w.pheno", sep="\t", index=False, na_rep="NA")
+    covar = pd.DataFrame({"FID": table["FID"], "IID": table["IID"]})
+    covar["age"] = np.where(np.arange(len(table)) == 53, np.nan, rng.normal(size=len(table)))
+    covar.to_csv(folder / "w.covar", sep="\t", index=False, na_rep="NA")
+    rows = [k for k in range(len(table)) for _ in range(k % 3)]
+    more = table.loc[rows, ["IID", "y", "cage"]]
+    more["y"] += rng.normal(0, 0.5, len(more))
+    more["temp"] = np.where(np.arange(len(more)) == 7, np.nan, rng.normal(size=len(more)))
+    more.to_csv(folder / "records", sep="\t", index=False, na_rep="NA")
+    return folder
+
+
+def compared(folder: Path, out: str, *options: object, code: int = 0) -> dict[str, Any]:
+    """Run the command: its record, the table in it by model."""
+    usual = ["--pheno-name", "y", "--draws", "2000", "--threads", "1", "--out", str(folder / out)]
+    given = ["compare", *map(str, options), *usual]
+    if "--pheno" not in given:
+        given += ["--pheno", str(folder / "w.pheno")]
+    assert main(given) == code
+    found: dict[str, Any] = json.loads((folder / f"{out}.compare.run.json").read_text("utf-8"))
+    found["table"] = {row["model"]: row for row in found["comparison"]}
+    found["page"] = (folder / f"{out}.compare.html").read_text("utf-8")
+    return found
+
+
+def test_models_that_need_other_columns(kinds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dams and environments are named by columns: who lacks either, or the covariate, is out."""
+    found = compared(
+        kinds, "roles", "--bfile", kinds / "s", "--models", "fixed,additive,maternal,gxe",
+        "--dam-column", "dam", "--environment-column", "env", "--covar", kinds / "w.covar",
+    )  # fmt: skip
+    table = pd.read_csv(kinds / "w.pheno", sep="\t")
+    covar = pd.read_csv(kinds / "w.covar", sep="\t")
+    complete = table["dam"].notna() & table["env"].notna() & covar["age"].notna()
+    assert found["n"] == complete.sum() == 70
+    assert found["covariates"] == ["intercept", "age"]
+    assert set(found["table"]) == {"fixed", "additive", "maternal", "gxe"}
+    said = capsys.readouterr().out
+    assert "y: n = 70, the same for every model" in said
+    assert f"{found['table']['gxe']['log_ml']:.2f}" in said
+    words = re.sub(r"\s+", " ", found["page"])
+    for name, pair in (("maternal", "direct and maternal"), ("gxe", "intercept and slope")):
+        assert f"No share of <bdi>{name}</bdi> is tested so: the effects {pair} are corr" in words
+
+
+def test_evidence_and_elpd_are_those_of_each_model_alone(kinds: Path) -> None:
+    """log p(y) is what `h2` says of the same records; elpd is `loo` of its fit."""
+    mine = own("mine", kinds, **{"beta(1, 1)": "beta(2, 3)"})
+    usual = ["--grm", str(kinds / "k.additive"), "--spectrum", str(kinds / "k.npz")]
+    found = compared(kinds, "alone", *usual, "--models", f"additive,{mine}")
+    assert (kinds / "k.npz").is_file()
+    cohort = bayeslmm.build_cohort(
+        bayeslmm.read_phenotypes(kinds / "w.pheno", columns=["y"]),
+        "y",
+        individuals=bayeslmm.read_grm(kinds / "k.additive").individuals,
+    )
+    kernel = bayeslmm.read_grm(kinds / "k.additive")
+    for name, file in (("additive", "additive"), ("mine", str(mine))):
+        tree = bayeslmm.fit(models.load(file)(cohort, kernel), draws=2000, cores=1)
+        evidence = tree["quadrature"].attrs["log_evidence"]
+        assert found["table"][name]["log_ml"] == pytest.approx(evidence, abs=1e-6)
+        left = bayeslmm.loo(tree, cores=1)
+        assert found["table"][name]["elpd"] == pytest.approx(float(left.elpd), abs=1e-6)
+    assert found["models"]["mine"]["model_sha256"] == models.load(mine).sha256
+    assert str(mine) in {one["path"] for one in found["inputs"]}
+
+
+def test_matrices_by_name_go_to_the_models_that_ask_for_them(
+    kinds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`additive` takes its own, `partitioned` all; two kernels by either file are one model."""
+    monkeypatch.setattr("bayeslmm.comparison.zero_tests.weigh_zeros", lambda *_, **__: [])
+    both = f"additive={kinds / 'k.additive'},dominance={kinds / 'k.dominance'}"
+    names = "additive,dominance,partitioned"
+    found = compared(kinds, "matrices", "--grm", both, "--models", names)
+    table = found["table"]
+    assert table["dominance"]["log_ml"] == pytest.approx(table["partitioned"]["log_ml"], abs=0.05)
+    kernels = {name: set(one["relationships"]) for name, one in found["models"].items()}
+    assert kernels["additive"] == {"additive"}
+    assert kernels["dominance"] == kernels["partitioned"] == {"additive", "dominance"}
+    assert any("diagonal entry of the dominance" in text for text in found["warnings"])
+
+
+def test_repeated_records(kinds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """fixed has independent records: its evidence is that of additive at h² = 0."""
+    found = compared(
+        kinds, "records", "--grm", kinds / "k.additive", "--pheno", kinds / "records",
+        "--id-column", "IID", "--covar-name", "temp", "--models", "fixed,additive,repeated",
+    )  # fmt: skip
+    table = pd.read_csv(kinds / "records", sep="\t")
+    complete = table.dropna(subset="temp")
+    assert found["n"] == len(complete) == len(table) - 1
+    assert found["individuals"] == complete["IID"].nunique()
+    log_ml = {name: row["log_ml"] for name, row in found["table"].items()}
+    words = f"{found['n']} records of {found['individuals']} individuals"
+    assert words in capsys.readouterr().out
+    assert words in re.sub(r"\s+", " ", found["page"])
+    assert "those of the same individual included" in found["page"]
+    bayes = (log_ml["fixed"] - log_ml["additive"]) / np.log(10)
+    assert f"{bayes:.3f}".replace("-", "−") in found["page"]
+    assert log_ml["repeated"] > log_ml["additive"] > log_ml["fixed"]
+
+
+def test_priors_go_to_every_model_that_has_them(kinds: Path) -> None:
+    """Of fixed, too: with half the scale of τ it is the same model as additive without h²."""
+    options = ["--grm", kinds / "k.additive", "--models", "fixed,additive"]
+    found = compared(kinds, "prior", *options, "--prior", "total_sd=half_t(3, 0.5)")
+    shown = {name: found["models"][name]["priors"]["total_sd"] for name in ("fixed", "additive")}
+    assert len(set(map(str, shown.values()))) == 1
+    bayes = (found["table"]["fixed"]["log_ml"] - found["table"]["additive"]["log_ml"]) / np.log(10)
+    assert f"{bayes:.3f}".replace("-", "−") in found["page"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--grm {d}/k.additive --models additive,dominance",
+         "the model dominance asks for the matrix 'dominance', which was not given -> each matrix "
+         "that one of the models asks for -> give it: --grm additive=FILE,dominance=FILE"),
+        ("--grm additive={d}/k.additive,other={d}/k.dominance --models fixed,additive",
+         "the matrix 'other'"),
+        ("--grm {d}/k.additive --models additive,snp_effects", "snp_effects without genotypes"),
+        ("--grm {d}/k.additive --models additive,additive_cholesky",
+         "additive_cholesky: genetic values that are parameters"),
+        ("--grm {d}/k.additive --models additive,repeated", "repeated: one record of every"),
+        ("--bfile {d}/s --models additive,dominance --engine exact",
+         "dominance: the exact engine cannot serve"),
+        ("--bfile {d}/s --models additive,gxe", "no environment for the model gxe ->"),
+        ("--bfile {d}/s --models additive,household --dam-column dam", "--dam-column with the"),
+        ("--bfile {d}/s --models additive,household --group-column no", "no column 'no'"),
+        ("--bfile {d}/s --models additive,household --group-column IID,cage", "no column 'IID'"),
+        ("--bfile {d}/s --models fixed,additive --by maf", "add partitioned to --models"),
+        ("--bfile {d}/s --models fixed,dominance --spectrum {d}/x.npz", "without a model of one"),
+        ("--bfile {d}/s --models additive,{d}/fixed.py", "fixed is the model of the fixed effects"),
+        ("--bfile {d}/s --models additive,{d}/sub/additive.py", "or rename the file"),
+        ("--bfile {d}/s --models additive,{d}/nobody.py", "no such file"),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_models_that_do_not_go_together(
+    kinds: Path, options: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said before anything is fitted, with the model's name; nothing is written."""
+    (kinds / "sub").mkdir(exist_ok=True)
+    own("fixed", kinds)
+    own("additive", kinds / "sub")
+    usual = ["--pheno", str(kinds / "w.pheno"), "--pheno-name", "y", "--out", str(kinds / "bad")]
+    assert main(["compare", *(one.format(d=kinds) for one in options.split()), *usual]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "posterior of" not in said
+    assert not list(kinds.glob("bad.*"))
+
+
+def test_groups_are_not_called_as_kernels_are(
+    kinds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `compare` and of `h2`: the group would stand in the kernel's place."""
+    table = pd.read_csv(kinds / "w.pheno", sep="\t").rename(columns={"cage": "additive"})
+    table.to_csv(kinds / "c.pheno", sep="\t", index=False, na_rep="NA")
+    usual = ["--grm", str(kinds / "k.additive"), "--pheno", str(kinds / "c.pheno")]
+    usual += ["--pheno-name", "y", "--group-column", "additive", "--out", str(kinds / "bad")]
+    for command in (["compare", "--models", "fixed,household"], ["h2", "--model", "household"]):
+        assert main([*command, *usual]) == 2
+        assert "beside the component 'additive'" in capsys.readouterr().err
 
 
 def test_bayes_factors_in_words() -> None:

@@ -119,6 +119,19 @@ def test_power_of_a_matrix_a_part_of_it_and_more(
     ]
 
 
+def test_a_value_named_twice_is_taken_once(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--h2", "0.5,0,0.5", "--reps", 1)
+    run("coverage", "--grm", data / "x", *more, "--out", tmp_path / "a")
+    assert (
+        list(table(tmp_path / "a.coverage.tsv")["h2"]) == ["0.5"] * 3 + ["0.0"] * 3 + ["prior"] * 3
+    )
+    assert "1 simulated data set for each true h² was fitted" in capsys.readouterr().out
+    run("power", "--me", 100, "--n", "50,50", *more, "--out", tmp_path / "b")
+    assert table(tmp_path / "b.power.tsv")[["n", "h2"]].to_numpy().tolist() == [[50, 0.5], [50, 0]]
+
+
 def test_power_of_segments_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

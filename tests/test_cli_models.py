@@ -15,9 +15,11 @@ import xarray as xr
 
 import bayeslmm.models
 import bayeslmm.report
+from bayeslmm import agreement
 from bayeslmm.boundary import restricted_lrt
 from bayeslmm.cli import main
 from bayeslmm.genotypes import from_array, write_plink1
+from bayeslmm.outputs import read_tree
 from bayeslmm.prediction import COLUMNS as PREDICTED
 from bayeslmm.simulate_genotypes import nuclear_families, simulate_dosages
 from bayeslmm.summary import COLUMNS
@@ -393,6 +395,13 @@ def test_reports_show_parts_and_correlations(run: Callable[..., Path]) -> None:
     assert page.count("<svg") >= 4
     page = Path(f"{run('bivariate')}.html").read_text("utf-8")
     assert re.search(r"[Gg]enetic correlation", page)
+    assert "Agreement with other estimates" in page
+    assert page.count("Haseman-Elston</bdi></td>") == 3  # of h² of A and B, and of r_g
+    tree = read_tree(f"{run('bivariate')}.nc")
+    table = agreement(tree).set_index(["quantity", "source"])
+    for quantity in ("h2[A]", "h2[B]"):
+        posterior, reml = table.loc[(quantity, "posterior")], table.loc[(quantity, "REML")]
+        assert posterior["lower"] - reml["se"] < reml["estimate"] < posterior["upper"] + reml["se"]
 
 
 # --- bad input: exit 2 and words that teach -------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import arviz as az
@@ -12,11 +13,14 @@ from scipy.special import logsumexp
 from test_nested import kernels
 
 from bayeslmm import models
+from bayeslmm.comparison.evidence import estimate_evidence
 from bayeslmm.comparison.table import COLUMNS, compare, null_model, weigh_models
-from bayeslmm.comparison.zero_tests import weigh_zeros
+from bayeslmm.comparison.zero_tests import weigh_zeros, why_no_zeros
 from bayeslmm.engines import fit
-from bayeslmm.errors import InputError
+from bayeslmm.errors import InputError, ModelError
 from bayeslmm.leave_one_out.elpd import loo
+from bayeslmm.report.compare_lines import comparison_lines
+from bayeslmm.report.compare_words import conclusions
 
 pytestmark = pytest.mark.filterwarnings("ignore:GRM rank", "ignore:h² is not identified")
 
@@ -139,3 +143,47 @@ def test_leave_one_out_done_before_is_not_done_again(trees: dict[str, Any]) -> N
     known = {name: loo(trees[name]) for name in ("one", "two")}
     found = weigh_models({name: trees[name] for name in known}, left_out=known)
     assert all(found.left_out[name] is known[name] for name in known)
+
+
+def test_a_model_without_evidence_stays_in_the_table(
+    trees: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row has no log_ml, a note says why, and nobody gets a probability."""
+    known = {name: loo(trees[name]) for name in ("one", "two")}
+
+    def refuse(tree: Any, *more: Any, **options: Any) -> Any:
+        if tree is trees["two"]:
+            raise ModelError("β cannot be integrated out")
+        return estimate_evidence(tree, *more, **options)
+
+    monkeypatch.setattr("bayeslmm.comparison.table.estimate_evidence", refuse)
+    found = weigh_models({name: trees[name] for name in known}, left_out=known)
+    rows = found.table.set_index("model")
+    assert np.isnan(rows.loc["two", "log_ml"])
+    assert np.isfinite(rows.loc["one", "log_ml"])
+    assert found.probabilities == {}
+    assert "the marginal likelihood of two is not known: β cannot" in found.notes[-1]
+    assert not any("probability" in text for text in conclusions(found))
+    assert comparison_lines(found, DATA.cohort())[3].split()[-2] in (
+        "-",
+        f"{rows.log_ml['one']:.2f}",
+    )
+
+
+def test_null_model_of_repeated_records() -> None:
+    """It is additive at h² = 0, whoever the records are of; priors are those that are given."""
+    cohort = DATA.cohort()
+    people = cohort.individuals[np.arange(cohort.n) // 2]
+    records = tuple(f"r{k}" for k in range(cohort.n))
+    repeated = replace(cohort, individuals=people, records=records)
+    priors = {"total_sd": "half_t(3, 0.7)"}
+    first, _ = kernels(DATA, SECOND)
+    additive = models.load("additive").build(repeated, {"additive": first}, priors)
+    alone = fit(null_model(repeated, priors), draws=100)["quadrature"].attrs["log_evidence"]
+    at_zero = fit(additive, draws=100)["quadrature"].attrs["log_evidence_h2_0"]
+    assert alone == pytest.approx(at_zero, abs=1e-6)
+
+
+def test_no_reason_where_shares_are_tested(trees: dict[str, Any], built: dict[str, Any]) -> None:
+    assert why_no_zeros(trees["one"]) == ""
+    assert why_no_zeros(trees["both"], built["both"]) == ""

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from bayeslmm import models
 from bayeslmm.boundary import restricted_lrt
 from bayeslmm.cli import main
 from bayeslmm.genotypes import from_array, write_plink1
+from bayeslmm.grm_files import write_grm
 from bayeslmm.individuals import individual_index
+from bayeslmm.relationship import Relationship
 
 N = 120
 NAMES = [
@@ -33,6 +36,7 @@ HIDDEN = {
     "zero width": "a\u200bb",
     "bell": "a\x07b",
 }
+HIDDEN_SIGNS = ("\0", "\u202e", "\x1b", "\u200b", "\x07")
 
 
 class Live(HTMLParser):
@@ -115,6 +119,15 @@ def write(table: pd.DataFrame, path: Path) -> None:
     path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def hide(path: Path, text: str, *, line: int, field: int) -> None:
+    """Put a text into a field (from 0) of a line (from 1) of a table."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    fields = lines[line - 1].split("\t") if "\t" in lines[line - 1] else lines[line - 1].split()
+    fields[field] = text
+    lines[line - 1] = "\t".join(fields)
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
 def read(path: Path) -> pd.DataFrame:
     """A table of ours as another program reads it, texts as they stand."""
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
@@ -183,18 +196,14 @@ def test_names_with_hidden_characters_are_refused_with_their_line(
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     people = [line.split()[:2] for line in (folder / "x.fam").read_text().splitlines()]
     (tmp_path / "keep").write_text("".join(f"{fid}\t{iid}\n" for fid, iid in people))
-    lines = (tmp_path / suffix).read_text(encoding="utf-8").split("\n")
-    fields = lines[4].split("\t") if "\t" in lines[4] else lines[4].split()
-    fields[1] = HIDDEN[kind]
-    lines[4] = "\t".join(fields)
-    (tmp_path / suffix).write_text("\n".join(lines), encoding="utf-8")
+    hide(tmp_path / suffix, HIDDEN[kind], line=5, field=1)
     command = ["h2", "--bfile", f"{tmp_path}/x", "--pheno", f"{tmp_path}/x.pheno", "--covar",
                f"{tmp_path}/x.covar", "--cat-covar", COVARIATES[1], "--pheno-name", TRAITS[1],
                "--keep", f"{tmp_path}/keep", "--out", f"{tmp_path}/out"]  # fmt: skip
     assert main(command) == 2
     err = capsys.readouterr().err
     assert f"{suffix}:5:" in err
-    assert not any(sign in err for sign in ("\0", "\u202e", "\x1b", "\u200b", "\x07"))
+    assert not any(sign in err for sign in HIDDEN_SIGNS)
 
 
 @pytest.mark.parametrize(
@@ -213,3 +222,192 @@ def test_names_of_traits_that_are_refused(
     assert main(["h2", "--bfile", f"{folder}/x", "--pheno", str(path), "--out",
                  f"{tmp_path}/out"]) == 2  # fmt: skip
     assert re.search(words, capsys.readouterr().err)
+
+
+MODEL_FILES = ["<script>alert(1)<b>", "=1+1 'q' \"d\" &amp; {{7*7}} طول"]
+
+
+def own_model(folder: Path, name: str, source: str = "additive") -> Path:
+    """A model file with a name of one's own."""
+    path = folder / f"{name}.py"
+    path.write_text(models.load(source).source, encoding="utf-8")
+    return path
+
+
+def test_hostile_names_go_through_a_comparison_as_text(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Individuals, families, groups, levels, trait, covariates and the models' own names."""
+    own = [own_model(tmp_path, name) for name in MODEL_FILES]
+    out = tmp_path / "=out"
+    command = [
+        "compare", "--bfile", f"{folder}/x", "--pheno", f"{folder}/x.pheno", "--covar",
+        f"{folder}/x.covar", "--cat-covar", COVARIATES[1], "--pheno-name", TRAITS[0],
+        "--models", ",".join(["fixed", "household", *map(str, own)]),
+        "--group-column", "=house", "--out", str(out), "--draws", "400", "--threads", "1",
+    ]  # fmt: skip
+    assert main(command) in (0, 1)  # 1: few draws
+    said = capsys.readouterr().out
+    assert TRAITS[0] in said
+    table = read(Path(f"{out}.compare.tsv"))
+    assert sorted(table["model"]) == sorted(["fixed", "household", *MODEL_FILES])
+    assert table["log_ml"].nunique() == 3  # the files are all the same model
+    record = json.loads(Path(f"{out}.compare.run.json").read_text(encoding="utf-8"))
+    assert list(record["models"]) == ["fixed", "household", *MODEL_FILES]
+    page = Path(f"{out}.compare.html").read_text(encoding="utf-8")
+    assert_dead(page, TRAITS[0], *COVARIATES, *MODEL_FILES, "=house")
+    assert "49" not in Live(page).text.split()  # no template ran
+
+
+@pytest.fixture(scope="module")
+def matrix(folder: Path) -> Path:
+    """A GRM of hostile individuals in a file with a hostile name, and beside it another."""
+    prefix = folder / "<b>'+1"
+    names = [name for name in NAMES if not name.startswith("#")]  # "#h" begins a comment
+    people = individual_index(["=F"] * len(names), names)
+    for seed, path in ((2, prefix), (3, f"{prefix}2")):
+        K = np.cov(_families(np.random.default_rng(seed))[: len(names)])
+        write_grm(Relationship(K, people), path)
+    return prefix
+
+
+@pytest.mark.parametrize("command", ["coverage", "power"])
+def test_hostile_names_go_through_a_study_as_text(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    out = tmp_path / "=1+1"
+    options = ["--grm", str(matrix), "--h2", "0.5", "--reps", "20", "--threads", "1"]
+    assert main([command, *options, "--out", str(out)]) == 0
+    assert f"the matrix {matrix.name}.grm.bin" in capsys.readouterr().out
+    assert set(read(Path(f"{out}.{command}.tsv"))["h2"]) <= {"0.5", "prior"}
+    page = Path(f"{out}.{command}.html").read_text(encoding="utf-8")
+    assert_dead(page, f"{matrix.name}.grm.bin")
+
+
+def test_hostile_names_go_through_a_calibration_as_text(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model's file, the matrices' names; they are components, and so names of quantities."""
+    own = own_model(tmp_path, MODEL_FILES[0], "partitioned")
+    names = ["<script>alert(2)<b>", '"+1 {{7*7}}']
+    out = tmp_path / "=1+1"
+    options = ["--grm", f"{names[0]}={matrix},{names[1]}={matrix}2", "--n", "12"]
+    options += ["--n-sims", "20", "--draws", "20", "--threads", "1"]
+    assert main(["calibrate", "--model", str(own), *options, "--out", str(out)]) in (0, 1)
+    assert MODEL_FILES[0] in capsys.readouterr().out
+    quantities = set(read(Path(f"{out}.calibration.tsv"))["quantity"])
+    assert quantities >= {f"share[{name}]" for name in names}
+    record = json.loads(Path(f"{out}.calibration.run.json").read_text(encoding="utf-8"))
+    assert record["model"] == MODEL_FILES[0]
+    page = Path(f"{out}.calibration.html").read_text(encoding="utf-8")
+    assert_dead(page, MODEL_FILES[0], *(f"share[{name}]" for name in names))
+
+
+@pytest.mark.parametrize("suffix", ["x.fam", "x.pheno", "x.covar"])
+@pytest.mark.parametrize("kind", ["NUL", "right-to-left override"])
+def test_a_comparison_refuses_hidden_characters_with_their_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str, kind: str
+) -> None:
+    for name in ("x.bed", "x.fam", "x.bim", "x.pheno", "x.covar"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    hide(tmp_path / suffix, HIDDEN[kind], line=5, field=1)
+    command = [
+        "compare", "--bfile", f"{tmp_path}/x", "--pheno", f"{tmp_path}/x.pheno", "--covar",
+        f"{tmp_path}/x.covar", "--cat-covar", COVARIATES[1], "--pheno-name", TRAITS[1],
+        "--models", "fixed,household", "--group-column", "=house", "--out", f"{tmp_path}/out",
+    ]  # fmt: skip
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert f"{suffix}:5:" in err
+    assert not any(sign in err for sign in HIDDEN_SIGNS)
+
+
+@pytest.mark.parametrize("where", ["column", "group", "record", "level"])
+@pytest.mark.parametrize("kind", ["NUL", "right-to-left override"])
+def test_columns_with_hidden_characters_are_refused_with_their_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, kind: str
+) -> None:
+    """The name of a column, a group (of an individual, of a record), a level of a covariate."""
+    for name in ("x.pheno", "x.covar"):
+        lines = (folder / name).read_text(encoding="utf-8").split("\n")
+        plain = slice(1, len(NAMES) + 1) if where == "record" else slice(0)  # "NA" is no name
+        del lines[plain]
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    line = 1 if where == "column" else 5
+    changed = "x.covar" if where == "level" else "x.pheno"
+    hide(tmp_path / changed, HIDDEN[kind], line=line, field=3 if where == "level" else 4)
+    command = [
+        "compare", "--bfile", f"{folder}/x", "--pheno", f"{tmp_path}/x.pheno", "--covar",
+        f"{tmp_path}/x.covar", "--cat-covar", COVARIATES[1], "--pheno-name", TRAITS[1],
+        "--models", "additive,household", "--group-column", "=house", "--out", f"{tmp_path}/out",
+        *(("--id-column", "IID") if where == "record" else ()),
+    ]  # fmt: skip
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert f"{changed}:{line}:" in err
+    assert not any(sign in err for sign in HIDDEN_SIGNS)
+
+
+@pytest.mark.parametrize("command", ["calibrate", "coverage", "power"])
+@pytest.mark.parametrize("kind", ["NUL", "right-to-left override"])
+def test_a_matrix_with_hidden_characters_is_refused_with_their_line(
+    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, kind: str
+) -> None:
+    for suffix in (".grm.bin", ".grm.id"):
+        (tmp_path / f"k{suffix}").write_bytes(Path(f"{matrix}{suffix}").read_bytes())
+    hide(tmp_path / "k.grm.id", HIDDEN[kind], line=5, field=1)
+    assert main([command, "--grm", f"{tmp_path}/k", "--out", f"{tmp_path}/out"]) == 2
+    err = capsys.readouterr().err
+    assert "k.grm.id:5" in err
+    assert not any(sign in err for sign in HIDDEN_SIGNS)
+
+
+@pytest.mark.parametrize("kind", ["right-to-left override", "escape"])
+def test_a_model_file_with_a_hidden_name_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = own_model(tmp_path, HIDDEN[kind].replace("/", "."))
+    usual = ["--bfile", f"{folder}/x", "--pheno", f"{folder}/x.pheno", "--out", f"{tmp_path}/out"]
+    for command in (
+        ["compare", *usual, "--models", f"additive,{path}"],
+        ["calibrate", "--model", str(path), "--out", f"{tmp_path}/out"],
+    ):
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert "a printable name" in err
+        assert not any(sign in err for sign in HIDDEN_SIGNS)
+
+
+@pytest.mark.parametrize("command", ["compare", "calibrate"])
+def test_a_matrix_with_a_hidden_name_is_refused(
+    folder: Path, matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    options = ["--grm", f"a\u202eb={matrix},b={matrix}2", "--out", f"{tmp_path}/out"]
+    if command == "compare":
+        options += ["--pheno", f"{folder}/x.pheno", "--pheno-name", TRAITS[1]]
+        options += ["--models", "fixed,partitioned"]
+    else:
+        options += ["--model", "partitioned"]
+    assert main([command, *options]) == 2
+    err = capsys.readouterr().err
+    assert r"name 'a\u202eb' -> a word that can be printed" in err
+    assert not any(sign in err for sign in HIDDEN_SIGNS)
+
+
+@pytest.mark.parametrize("kind", ["NUL", "right-to-left override"])
+def test_parts_with_hidden_characters_are_refused_with_their_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """The groups of variants that --by names."""
+    path = tmp_path / "groups"
+    variants = [line.split()[1] for line in (folder / "x.bim").read_text("utf-8").splitlines()]
+    path.write_text("".join(f"{one}\tg{k % 2}\n" for k, one in enumerate(variants)), "utf-8")
+    hide(path, HIDDEN[kind], line=5, field=1)
+    command = [
+        "compare", "--bfile", f"{folder}/x", "--pheno", f"{folder}/x.pheno", "--pheno-name",
+        TRAITS[1], "--models", "fixed,partitioned", "--by", str(path), "--out", f"{tmp_path}/out",
+    ]  # fmt: skip
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert "groups:5:" in err
+    assert not any(sign in err for sign in HIDDEN_SIGNS)

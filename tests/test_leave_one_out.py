@@ -27,7 +27,8 @@ from bayeslmm import fit, models
 from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.leave_one_out.blocks import Blocks
-from bayeslmm.leave_one_out.elpd import conditional_predictive, kfold, loo
+from bayeslmm.leave_one_out.conditional import conditional_predictive
+from bayeslmm.leave_one_out.elpd import kfold, loo
 from bayeslmm.leave_one_out.interpolation import Nodes
 from bayeslmm.leave_one_out.model import fitted
 
@@ -215,6 +216,11 @@ def test_leave_one_out_needs_a_marginal_model_and_its_tree() -> None:
         loo(tree.copy())
     with pytest.raises(InputError, match="at least 100"):
         loo(tree, draws=20)
+    with pytest.raises(InputError, match=r"^0 draws"):
+        loo(tree, groups=np.arange(N) // 2, draws=0)
+    few = tree.isel({"draw": slice(0, 20)})  # of 4 chains or fewer: less than 100 in all
+    with pytest.raises(InputError, match="at least 100"):
+        loo(few, fitted_tree()[1])
     with pytest.raises(InputError, match=r"group labels of the shape \(3,\)"):
         loo(tree, groups=["a", "b", "c"])
     latent: Any = models.load("additive_cholesky")(data.cohort(), data.relationship())

@@ -15,6 +15,7 @@ from engine_oracles import gram
 from kernel_problems import people
 from loo_oracles import OUTLIER, Floats, covariance, fitted_tree, gallery_tree
 
+import bayeslmm.leave_one_out.other_records as others
 import bayeslmm.leave_one_out.refit as refits
 from bayeslmm import fit, models
 from bayeslmm.cohort import Cohort
@@ -24,7 +25,9 @@ from bayeslmm.engines.importance import importance_sample
 from bayeslmm.leave_one_out.blocks import Blocks
 from bayeslmm.leave_one_out.elpd import loo
 from bayeslmm.leave_one_out.model import fitted
-from bayeslmm.leave_one_out.refit import gaussian_of, kernel_of, redo, target_without
+from bayeslmm.leave_one_out.other_records import Refit, gaussian_of, kernel_of
+from bayeslmm.leave_one_out.refit import redo
+from bayeslmm.leave_one_out.without_block import target_without
 from bayeslmm.relationship import Relationship
 
 N = 60
@@ -153,15 +156,41 @@ def test_nuts_where_importance_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     good = redo(data, members, within, seed)
     failing = lambda *a, **k: replace(importance_sample(*a, **k), ok=False)  # noqa: E731
     monkeypatch.setattr(refits, "importance_sample", failing)
-    monkeypatch.setattr(refits, "DRAWS_HMC", 200)
-    monkeypatch.setattr(refits, "TUNE_HMC", 100)
+    monkeypatch.setattr(others, "DRAWS_HMC", 200)
+    monkeypatch.setattr(others, "TUNE_HMC", 100)
     found = redo(data, members, within, np.random.SeedSequence(1))
     assert good is not None
     assert found is not None
     assert (good.method, found.method) == ("importance", "refit")
-    error = float(np.hypot(good.scores.mcse[0], 2 * found.scores.mcse[0]))  # chains: dependent
+    error = float(np.hypot(good.scores.mcse[0], found.scores.mcse[0]))
     assert error < 0.05
     assert found.scores.elpd[0] == pytest.approx(good.scores.elpd[0], abs=4 * error)
+
+
+@pytest.mark.parametrize(("worth", "resolved"), [(0.25, True), (1e-12, False)])
+def test_dependent_draws_are_worth_less(
+    worth: float, resolved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chains that did not mix leave the block unresolved, however many draws they have."""
+    _, model, tree = fitted_tree()
+    data = fitted(model, tree, 400)
+    members = np.array([3])
+    within = data.conditionals(Blocks((members,))).log_density[:, 0]
+    failing = lambda *a, **k: replace(importance_sample(*a, **k), ok=False)  # noqa: E731
+    monkeypatch.setattr(refits, "importance_sample", failing)
+    monkeypatch.setattr(refits, "refit_exactly", lambda *_: None)
+
+    def scored(efficiency: float) -> Any:
+        made = Refit([x[::-1].copy() for x in data.inputs], None, efficiency)
+        monkeypatch.setattr(refits, "refit_by_nuts", lambda *_: made)
+        done = redo(data, members, within, np.random.SeedSequence(1))
+        assert done is not None
+        return done.scores
+
+    whole, less = scored(1.0), scored(worth)
+    assert less.mcse[0] == pytest.approx(whole.mcse[0] / np.sqrt(worth), rel=1e-12)
+    assert less.elpd[0] == whole.elpd[0]
+    assert np.isfinite(less.k[0]) == resolved
 
 
 def test_where_beta_cannot_be_integrated_nothing_is_redone() -> None:

@@ -23,6 +23,7 @@ from bayeslmm.multitrait_reml import reml_mode, restricted_logp, spectral_start
 from bayeslmm.qc import quality_control
 from bayeslmm.spectrum import Spectrum, decompose
 from bayeslmm.tables import read_phenotypes
+from bayeslmm.trait_estimates import reml_traits
 
 # GEMMA's documentation, CD8 and MCH, null model: lower triangles of Vg and Ve
 VG, VE = (1.39398, -0.226714, 2.08168), (0.348882, 0.0490525, 0.414433)
@@ -151,7 +152,7 @@ def test_gemmas_documented_bivariate_reml(shared_data: Path) -> None:
 
 
 def test_gemma_itself(shared_data: Path, tmp_path: Path) -> None:
-    """GEMMA's own matrix and its own REML estimates, to the digits it prints."""
+    """GEMMA's own matrix, its own REML estimates and standard errors, to the digits it prints."""
     gemma = shutil.which("gemma")
     if gemma is None:
         pytest.skip("gemma is not installed (apt-get install gemma)")
@@ -175,3 +176,11 @@ def test_gemma_itself(shared_data: Path, tmp_path: Path) -> None:
     K = read_grm(matrix, fam=f"{prefix}.fam").matrix
     found = reml_mode(*mice(prefix, np.asarray(K, dtype=np.float64)))
     assert triangles((found.genetic, found.residual)) == pytest.approx(wanted, abs=1e-4, rel=1e-4)
+    errors = [
+        float(number)
+        for name in ("Vg", "Ve")
+        for number in log.split(f"se({name}):")[1].split()[:3]
+    ]
+    rotated, S = mice(prefix, np.asarray(K, dtype=np.float64))
+    ours = np.sqrt(np.diag(reml_traits(S, rotated).spread))
+    assert ours == pytest.approx(errors, abs=1e-4, rel=1e-4)

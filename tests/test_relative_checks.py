@@ -13,17 +13,13 @@ from scipy.stats import kstest, norm
 from bayeslmm.cohort import Cohort
 from bayeslmm.covariance import Covariance, Grouping, kernel_term, simple_term
 from bayeslmm.dense import dense_form
+from bayeslmm.family_check import families_of
 from bayeslmm.individuals import individual_index
 from bayeslmm.pedigree import Pedigree
 from bayeslmm.pedigree_matrix import additive_relationship
+from bayeslmm.record_check import extreme_p
 from bayeslmm.relationship import Relationship
-from bayeslmm.relative_checks import (
-    RelativeChecks,
-    check_contrasts,
-    check_relatives,
-    extreme_p,
-    families_of,
-)
+from bayeslmm.relative_checks import RelativeChecks, check_contrasts, check_relatives
 from bayeslmm.relative_pairs import bin_edges, sum_by_relationship
 from bayeslmm.reml import profile
 from bayeslmm.report import add_relatedness, render
@@ -294,6 +290,26 @@ def test_an_outlier() -> None:
         said = str(record_words(records))
         assert "<bdi>F3_5</bdi> (−" in said
         assert "error of measurement" in said
+
+
+@pytest.mark.parametrize("kind", ["one", "several"])
+def test_a_record_with_a_covariate_of_its_own_is_not_judged(kind: str) -> None:
+    """The others say nothing of it: what is left is rounding, not a deviation."""
+    one = study().relationship
+    n, own = one.n, 5
+    X = np.column_stack([np.ones(n), np.arange(n) == own]).astype(np.float64)
+    g, e = parts(0)
+    y = 1e6 + np.sqrt(0.4) * g + np.sqrt(0.6) * e
+    labels = [str(k) for k in range(n)]
+    terms = (simple_term("A", one.matrix, np.arange(n)),)
+    whole = Covariance(terms, np.zeros(n, dtype=np.intp))
+    source = decompose(one.matrix, X) if kind == "one" else dense_form(whole, X)
+    found = check_contrasts(
+        Contrasts(source, source.rotate(y)), np.array([[0.4, 0.6]]), labels, people=one.individuals
+    )
+    assert found.records.labels == (*labels[:own], *labels[own + 1 :])
+    assert np.abs(found.records.z).max() < 5
+    assert alarms(found) == []
 
 
 def test_several_kernels_see_the_household_that_one_does_not_know() -> None:

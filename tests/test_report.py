@@ -214,6 +214,16 @@ def test_interval_that_reaches_zero_is_said() -> None:
     assert "0.00–0.1" in words.headline(facts_of(tree))
 
 
+def test_the_bayes_factor_says_how_it_was_found() -> None:
+    cards = {label: str(told) for label, _, told in words.evidence(facts_of(made_tree("exact")))}
+    assert "(marginal likelihoods)" in cards["log₁₀ Bayes factor"]  # by quadrature
+    tree = made_tree("nuts")
+    facts = facts_of(tree)
+    assert "(Savage–Dickey, draws near 0)" in words.bayes_factor(1.0, words.how_weighed(facts))[1]
+    tree["sample_stats"].attrs["log_evidence_nested"] = '{"h2": -50.0}'  # of several kernels
+    assert "(marginal likelihoods)" in words.bayes_factor(1.0, words.how_weighed(facts))[1]
+
+
 @pytest.fixture(scope="module")
 def hostile_text() -> str:
     tree = made_tree("exact", trait="".join(HOSTILE), covariates=HOSTILE)

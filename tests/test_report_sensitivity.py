@@ -58,6 +58,12 @@ def test_whether_zero_is_reached_is_told_by_prior() -> None:
     assert "reaches 0 under every one of them that does not rule 0 out by itself" in text_of(rows)
 
 
+def test_priors_that_all_rule_zero_out_say_nothing_of_it() -> None:
+    never = {"prior_p_below_0.01": 0.0003}
+    rows = [row("flat", 0.3, 0.1, 0.5, **never), row("beta(2,2)", 0.3, 0.1, 0.5, **never)]
+    assert " 0 under every one" not in text_of(rows)
+
+
 def test_untrusted_priors_are_left_out_of_the_verdict() -> None:
     rows = [row("flat", 0.4, 0.2, 0.6), row("pc", 0.0, 0.0, 0.1, trusted=False)]
     assert "not one that this report can exchange" in text_of(rows)

@@ -16,17 +16,9 @@ from test_nested import kernels
 
 from bayeslmm import models
 from bayeslmm.comparison.nested import nested_evidence
-from bayeslmm.comparison.savage_dickey import (
-    SharesPrior,
-    conditional_density,
-    coordinate,
-    exact_ratio,
-    mean_of_terms,
-    ratio_at_zero,
-    ratio_with_model,
-    read_prior,
-    without,
-)
+from bayeslmm.comparison.savage_dickey import exact_ratio, ratio_at_zero
+from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, read_prior, without
+from bayeslmm.comparison.zero_ratio import conditional_density, mean_of_terms, ratio_with_model
 from bayeslmm.engines import fit
 from bayeslmm.engines.share_likelihood import share_likelihood
 from bayeslmm.summary import heritability, savage_dickey, zero_factors
@@ -104,6 +96,7 @@ def test_ratio_at_zero_in_closed_form(a: float, b: float) -> None:
 
 def test_zero_out_of_sight_is_not_guessed() -> None:
     assert math.isnan(ratio_at_zero(np.linspace(0.4, 0.6, 1000), 1.0, 1.0).log10)
+    assert math.isnan(ratio_at_zero(np.linspace(0, 0.009, 1000), 900.0, 1.0).log10)  # prior: never
     heavy = np.random.default_rng(1).pareto(0.9, 500)
     assert math.isnan(mean_of_terms(np.log(heavy), np.arange(500), None).log10)
     light = mean_of_terms(np.full(500, -3.0), np.arange(500), None)

@@ -16,6 +16,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.calibration.simulated_families import (
+    DAMS,
+    FAMILY,
+    SIRES,
+    VARIANTS,
+    N,
+    dam_of,
+    family_kernel,
+    pedigree_kernel,
+    standardised_families,
+)
 from bayeslmm.cohort import Cohort
 from bayeslmm.covariance import Grouping
 from bayeslmm.errors import InputError
@@ -25,12 +36,6 @@ from bayeslmm.relationship import Relationship
 from bayeslmm.trait_stack import stack_traits
 from bayeslmm.variants import Variants
 
-type Floats = NDArray[np.float64]
-
-N = 48
-VARIANTS = 20
-FAMILY = 4  # two parents, two children
-SIRES, DAMS = 6, 12  # parents of the pedigree for maternal effects, before the N offspring
 COLUMNS = ("dam", "environment", "group", "household")
 TRAITS = ("a", "b")
 
@@ -73,7 +78,7 @@ def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
     _check_columns(file)
     names = file.matrices()
     if "dam" in file.columns:
-        A = _pedigree_kernel()
+        A = pedigree_kernel()
         people = _people(len(A))
         usual: Any = {"estimator": "pedigree", "kernel_scale": "none"}
         relationships = {name: Relationship(A, people, name=name, **usual) for name in names}
@@ -87,11 +92,11 @@ def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
     matrices: dict[str, Any] = {}
     for seed, name in enumerate(names, 1):
         if name == "variants":
-            matrices[name] = Variants(_standardised(q, seed), people)
+            matrices[name] = Variants(standardised_families(q, seed), people)
         else:
-            matrices[name] = Relationship(_kernel(q, seed), people, name=name)
+            matrices[name] = Relationship(family_kernel(q, seed), people, name=name)
     if file.more() is not None and not names:
-        kernels = {f"part{k}": _kernel(q, k) for k in (1, 2, 3)}
+        kernels = {f"part{k}": family_kernel(q, k) for k in (1, 2, 3)}
         matrices = {name: Relationship(K, people, name=name) for name, K in kernels.items()}
     cohort = _records(file, people, who)
     words = f"{q} simulated individuals in families of {FAMILY}"
@@ -100,7 +105,7 @@ def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
     if file.more() is not None and names:
         matrices |= _household(cohort)
         words += ", who also share households"
-    if several_traits(file):
+    if file.several_traits:
         words += f", {len(TRAITS)} traits"
     return Problem(cohort, matrices, f"{words}; {VARIANTS} variants a kernel")
 
@@ -147,10 +152,10 @@ def given_problem(
     people = next(iter(relationships.values())).individuals
     for one in relationships.values():
         people = people[people.isin(one.individuals)]
-    if len(people) < (most := n or 4):
+    if len(people) < (least := n or 4):
         raise InputError(
             f"{len(people)} individuals are in all matrices",
-            f"at least {most}",
+            f"at least {least}",
             "choose a smaller --n",
         )
     if n is not None and n < len(people):
@@ -166,11 +171,6 @@ def given_problem(
     if several:
         words += ", two records each"
     return Problem(cohort, matrices, words)
-
-
-def several_traits(file: ModelFile) -> bool:
-    """Does the model take several traits?"""
-    return file.several_traits
 
 
 def _check_columns(file: ModelFile) -> None:
@@ -196,7 +196,7 @@ def _records(file: ModelFile, people: pd.MultiIndex, who: NDArray[np.intp]) -> C
         "household": pd.array([f"h{k // FAMILY}" for k in range(n)], dtype="str"),
     }
     if "dam" in file.columns:
-        dams = [str(people[SIRES + _dam(k)][1]) for k in range(n)]
+        dams = [str(people[SIRES + dam_of(k)][1]) for k in range(n)]
         made["dam"] = pd.array(dams, dtype="str")
     wanted = [name for name in (*file.columns, *file.optional_columns) if name in made]
     table = pd.DataFrame({name: made[name] for name in wanted}) if wanted else None
@@ -215,42 +215,3 @@ def _household(cohort: Cohort) -> dict[str, Grouping]:
 
 def _people(n: int) -> pd.MultiIndex:
     return individual_index(["F"] * n, [f"i{k}" for k in range(n)])
-
-
-def _standardised(n: int, seed: int, variants: int = VARIANTS) -> Floats:
-    """Standardised dosages (n, variants) of families of two parents and two children."""
-    rng = np.random.default_rng([seed, 2022])
-    frequency = rng.uniform(0.2, 0.8, variants)
-    haplotypes = (rng.random((n, 2, variants)) < frequency).astype(np.float64)
-    for i in range(n):
-        if i % FAMILY >= 2:  # a child gets one haplotype of either parent, variant by variant
-            for k in range(2):
-                which = rng.integers(0, 2, variants)
-                parent = i - i % FAMILY + k
-                haplotypes[i, k] = haplotypes[parent, which, np.arange(variants)]
-    dosages = haplotypes.sum(axis=1)
-    centred = dosages - dosages.mean(axis=0)
-    return np.asarray(centred / np.maximum(centred.std(axis=0, ddof=1), 1e-9))
-
-
-def _kernel(n: int, seed: int) -> Floats:
-    W = _standardised(n, seed)
-    return np.asarray(W @ W.T / VARIANTS)
-
-
-def _sire(k: int) -> int:
-    return (k // FAMILY + k % 2) % SIRES
-
-
-def _dam(k: int) -> int:
-    return k // FAMILY % DAMS
-
-
-def _pedigree_kernel() -> Floats:
-    """A of 6 sires, 12 dams and 48 offspring: each dam has four, by two sires (Henderson 1976)."""
-    founders = SIRES + DAMS
-    A = np.eye(founders + N)
-    for k in range(N):
-        i, parents = founders + k, [_sire(k), SIRES + _dam(k)]
-        A[i, :i] = A[:i, i] = A[parents, :i].mean(axis=0)
-    return A

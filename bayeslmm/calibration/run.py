@@ -1,25 +1,17 @@
-"""Simulations one by one or in processes: each has its own random numbers, and order is nothing.
+"""A simulation: a truth, a posterior, the ranks of the one in the other.
 
 Simulation i takes its random numbers from the i-th child of the seed and leaves nothing behind
-that another could see, so that the result depends neither on the number of processes nor on where
-a run stopped and went on. Every process builds the model once and computes with one thread.
+that another could see, so that the result depends neither on their order, nor on the number of
+processes (`bayeslmm.calibration.processes`), nor on where a run stopped and went on.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait as wait_for
 
-import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 import pymc as pm
 from numpy.typing import NDArray
@@ -32,14 +24,13 @@ from bayeslmm.calibration.quantities import distinct, log_likelihood_at, quantit
 from bayeslmm.calibration.truth import Truth, exchange, simulator
 from bayeslmm.engines.choose import choose_engine
 from bayeslmm.engines.tree import Variables
-from bayeslmm.errors import BayesLMMError, BayesLMMWarning, ModelError
+from bayeslmm.errors import BayesLMMWarning
 from bayeslmm.models import ModelFile
 
 type Floats = NDArray[np.float64]
 
 PILOTS = 12  # truths that tell which quantities vary and differ
 PILOT = 2**31  # spawn key of the first, far from the simulations'
-AHEAD = 3  # simulations in work or waiting, a process
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +156,9 @@ def _compare(
 def ranked(columns: Iterable[Floats], rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Normalised rank u and z of the first value of every column among the others.
 
+    u is nan where a value is nan or the truth infinite, z also where a draw is infinite or all are
+    equal.
+
     Ties are broken at random; within its rank u is uniform, so that it is uniform on (0, 1)
     whatever the number of draws.
     """
@@ -176,86 +170,7 @@ def ranked(columns: Iterable[Floats], rng: np.random.Generator) -> tuple[Floats,
         known = np.isfinite(truth) and not np.isnan(draws).any()
         place = (rank + rng.random()) / (draws.size + 1)
         u.append(place if known else np.nan)
-        sd = float(draws.std(ddof=1)) if draws.size > 1 else 0.0
-        ok = known and np.isfinite(sd) and sd > 0
-        z.append((truth - draws.mean()) / sd if ok else np.nan)
+        finite = known and bool(np.isfinite(draws).all()) and draws.size > 1
+        sd = float(draws.std(ddof=1)) if finite else 0.0
+        z.append((truth - draws.mean()) / sd if sd > 0 else np.nan)
     return np.array(u), np.array(z)
-
-
-_STUDY: Study | None = None  # of a process of the pool
-
-
-def run_units(
-    study: Study, indices: Iterable[int], workers: int, done: Callable[[Unit], None]
-) -> None:
-    """Run simulations; `done` gets each when it is there, in whatever order.
-
-    Raises
-    ------
-    ModelError
-        A process that died, for instance because the memory was full.
-    """
-    waiting = list(indices)
-    if workers <= 1 or len(waiting) <= 1:
-        with threadpool_limits(limits=1):
-            for index in waiting:
-                done(simulate_one(study, index))
-        return
-    payload = _payload(study.setup)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(workers, len(waiting)), context, initializer=_start, initargs=(payload,)
-    )
-    try:
-        running: set[Future[Unit]] = set()
-        while waiting or running:
-            while waiting and len(running) < AHEAD * workers:
-                running.add(pool.submit(_one, waiting.pop(0)))
-            ready, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
-                done(future.result())
-    except BrokenProcessPool as error:
-        raise ModelError(
-            "a process ended unexpectedly -> enough memory for every process -> use fewer "
-            "--threads; run the same command again: the simulations so far are kept"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _payload(setup: Setup) -> bytes:
-    try:
-        return bytes(cloudpickle.dumps(setup))
-    except Exception as error:
-        raise ModelError(
-            f"the model cannot be sent to other processes ({type(error).__name__}: {error}) -> "
-            "workers=1, or a model file"
-        ) from error
-
-
-def _start(payload: bytes) -> None:
-    global _STUDY
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    threadpool_limits(limits=1)  # for good
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BayesLMMWarning)
-        _STUDY = prepare(cloudpickle.loads(payload))
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its processes: they end themselves."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-
-def _one(index: int) -> Unit:
-    assert _STUDY is not None
-    try:
-        return simulate_one(_STUDY, index)
-    except BayesLMMError:
-        raise
-    except Exception as error:  # an exception that cannot be pickled would break the pool
-        raise ModelError(f"simulation {index}: {type(error).__name__}: {error}") from None

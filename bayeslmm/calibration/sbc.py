@@ -23,8 +23,9 @@ from bayeslmm.calibration.ecdf_band import p_value
 from bayeslmm.calibration.fit import Engine, Sampler
 from bayeslmm.calibration.parts import Unit, open_parts
 from bayeslmm.calibration.problem import Problem, small_problem
+from bayeslmm.calibration.processes import run_units
 from bayeslmm.calibration.result import Calibration
-from bayeslmm.calibration.run import Setup, Study, build, prepare, run_units
+from bayeslmm.calibration.run import Setup, Study, build, prepare
 from bayeslmm.cohort import Cohort
 from bayeslmm.components import set_phenotype
 from bayeslmm.errors import InputError

@@ -98,6 +98,7 @@ def fit_all(
     """
     import xarray as xr
 
+    from bayeslmm.cli.cohorts import check_group_names
     from bayeslmm.cli.fit_checks import check_fit
     from bayeslmm.cohort import group_by_individuals
     from bayeslmm.relationship import Relationship
@@ -108,6 +109,7 @@ def fit_all(
     groups = group_by_individuals(cohorts)
     for group in groups:
         first = group[0]
+        check_group_names(args.group_column or (), kernels)
         matrices = {**kernels, **groupings(args, first)}
         between = [k for k in matrices.values() if isinstance(k, Relationship)]
         shown = min(between, key=lambda k: k.kind != "genetic", default=None)

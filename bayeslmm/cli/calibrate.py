@@ -11,7 +11,7 @@ from bayeslmm import models
 from bayeslmm.cli.analysis import check_priors, parse_priors
 from bayeslmm.cli.parser import QC_DEFAULTS
 from bayeslmm.cli.record import Clock, command_line, record
-from bayeslmm.cli.source import Source, open_source
+from bayeslmm.cli.source import Source, named_matrix, open_source
 from bayeslmm.errors import InputError
 from bayeslmm.memory import available_cores
 from bayeslmm.outputs import Writer, check_outputs, output_paths, write_table, write_together
@@ -40,7 +40,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     args.threads = args.threads or available_cores()
     paths = output_paths(args.out, RESULTS)
     parts = output_paths(args.out, [PARTS])[PARTS]
-    matrices = [Path(text.rpartition("=")[2]) for text in args.grm or ()]
+    matrices = [Path(named_matrix(text)[1]) for text in args.grm or ()]
     check_outputs(paths.values(), [*matrices, *([file.path] if args.model.endswith(".py") else [])])
     source = None if args.grm is None else _source(args, terminal)
     from bayeslmm.calibration.sbc import calibrate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,23 @@ def column_roles(args: Namespace, source: Source, model: ModelFile) -> dict[str,
                 f"name it: --{ROLES.get(role, role).replace('_', '-')} COLUMN",
             )
     return roles | {name: name for name in args.group_column or ()}
+
+
+def check_group_names(groups: Iterable[str], kernels: Collection[str]) -> None:
+    """Refuse groups that are called as a kernel is, or as the residual: one would hide the other.
+
+    Raises
+    ------
+    InputError
+        With the name.
+    """
+    for name in groups:
+        if name in kernels or name == "residual":
+            raise InputError(
+                f"--group-column {name}, beside the component '{name}'",
+                "another name",
+                "rename the column",
+            )
 
 
 def _rows(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort]:

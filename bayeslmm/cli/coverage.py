@@ -27,7 +27,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     from bayeslmm.report.coverage import coverage_lines, coverage_page
 
     priors = read_priors(parse_priors(args.prior))
-    args.h2 = list(H2) if args.h2 is None else args.h2
+    args.h2 = list(H2) if args.h2 is None else list(dict.fromkeys(args.h2))
     with limited(args.threads):
         kernel = open_kernel(args, terminal)
         with terminal.step(f"{args.reps} data sets for each h²") as progress:

@@ -25,10 +25,12 @@ def check_fit(
     relationship: Relationship | None,
 ) -> None:
     """Check a fit on its relatives and against other estimates; the tree keeps what is found."""
-    from bayeslmm.agreement_table import add_agreement, disagreements
+    from bayeslmm.agreement_table import add_agreement
+    from bayeslmm.disagreement import disagreements
     from bayeslmm.report.relatives import add_relative_checks, alarms
 
-    if tree["posterior"]["h2"].dims != ("chain", "draw"):  # of several traits
+    if tree["posterior"]["h2"].dims != ("chain", "draw"):
+        _check_traits(args, terminal, tree)
         return
     with terminal.step(f"{cohort.trait}: checks of relatives, other estimates"):
         checks = add_relative_checks(
@@ -37,6 +39,20 @@ def check_fit(
         found = add_agreement(tree, external_of(args, cohort.trait), prob=args.prob)
     for words in [*(alarms(checks) if checks is not None else ()), *disagreements(found)]:
         terminal.warn(f"{cohort.trait}: {words}")
+
+
+def _check_traits(args: Namespace, terminal: Terminal, tree: xr.DataTree) -> None:
+    """Other estimates of several traits, where their model is one that REML knows."""
+    from bayeslmm.disagreement import trait_disagreements
+    from bayeslmm.trait_agreement import add_trait_agreement
+
+    with terminal.step("other estimates of the traits"):
+        try:
+            found = add_trait_agreement(tree, prob=args.prob)
+        except InputError:
+            return
+    for words in trait_disagreements(found):
+        terminal.warn(words)
 
 
 def external_files(args: Namespace) -> list[tuple[str, Path]]:

@@ -28,7 +28,7 @@ SUFFIXES = {
     "plink": (".rel", ".rel.id"),
 }
 RECORD = ".grm.run.json"
-LISTS = ("keep", "remove", "extract", "exclude")
+LISTS = ("keep", "remove", "extract", "exclude", "reference_freq")
 WORDS = re.compile(r"(chromosome|maf|ld)(:.*)?")  # what --by knows that is no file
 
 
@@ -223,6 +223,7 @@ def _facts(
     prefixes: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the record says of this command."""
+    check = genotypes.frequency_check
     only = next(iter(kernels.values()))
     described = [
         {**kernel.provenance(), "prefix": prefixes[name]} for name, kernel in kernels.items()
@@ -235,4 +236,5 @@ def _facts(
         "kernels": described,
         "sets": None if sets is None else str(sets).splitlines(),
         "ledger": genotypes.ledger.records(),
+        **({} if check is None else {"frequency_check": check.facts()}),
     }

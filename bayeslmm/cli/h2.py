@@ -15,7 +15,7 @@ from bayeslmm.cli.analysis import Result, check_priors, fit_all, parse_priors
 from bayeslmm.cli.cohorts import build_cohorts
 from bayeslmm.cli.fit_checks import check_external, match_external
 from bayeslmm.cli.record import Clock, command_line, record
-from bayeslmm.cli.source import Source, limited, open_source
+from bayeslmm.cli.source import Source, limited, named_matrix, open_source
 from bayeslmm.errors import InputError
 from bayeslmm.outputs import (
     BREEDING_VALUES,
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayeslmm.cohort import Cohort
+    from bayeslmm.frequency_check import FrequencyCheck
     from bayeslmm.ledger import Ledger
     from bayeslmm.terminal import Terminal
 
-TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude")
+TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude", "reference_freq")
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
@@ -62,14 +63,16 @@ def run(args: Namespace, terminal: Terminal) -> int:
         cohorts = build_cohorts(args, source, model)
         match_external(args, cohorts)
         _say_ledger(terminal, [one.ledger for one in cohorts])
+        if source.frequency_check is not None:  # a step that drops nobody
+            terminal.say(f"  {source.frequency_check}")
         check_priors(model, parse_priors(args.prior))
         kernels = source.kernels(model.matrices(), model.more() is not None,
                                  _needed(args, source, cohorts))  # fmt: skip
-        _warn_of_relationships(terminal, kernels)
+        warn_of_relationships(terminal, kernels)
         results = fit_all(args, terminal, cohorts, kernels, model)
         inputs = [*source.files, *tables, *([model.path] if args.model.endswith(".py") else [])]
         with terminal.step("writing the results"):
-            _write(args, terminal, clock, paths, results, inputs)
+            _write(args, terminal, clock, paths, results, inputs, source.frequency_check)
     for left in stale(args.out, list(paths.values())):
         terminal.warn(f"{left} is of an earlier run, not of this one")
     _print(args, terminal, results, paths)
@@ -78,7 +81,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 def _sources(args: Namespace) -> list[Path]:
     """Files of the relationship that the options name as such."""
-    matrices = [text.rpartition("=")[2] for text in args.grm or ()]
+    matrices = [named_matrix(text)[1] for text in args.grm or ()]
     return [Path(name) for name in (args.pedigree, args.by, *matrices) if name is not None]
 
 
@@ -143,7 +146,8 @@ def _needed(args: Namespace, source: Source, cohorts: list[Cohort]) -> pd.MultiI
     return needed.unique()
 
 
-def _warn_of_relationships(terminal: Terminal, kernels: Mapping[str, Any]) -> None:
+def warn_of_relationships(terminal: Terminal, kernels: Mapping[str, Any]) -> None:
+    """What is unusual of relationships that were computed or read."""
     from bayeslmm.relatedness import relationship_warnings
     from bayeslmm.relationship import Relationship
 
@@ -161,6 +165,7 @@ def _write(
     paths: dict[str, Path],
     results: list[Result],
     inputs: list[Path],
+    check: FrequencyCheck | None,
 ) -> None:
     import pandas as pd
 
@@ -185,7 +190,9 @@ def _write(
     predicted = [r.predicted for r in results if r.predicted is not None]
     if predicted:
         files[paths[PREDICTIONS]] = partial(write_table, pd.concat(predicted))
-    facts = {"traits": {result.cohort.trait: _facts(result) for result in results}}
+    facts: dict[str, Any] = {"traits": {one.cohort.trait: _facts(one) for one in results}}
+    if check is not None:
+        facts["frequency_check"] = check.facts()
     text = record(args, terminal, clock, inputs, facts)
     write_together(files, (paths[".run.json"], text))
 

@@ -24,6 +24,7 @@ QC_DEFAULTS: dict[str, Any] = {
     "hwe": None,
     "extract": None,
     "exclude": None,
+    "reference_freq": None,
     "chr_set": 22,
     "all_chromosomes": False,
     "scale": "gcta",

@@ -55,6 +55,9 @@ def quality_control(parser: argparse.ArgumentParser) -> None:
     add("--remove", metavar="FILE", help="not these individuals: FID IID, or IID (default: none)")
     add("--extract", metavar="FILE", help="only these variants, an ID a line (default: all)")
     add("--exclude", metavar="FILE", help="not these variants, an ID a line (default: none)")
+    add("--reference-freq", metavar="FILE", help="allele frequencies of a reference panel, "
+        ".afreq of plink2, .frq of plink 1.9 or .freq of GCTA: tell which variants disagree with "
+        "it; none is dropped (default: none)")  # fmt: skip
     add("--chr-set", type=integer(1), metavar="N", help="pairs of autosomes of the species, for "
         "instance 19 for mice; only autosomes are used (default: 22)")  # fmt: skip
     add("--all-chromosomes", action="store_const", const=True,

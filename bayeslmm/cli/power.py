@@ -35,7 +35,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     from bayeslmm.report.coverage import power_lines, power_page
 
     priors = read_priors(parse_priors(args.prior))
-    args.h2 = list(H2) if args.h2 is None else args.h2
+    args.h2 = list(H2) if args.h2 is None else list(dict.fromkeys(args.h2))
     tables = []
     with limited(args.threads):
         kernel = None if args.me is not None else open_kernel(args, terminal)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bayeslmm.ledger import Ledger
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayeslmm.frequency_check import FrequencyCheck
     from bayeslmm.genotypes import Genotypes
     from bayeslmm.pedigree import Pedigree
     from bayeslmm.relationship import Relationship
@@ -42,6 +44,8 @@ class Source:
         number besides, which the options name; of a pedigree only among these individuals.
     pedigree
         The pedigree, if it is one.
+    frequency_check
+        How the variants agree with --reference-freq, if it is given.
     """
 
     individuals: pd.MultiIndex
@@ -49,6 +53,7 @@ class Source:
     files: tuple[Path, ...]
     kernels: Callable[[Sequence[str], bool, pd.MultiIndex], Kernels]
     pedigree: Pedigree | None = None
+    frequency_check: FrequencyCheck | None = None
 
 
 def open_source(args: Namespace, terminal: Terminal) -> Source:
@@ -73,6 +78,7 @@ def open_source(args: Namespace, terminal: Terminal) -> Source:
         genotypes.ledger,
         files,
         partial(genotype_kernels, genotypes, args, terminal),
+        frequency_check=genotypes.frequency_check,
     )
 
 
@@ -99,8 +105,12 @@ def open_genotypes(args: Namespace, terminal: Terminal) -> tuple[Genotypes, tupl
             exclude=args.exclude,
             autosomes=not args.all_chromosomes,
             chr_set=args.chr_set,
+            reference_freq=args.reference_freq,
         )
-    return genotypes, tuple(first.with_suffix(suffix) for suffix in SUFFIXES[kind])
+    files = [first.with_suffix(suffix) for suffix in SUFFIXES[kind]]
+    if args.reference_freq is not None:
+        files.append(Path(args.reference_freq))
+    return genotypes, tuple(files)
 
 
 def _check_no_genotype_options(args: Namespace, source: str) -> None:
@@ -114,10 +124,21 @@ def _check_no_genotype_options(args: Namespace, source: str) -> None:
         )
 
 
+def named_matrix(text: str) -> tuple[str, str]:
+    """Name and path of ``NAME=FILE``; the name is "" where the text is a path already.
+
+    A path may have "=" in it: it is one if files of that name, or with that beginning, are there.
+    """
+    path = Path(text)
+    name, sign, file = text.partition("=")
+    there = any(path.parent.glob(f"{escape(path.name)}*"))
+    return ("", text) if there or not sign or "/" in name else (name, file)
+
+
 def _open_matrices(args: Namespace, terminal: Terminal) -> Source:
     from bayeslmm.grm_files import read_grm
 
-    named = [text.rpartition("=")[::2] for text in args.grm]
+    named = [named_matrix(text) for text in args.grm]
     with terminal.step(f"reading {len(named)} relationship matrices"
                        if len(named) > 1 else "reading the relationship matrix"):  # fmt: skip
         found = [(name, read_grm(path, fam=args.fam)) for name, path in named]

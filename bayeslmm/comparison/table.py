@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from bayeslmm.comparison.evidence import (
     estimate_evidence,
     has_flat_effects,
 )
-from bayeslmm.errors import BayesLMMWarning, InputError
+from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.fitted import model_of
 from bayeslmm.leave_one_out.elpd import loo
 
@@ -58,7 +58,7 @@ class Comparison:
     left_out
         Leave-one-out of every model, in the order of the table.
     evidence
-        Marginal likelihood of every model; empty where they do not compare.
+        Marginal likelihood of every model that has one; empty where they do not compare.
     notes
         Why they do not, and what else limits the comparison.
     """
@@ -72,7 +72,7 @@ class Comparison:
     def probabilities(self) -> dict[str, float]:
         """Posterior probabilities of the models, all equally probable before; empty if unknown."""
         names = list(self.evidence)
-        if not names:
+        if len(names) < len(self.table):
             return {}
         logs = np.array([self.evidence[name].log_ml for name in names])
         odds = np.exp(logs - logs.max())
@@ -139,7 +139,10 @@ def weigh_models(
         notes = [*notes, words]
     else:
         for name, tree in trees.items():
-            evidence[name] = estimate_evidence(tree, known[name], seed=seed, workers=cores)
+            try:
+                evidence[name] = estimate_evidence(tree, known[name], seed=seed, workers=cores)
+            except ModelError as error:
+                notes = [*notes, f"the marginal likelihood of {name} is not known: {error}"]
     ranked = az.compare({name: done[name] for name in trees}, round_to="none")
     names = [str(name) for name in ranked.index]
     logs = [evidence[name].log_ml if name in evidence else np.nan for name in names]
@@ -164,27 +167,32 @@ def weigh_models(
     )
 
 
-def null_model(cohort: Cohort) -> pm.Model:
+def null_model(cohort: Cohort, priors: Mapping[str, str] | None = None) -> pm.Model:
     """The fixed effects and independent residuals alone: y ~ N(Xβ, τ² I), priors as in additive.
 
     It is the model additive with the identity for its kernel, in which h² has no meaning and
-    nothing depends on it. For cohorts with one record an individual.
+    nothing depends on it. Where individuals have several records, these are independent, too.
+
+    Parameters
+    ----------
+    cohort
+        The records.
+    priors
+        Of ``total_sd`` and ``beta``, by name. Default: those of additive.
     """
+    from bayeslmm.individuals import individual_index
     from bayeslmm.models import load
     from bayeslmm.relationship import Relationship
 
-    if cohort.records is not None:
-        raise InputError(
-            "the model of fixed effects alone where individuals have several records",
-            "one record of each",
-            "compare with repeated or another model instead",
-        )
+    if cohort.records is not None:  # every record is an individual of its own
+        alone = individual_index(["0"] * cohort.n, list(cohort.records))
+        cohort = replace(cohort, individuals=alone, records=None)
     identity = Relationship(
         np.eye(cohort.n), cohort.people, name="fixed", estimator="identity", kernel_scale="none"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BayesLMMWarning)  # h² is not identified: it is not there
-        model = load("additive")(cohort, identity)
+        model = load("additive").build(cohort, {"additive": identity}, priors or {})
     model.provenance = model.provenance | {"model": "fixed"}
     return model
 

@@ -3,7 +3,7 @@
 For every component of a fitted model, and for h² (all genetic components together):
 
 - the ratio of marginal likelihoods, p(y | the model without it) / p(y | the model);
-- the Savage-Dickey ratio, from the posterior near zero (`bayeslmm.comparison.savage_dickey`);
+- the Savage-Dickey ratio, from the posterior near zero (`bayeslmm.comparison.zero_ratio`);
 - the p-value of the restricted likelihood ratio test (`bayeslmm.boundary` and
   `bayeslmm.comparison.rlrt`).
 
@@ -24,7 +24,9 @@ from bayeslmm.boundary import restricted_lrt
 from bayeslmm.comparison.evidence import Evidence, estimate_evidence
 from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.rlrt import component_lrt
-from bayeslmm.comparison.savage_dickey import NOTHING, Ratio, exact_ratio, ratio_with_model
+from bayeslmm.comparison.savage_dickey import NOTHING, Ratio, exact_ratio
+from bayeslmm.comparison.zero_ratio import ratio_with_model
+from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.engines.share_likelihood import ShareLikelihood, share_likelihood
 from bayeslmm.engines.target import run
 from bayeslmm.errors import ModelError
@@ -88,7 +90,8 @@ def weigh_zeros(
     -------
     list of ZeroTest
         h² first. Empty for a model whose variances are not shares of one total
-        (`bayeslmm.engines.share_likelihood`); h² alone for more than four kernels.
+        (`bayeslmm.engines.share_likelihood`; `why_no_zeros` says why); h² alone for more than four
+        kernels.
     """
     if "quadrature" in tree.children:
         return [_of_one_kernel(tree, seed)]
@@ -118,6 +121,33 @@ def weigh_zeros(
         )
         for chosen in sets
     ]
+
+
+def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
+    """Why no share of a fitted model can be tested against zero, in words; "" if some can.
+
+    Parameters
+    ----------
+    tree, model
+        As for `weigh_zeros`.
+    """
+    if "quadrature" in tree.children:
+        return ""
+    model = model_of(tree, model)
+    try:
+        share_likelihood(model)
+    except ModelError as error:
+        op = model["phenotype"].owner.op
+        terms = op.form.covariance.terms if isinstance(op, DenseNormalRV) else ()
+        correlated = [" and ".join(term.columns) for term in terms if len(term.columns) > 1]
+        if correlated:
+            return (
+                f"the effects {', '.join(correlated)} are correlated, and where the variance of "
+                "one is zero there is no correlation left, so that the model without it is not "
+                "this model with one share less"
+            )
+        return str(error)
+    return ""
 
 
 def _of_one_kernel(tree: xr.DataTree, seed: int) -> ZeroTest:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 from scipy.interpolate import CubicSpline, make_interp_spline
-from scipy.special import expit, log_expit
 
 from bayeslmm.engines.effects import EffectsPrior
+from bayeslmm.engines.posterior_share import ShareMarginal, cumulate
 from bayeslmm.engines.quadrature import Grid
 from bayeslmm.likelihood import LOG_2PI, cholesky_in_place, solve_lower, solve_lower_transposed
 from bayeslmm.spectrum import Spectrum
@@ -26,69 +26,14 @@ from bayeslmm.spectrum import Spectrum
 type Floats = NDArray[np.float64]
 
 STENCIL = 12
+DEGREE = 11  # of the spline through the rows
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ShareMarginal:
-    """Exact marginal posterior of h² on a fine grid, from 0 to 1.
-
-    Parameters
-    ----------
-    z
-        logit h² (f,), ascending.
-    cdf
-        P(h² <= expit(z) | y) (f,).
-    density
-        Density of h² (f,), with respect to h².
-    """
-
-    z: Floats
-    cdf: Floats
-    density: Floats
-
-    def quantile(self, probability: Any) -> Floats:
-        """Quantiles of h²."""
-        return np.asarray(expit(np.interp(probability, self.cdf, self.z)))
-
-    def moments(self) -> tuple[float, float]:
-        """Posterior mean and sd of h²."""
-        slope = CubicSpline(np.arange(self.z.size), self.z)(np.arange(self.z.size), 1)
-        weight = self.density * slope * np.exp(log_expit(self.z) + log_expit(-self.z))
-        weight /= weight.sum()
-        h = expit(self.z)
-        mean = float(weight @ h)
-        return mean, float(np.sqrt(weight @ (h - mean) ** 2))
-
-    def below(self, h: float) -> float:
-        """P(h² < h | y)."""
-        return float(np.interp(math.log(h) - math.log1p(-h), self.z, self.cdf))
-
-    def mode(self) -> float:
-        """Mode of the density of h² on [0, 1]; 0 or 1 where the density is highest at the end."""
-        core = np.abs(self.z) < 20.0  # nearer to 0 and 1 the density is flat, up to rounding
-        z, density = (self.z[core], self.density[core]) if core.any() else (self.z, self.density)
-        best = int(np.argmax(density))
-        edge = density[best] * (1.0 - 1e-6)
-        if density[0] >= edge and expit(z[0]) < 1e-6:
-            return 0.0
-        if density[-1] >= edge and expit(-z[-1]) < 1e-6:
-            return 1.0
-        if best in (0, z.size - 1):
-            return float(expit(z[best]))
-        a, b, c = np.log(density[best - 1 : best + 2])
-        offset = 0.5 * (a - c) / (a - 2 * b + c)
-        return float(expit(np.interp(best + offset, np.arange(z.size), z)))
-
-    def hdi(self, probability: float) -> tuple[float, float]:
-        """Shortest interval of h² with the given posterior probability."""
-        start = np.linspace(0.0, 1.0 - probability, 4001)
-        h = expit(self.z)
-        first, last = (0.0 if h[0] < 1e-6 else h[0]), (1.0 if h[-1] > 1 - 1e-6 else h[-1])
-        cdf, h = np.concatenate([[0.0], self.cdf, [1.0]]), np.concatenate([[first], h, [last]])
-        low, high = np.interp(start, cdf, h), np.interp(start + probability, cdf, h)
-        best = int(np.argmin(high - low))
-        lower, upper = float(low[best]), float(high[best])
-        return (first if best == 0 else lower), (last if best == start.size - 1 else upper)
+@cache
+def spline_weights(nodes: int, upsample: int) -> Floats:
+    """Weights (f, nodes) of the nodes in an interpolating spline of degree `DEGREE`."""
+    fine = np.linspace(0.0, nodes - 1.0, (nodes - 1) * upsample + 1)
+    return np.asarray(make_interp_spline(np.arange(nodes), np.eye(nodes), k=DEGREE)(fine))
 
 
 def share_marginal(grid: Grid, upsample: int = 16) -> ShareMarginal:
@@ -96,12 +41,12 @@ def share_marginal(grid: Grid, upsample: int = 16) -> ShareMarginal:
     w = grid.rows.kernel.w
     fine = np.linspace(w[0], w[-1], (w.size - 1) * upsample + 1)
     log_rows = np.maximum(grid.log_rows, grid.log_rows.max() - 200.0)
-    log_density = make_interp_spline(w, log_rows, k=5)(fine)
+    # einsum: the same bits with any number of threads
+    log_density = np.einsum("ij,j->i", spline_weights(w.size, upsample), log_rows)
     weight = np.exp(log_density - log_density.max())
-    cdf = cumulative_trapezoid(weight, fine, initial=0)
-    weight, cdf = weight / cdf[-1], cdf / cdf[-1]
-    density = weight * np.exp(-grid.coordinates.log_slope(fine))
-    return ShareMarginal(grid.coordinates.z(fine), cdf, density)
+    cdf = cumulate(weight)
+    density = weight * np.exp(-grid.coordinates.log_slope(fine)) / (cdf[-1] * (fine[1] - fine[0]))
+    return ShareMarginal(grid.coordinates.z(fine), cdf / cdf[-1], density)
 
 
 def row_distributions(grid: Grid, upsample: int = 8) -> tuple[Floats, Floats, Floats]:

@@ -19,9 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from bayeslmm.engines import quadrature
 from bayeslmm.engines.coordinates import Coordinates
-from bayeslmm.engines.draws import Draws, ShareMarginal, draw, share_marginal
+from bayeslmm.engines.draws import Draws, draw, share_marginal
 from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.engines.marginal import Marginal, marginal
+from bayeslmm.engines.posterior_share import ShareMarginal
 from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]

@@ -13,14 +13,17 @@ Computational Statistics 36:1243.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
 from bayeslmm.likelihood import LOG_2PI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 type Floats = NDArray[np.float64]
 type Codes = NDArray[np.intp]

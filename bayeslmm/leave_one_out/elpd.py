@@ -19,44 +19,20 @@ Sundararajan & Keerthi (2001) Neural Computation 13:1103; Vehtari, Gelman & Gabr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bayeslmm.caution import caution
 from bayeslmm.fitted import model_of
 from bayeslmm.leave_one_out.blocks import Blocks
-from bayeslmm.leave_one_out.grouping import blocks_of, folds_of, group_labels
-from bayeslmm.leave_one_out.model import Fitted, fitted
-from bayeslmm.leave_one_out.refit import redo
+from bayeslmm.leave_one_out.grouping import blocks_of, folds_of
+from bayeslmm.leave_one_out.left_out import leave_out, prepared
 from bayeslmm.leave_one_out.result import KFold, LeaveOneOut
-from bayeslmm.leave_one_out.weights import Scores, good_k, psis
-from bayeslmm.memory import require_memory
 
 if TYPE_CHECKING:
     import pymc as pm
-
-type Floats = NDArray[np.float64]
-
-__all__ = ["conditional_predictive", "group_labels", "kfold", "loo"]
-
-THINNED = 1000  # draws of several kernels or of groups
-COPIES = 12  # arrays of a number for each draw and record, at the peak
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Scores of all blocks, corrected."""
-
-    scores: Scores
-    first_k: Floats
-    method: NDArray[Any]
-    mcse: float
-    unresolved: tuple[str, ...]
-    limit: float
 
 
 def loo(
@@ -109,8 +85,8 @@ def loo(
     model = model_of(tree, model)
     labels = [str(label) for label in model.coords["individual"]]
     blocks, names = blocks_of(groups, len(labels))
-    data = _prepared(tree, model, blocks, draws, cores)
-    found = _leave_out(data, blocks, names or labels, refit, seed)
+    data = prepared(tree, model, blocks, draws, cores)
+    found = leave_out(data, blocks, names or labels, refit, seed)
     unit = ("group", names) if names else ("individual", labels)
 
     def by_block(values: Any) -> xr.DataArray:
@@ -184,8 +160,8 @@ def kfold(
     fold = folds_of(groups, len(labels), k, seed)
     names = [str(f + 1) for f in range(k)]
     blocks = Blocks(tuple(np.flatnonzero(fold == f) for f in range(k)))
-    data = _prepared(tree, model, blocks, draws, cores)
-    found = _leave_out(data, blocks, names, k if refit is None else refit, seed)
+    data = prepared(tree, model, blocks, draws, cores)
+    found = leave_out(data, blocks, names, k if refit is None else refit, seed)
     one = found.scores
     order = np.argsort(blocks.records)
 
@@ -217,102 +193,3 @@ def kfold(
         method=by_fold(found.method),
         unresolved=found.unresolved,
     )
-
-
-def conditional_predictive(
-    tree: xr.DataTree,
-    model: pm.Model | None = None,
-    *,
-    draws: int | None = THINNED,
-    groups: ArrayLike | None = None,
-    cores: int | None = None,
-) -> xr.Dataset:
-    """Every record given all others, draw by draw: p(y_i | y_-i, θ_s) = N(mean, sd²).
-
-    Parameters
-    ----------
-    tree, model, groups, cores
-        As for `loo`.
-    draws
-        Posterior draws used, spread evenly; None: all.
-
-    Returns
-    -------
-    Dataset
-        ``mean``, ``sd`` (sample, individual) in the unit of y, β integrated out; ``log_density``
-        and ``weight`` (sample, individual): the smoothed importance weights of p(θ | y_-i), which
-        add up to one over the samples, and their ``pareto_k``. With `groups`, mean and sd are given
-        everything outside the group of the record, and ``log_density``, ``weight`` and ``pareto_k``
-        have the dimension ``group``; the coordinate ``group_of`` says who belongs where.
-    """
-    model = model_of(tree, model)
-    labels = [str(label) for label in model.coords["individual"]]
-    blocks, names = blocks_of(groups, len(labels))
-    data = fitted(model, tree, draws, cores)
-    found = data.conditionals(blocks)
-    one, weights = psis(found, blocks, data.y)
-    order = np.argsort(blocks.records)
-    unit = "group" if names else "individual"
-    coords: dict[str, Any] = {"individual": labels, "sample": np.arange(data.draws)}
-    if names:
-        of = np.repeat(names, np.diff(blocks.starts))[order]
-        coords |= {"group": names, "group_of": ("individual", of)}
-    return xr.Dataset(
-        {
-            "mean": (("sample", "individual"), found.mean[:, order]),
-            "sd": (("sample", "individual"), found.sd[:, order]),
-            "log_density": (("sample", unit), found.log_density),
-            "weight": (("sample", unit), weights),
-            "pareto_k": ((unit,), one.k),
-        },
-        coords=coords,
-    )
-
-
-def _prepared(
-    tree: xr.DataTree, model: pm.Model, blocks: Blocks, draws: int | None, cores: int | None
-) -> Fitted:
-    one_kernel = hasattr(model["phenotype"].owner.op, "spectrum")
-    all_of_them = draws is None and one_kernel and blocks.single
-    return fitted(model, tree, None if all_of_them else draws or THINNED, cores)
-
-
-def _leave_out(data: Fitted, blocks: Blocks, labels: list[str], refit: int, seed: int) -> _Found:
-    """Scores by PSIS, then those of bad k̂ from their own posterior."""
-    size = data.draws * len(blocks.records)
-    require_memory(
-        COPIES * 8 * size, f"leave-one-out with {data.draws} draws", "use fewer draws: draws=1000"
-    )
-    found = data.conditionals(blocks)
-    one, _ = psis(found, blocks, data.y)
-    one.mcse[:] /= np.sqrt(data.efficiency)
-    limit, first_k = good_k(data.draws), one.k.copy()
-    method = np.full(one.elpd.size, "psis", dtype="<U10")
-    bad = np.flatnonzero(one.k > limit)
-    bad = bad[np.argsort(-one.k[bad], kind="stable")]
-    streams = np.random.SeedSequence(seed).spawn(len(bad))
-    for g, stream in zip(bad[:refit], streams, strict=False):
-        done = redo(data, blocks.members[g], found.log_density[:, g], stream)
-        if done is not None:
-            _replace(one, g, blocks, done.scores)
-            method[g] = done.method
-    left = tuple(labels[g] for g in np.flatnonzero(one.k > limit))
-    if left:
-        some = ", ".join(left[:5]) + ", ..." * (len(left) > 5)
-        caution(
-            f"leave-one-out: k̂ is above {limit:.2f} for {len(left)} of {len(labels)} ({some}); "
-            f"their elpd cannot be trusted, most likely it is too high. Raise refit= (now {refit})"
-        )
-    shared = one.influence[:, method == "psis"].sum(axis=1)
-    own = one.mcse[method != "psis"]
-    mcse = float(np.sqrt((shared**2).sum() / data.efficiency + (own**2).sum()))
-    return _Found(one, first_k, method, mcse, left, limit)
-
-
-def _replace(one: Scores, g: int, blocks: Blocks, new: Scores) -> None:
-    """Put the scores of a block that was redone in the place of the old ones."""
-    here = slice(blocks.starts[g], blocks.starts[g + 1])
-    one.p[g] += one.elpd[g] - new.elpd[0]
-    one.elpd[g], one.k[g], one.mcse[g] = new.elpd[0], new.k[0], new.mcse[0]
-    for name in ("records", "pit", "mean", "sd"):
-        getattr(one, name)[here] = getattr(new, name)

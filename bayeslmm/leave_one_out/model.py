@@ -10,28 +10,33 @@ prior of β is neither, the draws of β are used as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pymc as pm
-import xarray as xr
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.distributions import SpectralNormalRV
 from bayeslmm.engines.conditional import covariance_draws
-from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.engines.gaussian import LIKELIHOODS
 from bayeslmm.engines.hyper import hyper
 from bayeslmm.engines.marginal import marginal
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.leave_one_out.blocks import Blocks, Conditionals
 from bayeslmm.leave_one_out.dense import Dense
 from bayeslmm.leave_one_out.spectral import Spectral
 from bayeslmm.memory import available_cores
 
+if TYPE_CHECKING:
+    import pymc as pm
+    import xarray as xr
+
+    from bayeslmm.engines.effects import EffectsPrior
+    from bayeslmm.leave_one_out.blocks import Blocks, Conditionals
+
 type Floats = NDArray[np.float64]
+
+LEAST = 100  # draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,9 +121,9 @@ def fitted(
         )
     posterior = tree["posterior"]
     total = posterior.sizes["chain"] * posterior.sizes["draw"]
-    if draws is not None and draws < 100:
-        raise InputError(f"{draws} draws", "at least 100", "importance sampling needs them")
     count = total if draws is None else min(draws, total)
+    if count < LEAST:
+        raise InputError(f"{count} draws", f"at least {LEAST}", "importance sampling needs them")
     chosen = np.linspace(0, total - 1, count).round().astype(np.intp)
     variables: dict[str, Any] = {}
     for name in {rv.name for rv in model.free_RVs} | {"beta"}:
@@ -161,9 +166,13 @@ def efficiency_of(tree: xr.DataTree) -> float:
     stats = tree["sample_stats"]
     if "diverging" not in stats:
         return 1.0
-    lp = stats["lp"].transpose("chain", "draw").to_numpy()
-    ess = float(array_stats.ess(lp, chain_axis=0, draw_axis=1))
-    return min(1.0, ess / lp.size)
+    return efficiency(stats["lp"].transpose("chain", "draw").to_numpy())
+
+
+def efficiency(log_density: Floats) -> float:
+    """Effective over actual number of draws of log p (chains, draws); next to 0 if not known."""
+    ess = float(array_stats.ess(log_density, chain_axis=0, draw_axis=1))
+    return min(1.0, ess / log_density.size) if np.isfinite(ess) else 1e-12
 
 
 def effects_prior(model: pm.Model) -> EffectsPrior | None:

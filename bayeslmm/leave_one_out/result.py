@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import xarray as xr
 from arviz_stats.utils import ELPDDataLOO, ELPDDataLOOKFold
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(kw_only=True, repr=False)

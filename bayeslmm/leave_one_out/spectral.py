@@ -18,6 +18,7 @@ a draw, p + 1 matrix products.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,9 @@ from bayeslmm.leave_one_out.blocks import (
 from bayeslmm.leave_one_out.interpolation import Nodes, chebyshev
 from bayeslmm.memory import available_cores
 from bayeslmm.spectral_solve import solve_parts
-from bayeslmm.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
 

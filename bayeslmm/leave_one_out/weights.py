@@ -16,13 +16,16 @@ JMLR 25:72.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr
 
 from bayeslmm.engines.importance import KHAT, smooth
-from bayeslmm.leave_one_out.blocks import Blocks, Conditionals
+
+if TYPE_CHECKING:
+    from bayeslmm.leave_one_out.blocks import Blocks, Conditionals
 
 type Floats = NDArray[np.float64]
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bayeslmm.agreement_table import Estimate, disagreements, estimates
+from bayeslmm.agreement_table import estimates
+from bayeslmm.disagreement import disagreements
 from bayeslmm.errors import InputError
+from bayeslmm.h2_estimate import Estimate
 from bayeslmm.report import svg
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
@@ -85,10 +87,10 @@ def agreement_words(found: list[Estimate]) -> list[str]:
         )
     if "Haseman-Elston" in sources:
         wide = by_name["Haseman-Elston"].se / max(by_name["REML"].se, 1e-12)
+        times = f": its standard error is {wide:.1f} times that of REML" * math.isfinite(wide)
         out.append(
             "Haseman-Elston regression needs no normal distribution, but weighs all pairs alike, "
-            f"however much their relatives have said already: its standard error is {wide:.1f} "
-            "times that of REML, and it is not held within 0 and 1."
+            f"however much their relatives have said already{times}. It is not held within 0 and 1."
         )
     if any(source.startswith("GCTA") for source in sources):
         out.append(

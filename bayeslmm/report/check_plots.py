@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -11,7 +13,27 @@ from bayeslmm.report.numbers import plain
 from bayeslmm.report.predictive import NormalCheck, VarianceCheck
 from bayeslmm.report.relatedness import Relatedness
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 type Floats = NDArray[np.float64]
+
+
+def predictive_bands(axes: Axes, observed: Floats, replicated: Floats) -> None:
+    """Observed points (bins,) on medians, 50 and 95 % bands of replicated ones (r, bins)."""
+    at = np.arange(observed.size)
+    for tail, alpha in ((0.025, 0.18), (0.25, 0.28)):
+        low, high = np.quantile(replicated, [tail, 1 - tail], axis=0)
+        axes.bar(
+            *(at, high - low, 0.72, low),
+            color=svg.BLUE,
+            alpha=alpha,
+            linewidth=0,
+            label=f"{100 * (1 - 2 * tail):g} % predictive",
+        )
+    middle = np.median(replicated, axis=0)
+    axes.hlines(middle, at - 0.36, at + 0.36, color=svg.BLUE, linewidth=1.2)
+    axes.plot(at, observed, "o", color=svg.ORANGE, markersize=5, label="observed")
 
 
 def variance_figure(check: VarianceCheck, key: str) -> Markup:
@@ -20,18 +42,7 @@ def variance_figure(check: VarianceCheck, key: str) -> Markup:
     with svg.style():
         figure = svg.new_figure(svg.HALF, 3.1)
         axes = figure.subplots()
-        for prob, alpha in ((0.95, 0.18), (0.5, 0.28)):
-            low, high = check.band(prob)
-            axes.bar(
-                *(at, high - low, 0.72, low),
-                color=svg.BLUE,
-                alpha=alpha,
-                linewidth=0,
-                label=f"{100 * prob:g} % predictive",
-            )
-        middle = np.median(check.replicated, axis=0)
-        axes.hlines(middle, at - 0.36, at + 0.36, color=svg.BLUE, linewidth=1.2)
-        axes.plot(at, check.observed, "o", color=svg.ORANGE, markersize=5, label="observed")
+        predictive_bands(axes, check.observed, check.replicated)
         axes.set_yscale("log")
         svg.log_ticks(axes, "y", (1.0, 2.0, 5.0))
         axes.set_xticks(at, [plain(value, 2) for value in check.eigenvalue], rotation=45)

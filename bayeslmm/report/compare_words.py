@@ -22,6 +22,7 @@ type Floats = NDArray[np.float64]
 
 CLEAR = 2.0  # standard errors of a difference of elpd that count as more than noise
 SMALL = 4.0  # nats of elpd below which a difference is small, whatever its standard error
+ALIKE = 1e-6  # nats that are rounding
 CLOSE = math.log(3.0)  # nats of log evidence that are "barely worth mentioning"
 
 
@@ -30,16 +31,17 @@ def conclusions(comparison: Comparison) -> list[Markup]:
     table = comparison.table
     best = str(table["model"].to_numpy()[0])
     out = [_of_prediction(comparison)]
-    if comparison.evidence:
+    if comparison.probabilities:
         out.append(_of_evidence(comparison))
-        likely = max(comparison.evidence, key=lambda one: comparison.evidence[one].log_ml)
-        if likely != best:
+        logs = {one: found.log_ml for one, found in comparison.evidence.items()}
+        likely = max(logs, key=lambda one: logs[one])
+        if logs[likely] - logs[best] > CLOSE:
             out.append(
                 Markup(
                     "The two criteria put different models first, {} and {}. Prediction hardly "
                     "charges for a component that does nothing; the marginal likelihood charges "
                     "for every value that the prior allowed and the data refused. Where they part, "
-                    "the extra component is at most a small one."
+                    "what the one has beside the other is at most small."
                 ).format(name(best), name(likely))
             )
     return out
@@ -96,14 +98,21 @@ def _of_evidence(comparison: Comparison) -> Markup:
     return words + Markup(".")
 
 
-def limits(comparison: Comparison) -> list[Markup | str]:
-    """What the comparison does not say."""
+def limits(comparison: Comparison, *, repeated: bool = False) -> list[Markup | str]:
+    """What the comparison does not say; `repeated`: individuals have several records."""
     out: list[Markup | str] = [
         "None of the models is thereby shown to be true. Both criteria only rank those that were "
         "named; a model that describes the data badly can be the best of them. See whether the PIT "
         "below is uniform.",
-        "Leave-one-out asks for one record when all its relatives are known. That a model is good "
-        "at it says little about new families, and nothing about causes.",
+        "Leave-one-out asks for one record when all "
+        + (
+            "others are known, those of the same individual included. "
+            if repeated
+            else "its relatives are known. "
+        )
+        + "That a model is good at it says little about new "
+        + ("individuals" if repeated else "families")
+        + ", and nothing about causes.",
         "The standard errors count the records as so many independent comparisons. Relatives are "
         "not quite that, so that they are somewhat too small.",
         "Posterior probabilities of the models, and Bayes factors, depend on the priors of the "
@@ -133,6 +142,8 @@ def limits(comparison: Comparison) -> list[Markup | str]:
 def pointwise(differences: Mapping[str, Floats], best: str) -> Markup:
     """How many records carry the difference from the next best model."""
     second, values = next(iter(differences.items()))
+    if np.abs(values).max() < ALIKE:
+        return Markup("{} and {} predict every record alike.").format(name(best), name(second))
     total = float(values.sum())
     better = int(np.count_nonzero(values > 0))
     words = Markup("{} predicts {:,} of {:,} records better than {} does. ").format(

@@ -118,9 +118,9 @@ def _coverage_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -
     error = np.sqrt(prob * (1 - prob) / reps)
     h2, total = (facts["priors"][name] for name in ("h2", "total_sd"))
     lead = [
-        f"{reps:,} data sets for each true h² were simulated from {facts['kernel']} of "
-        f"{facts['n']:,} individuals and fitted; the coverage of a {percent(prob)} interval has a "
-        f"Monte Carlo error of {error:.3f}. Priors: h2 = {h2}, total_sd = {total}.",
+        f"From {facts['kernel']} of {facts['n']:,} individuals, {_sets(reps)} for each true h² "
+        f"{'was' if reps == 1 else 'were'} fitted; the coverage of a {percent(prob)} interval has "
+        f"a Monte Carlo error of {error:.3f}. Priors: h2 = {h2}, total_sd = {total}.",
     ]
     average = table[table["h2"] == "prior"].set_index("method")["coverage"]
     if len(average):
@@ -147,7 +147,7 @@ def _coverage_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -
 
 def _power_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -> list[str]:
     lead = [
-        f"From {facts['kernel']}, {int(table['n_reps'].max()):,} simulated data sets for each h²; "
+        f"From {facts['kernel']}, {_sets(int(table['n_reps'].max()))} for each h²; "
         f"intervals are {percent(prob)} highest density intervals."
     ]
     for n, rows in table.groupby("n", sort=True):
@@ -164,6 +164,10 @@ def _power_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -> l
             f"{middle['width']:.2g} wide (expected standard error {plain(middle['se_expected'])})."
         )
     return lead
+
+
+def _sets(reps: int) -> str:
+    return f"{reps:,} simulated data set{'' if reps == 1 else 's'}"
 
 
 def _of(share: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -148,14 +149,19 @@ def _check(tree: xr.DataTree, relationship: Relationship) -> None:
 
     The relatives where each record is that of one individual of the matrix.
     """
-    from bayeslmm import agreement_table
+    from bayeslmm import agreement_table, trait_agreement
+    from bayeslmm.errors import InputError
     from bayeslmm.individuals import labels_of
     from bayeslmm.report.relatives import GROUP, add_relative_checks
 
     labels = [str(x) for x in tree["observed_data"]["individual"].to_numpy()]
     if GROUP not in tree.children and labels == labels_of(relationship.individuals):
         add_relative_checks(tree, relationship, seed=int(tree.attrs.get("seed", 1)))
-    if agreement_table.GROUP not in tree.children and "trait" not in tree["posterior"]["h2"].dims:
+    if "trait" in tree["posterior"]["h2"].dims:
+        if trait_agreement.GROUP not in tree.children:
+            with suppress(InputError):  # a model that REML does not know
+                trait_agreement.add_trait_agreement(tree)
+    elif agreement_table.GROUP not in tree.children:
         agreement_table.add_agreement(tree)
 
 

@@ -10,13 +10,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
-from bayeslmm.relative_checks import (
-    FamilyCheck,
-    PairCheck,
-    RecordCheck,
-    RelativeChecks,
-    check_relatives,
-)
+from bayeslmm.family_check import FamilyCheck
+from bayeslmm.pair_check import PairCheck
+from bayeslmm.record_check import RecordCheck
+from bayeslmm.relative_checks import RelativeChecks, check_relatives
 from bayeslmm.relative_pairs import Pairs
 from bayeslmm.report.names import listed, name
 from bayeslmm.report.numbers import number, p_value, plain, span
@@ -196,9 +193,14 @@ def family_words(check: FamilyCheck) -> Markup:
             for i in worst[:MOST]
         ]
         words += Markup(" <strong>Far from what the others say</strong>: {}{}.").format(
-            listed(told), "" if len(worst) <= MOST else f", and {len(worst) - MOST} more"
+            listed(told), and_more(len(worst))
         )
     return words
+
+
+def and_more(count: int) -> str:
+    """How many there are beyond those named."""
+    return "" if count <= MOST else f", and {count - MOST} more"
 
 
 def record_words(check: RecordCheck) -> Markup:
@@ -215,8 +217,9 @@ def record_words(check: RecordCheck) -> Markup:
     if found:
         told = [Markup("{} ({})").format(name(check.labels[i]), number(check.z[i], 2.0))
                 for i in found[:MOST]]  # fmt: skip
-        more = "" if len(found) <= MOST else f", and {len(found) - MOST} more"
-        words += Markup(" Most extreme, in standard deviations: {}{}.").format(listed(told), more)
+        words += Markup(" Most extreme, in standard deviations: {}{}.").format(
+            listed(told), and_more(len(found))
+        )
     if check.p_worst() < ODD:
         words += Markup(" <strong>Look at the first of them: an error of measurement or of entry "
                         "is likely.</strong>")  # fmt: skip

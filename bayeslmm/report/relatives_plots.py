@@ -6,8 +6,10 @@ import numpy as np
 from markupsafe import Markup
 from scipy.stats import norm
 
-from bayeslmm.relative_checks import FamilyCheck, PairCheck
+from bayeslmm.family_check import FamilyCheck
+from bayeslmm.pair_check import PairCheck
 from bayeslmm.report import svg
+from bayeslmm.report.check_plots import predictive_bands
 from bayeslmm.report.numbers import plain
 
 
@@ -17,17 +19,7 @@ def pair_figure(check: PairCheck, key: str) -> Markup:
     with svg.style():
         figure = svg.new_figure(svg.HALF, 3.1)
         axes = figure.subplots()
-        for prob, alpha in ((0.95, 0.18), (0.5, 0.28)):
-            low, middle, high = check.band(prob)
-            axes.bar(
-                *(at, high - low, 0.72, low),
-                color=svg.BLUE,
-                alpha=alpha,
-                linewidth=0,
-                label=f"{100 * prob:g} % predictive",
-            )
-        axes.hlines(middle, at - 0.36, at + 0.36, color=svg.BLUE, linewidth=1.2)
-        axes.plot(at, check.observed, "o", color=svg.ORANGE, markersize=5, label="observed")
+        predictive_bands(axes, check.observed, check.replicated)
         axes.axhline(0.0, color=svg.MUTED, linewidth=0.8)
         names = [plain(round(float(x), 3), 2) for x in check.pairs.relationship]
         if check.pairs.same:

@@ -36,6 +36,7 @@ from bayeslmm.report.relatedness import Relatedness, relatedness_of
 from bayeslmm.report.sensitivity import sensitivity_section
 from bayeslmm.report.several import traits_section
 from bayeslmm.report.svg import clean
+from bayeslmm.report.trait_agreement import trait_agreement_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +89,7 @@ def section(
         "could_say": could_say_section(facts),
         "sensitivity": sensitivity_section(facts, key, sensitivity),
         "agreement": agreement_section(facts, key),
+        "trait_agreement": trait_agreement_section(facts, key),
         "kernel": kernel_section(facts, key, related),
         "provenance": provenance_section(facts),
     }

@@ -5,39 +5,25 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
-from scipy.special import expit
 
 from bayeslmm.alternatives import Alternative, reweighted_posteriors
 from bayeslmm.boundary import WEAK
-from bayeslmm.report import svg
-from bayeslmm.report.density import POINTS, bounded_density
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import listed, name
 from bayeslmm.report.numbers import number, percent, probability, span
-from bayeslmm.report.plots import Interval, interval_figure
+from bayeslmm.report.sensitivity_plots import density_figure, forest, row_label
 from bayeslmm.report.svg import clean
 from bayeslmm.sensitivity import SENSITIVE, prior_sensitivity
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
-type Floats = NDArray[np.float64]
 type Row = dict[str, Any]
 
 NEVER = 1e-3  # a prior that gives h² < 0.01 no more has ruled 0 out before the data came
 EDGE = 1e-3  # an interval that comes so near to 0 is said to reach it
 LITTLE, MUCH = 0.25, 0.75  # moves of the mean or an end, in posterior sds, that are little or much
-STYLES = {
-    "flat": (svg.BLUE, "-"),
-    "beta(0.5,0.5)": (svg.ORANGE, "-"),
-    "beta(2,2)": (svg.GREEN, "-"),
-    "half-t": (svg.PURPLE, (0, (4, 1.5))),
-    "pc": (svg.MUTED, (0, (1, 1.2))),
-}
 
 
 def sensitivity_section(
@@ -62,7 +48,7 @@ def sensitivity_section(
         "interval": f"{100 * facts.prob:g}\N{NO-BREAK SPACE}% HDI",
         "rows": [_shown(row, several=bool(facts.traits)) for row in shares],
         "densities": density_figure(each, f"{key}-priors") if len(each) > 1 else None,
-        "forest": _forest(shares, key, several=bool(facts.traits), prob=facts.prob),
+        "forest": forest(shares, key, several=bool(facts.traits), prob=facts.prob),
         "words": verdicts(facts, shares),
         "notes": notes(facts, each, shares, rows),
         "scaled": [_scaled(row) for row in rows if math.isfinite(row["psense_likelihood"])],
@@ -70,18 +56,12 @@ def sensitivity_section(
     }
 
 
-def _label(row: Row, *, several: bool) -> str:
-    prior = "as in the model" if row["prior"] == "own" else str(row["prior"])
-    text = f"{prior} (this fit)" if row["fitted"] else prior
-    return f"{row['quantity']}: {text}" if several else text
-
-
 def _shown(row: Row, *, several: bool) -> dict[str, Any]:
     """A row of the table as text."""
     sd = row["sd"]
     bf = row["log10_bf_h2_0"]
     return {
-        "label": clean(_label(row, several=several)),
+        "label": clean(row_label(row, several=several)),
         "fitted": row["fitted"],
         "prior": [
             probability(row[f"prior_p_{limit}"])
@@ -168,6 +148,8 @@ def shift(fitted: Row, others: list[Row]) -> float:
 def _zero(fitted: Row, others: list[Row]) -> Markup:
     """Whether it depends on the prior that the interval reaches zero."""
     open_minded = [row for row in (fitted, *others) if not row["prior_p_below_0.01"] < NEVER]
+    if not open_minded:
+        return Markup("")
     reach = [row["prior"] for row in open_minded if row["lower"] < EDGE]
     clear = [row["prior"] for row in open_minded if row["lower"] >= EDGE]
     if not reach or not clear:
@@ -218,71 +200,3 @@ def notes(facts: Facts, each: list[Alternative], rows: list[Row], all_rows: list
             "sees the other priors. For h² look at the priors above."
         )
     return out
-
-
-def _forest(rows: list[Row], key: str, *, several: bool, prob: float) -> Markup | None:
-    if len(rows) < 2:
-        return None
-    return interval_figure(
-        [
-            Interval(
-                *(_label(row, several=several), row["mean"], row["lower"], row["upper"]),
-                faint=not row["fitted"],
-            )
-            for row in rows
-        ],
-        f"{key}-sensitivity",
-        "Posterior mean and interval of h² under each prior",
-        xlabel=f"h²: mean, {100 * prob:g}\N{NO-BREAK SPACE}% HDI",
-        limits=(-0.01, 1.01),
-        width=svg.FULL,
-    )
-
-
-def density_figure(each: list[Alternative], key: str) -> Markup:
-    """Prior and posterior densities of h² under each prior, side by side."""
-    x = np.linspace(0.0, 1.0, POINTS)
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 2.9)
-        left, right = figure.subplots(1, 2)
-        inside = (x > 0.015) & (x < 0.985)
-        for axes, title in ((left, "Priors"), (right, "Posteriors")):
-            top = 0.0
-            for one in each:
-                y = _prior_density(one, x) if axes is left else _posterior_density(one, x)
-                if y is None or not (one.trusted or axes is left):
-                    continue
-                top = max(top, float(np.nanmax(y[inside])))
-                _line(axes, x, y, one)
-            axes.set_xlim(0, 1)
-            axes.set_ylim(0, 1.1 * (top or 1.0))
-            axes.set_xlabel("h²")
-            axes.set_title(title)
-            svg.finish(axes)
-        left.set_ylabel("density")
-        right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.8)
-        names = ", ".join(one.name for one in each)
-        return svg.inline(figure, key, f"Prior and posterior densities of h² under {names}")
-
-
-def _line(axes: Axes, x: Floats, y: Floats, one: Alternative) -> None:
-    colour, dashes = STYLES.get(one.name, (svg.INK, "-"))
-    label = (
-        f"{'as in the model' if one.name == 'own' else one.name}{' (this fit)' if one.own else ''}"
-    )
-    axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2.4 if one.own else 1.3, label=label)
-
-
-def _prior_density(one: Alternative, x: Floats) -> Floats | None:
-    """Density of a prior at x (k,), nan where it is infinite; None where h² is not x."""
-    if one.prior is None or not one.direct:
-        return None
-    middle = np.clip(x, 1e-4, 1 - 1e-4)
-    return np.exp(one.prior.log_density(middle, 1 - middle))
-
-
-def _posterior_density(one: Alternative, x: Floats) -> Floats:
-    if one.share is None:
-        return bounded_density(one.draws, x)
-    middle = np.clip(x, 1e-4, 1 - 1e-4)
-    return np.interp(middle, expit(one.share.z), one.share.density)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 from markupsafe import Markup
@@ -148,7 +149,7 @@ def evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
             probability(facts.number("p_h2_below_0.01")),
             "posterior probability that next to nothing is heritable",
         ),
-        ("log₁₀ Bayes factor", *bayes_factor(facts.number("log10_bf_h2_0"))),
+        ("log₁₀ Bayes factor", *bayes_factor(facts.number("log10_bf_h2_0"), how_weighed(facts))),
     ]
     if not math.isnan(p):
         words = "exact restricted likelihood ratio test of h² = 0, simulated from the spectrum"
@@ -193,7 +194,16 @@ def expected_at_mean(facts: Facts) -> str:
     return number(value, value)
 
 
-def bayes_factor(log10: float) -> tuple[str, str]:
+def how_weighed(facts: Facts) -> str:
+    """How the Bayes factor of h² = 0 was found, see `bayeslmm.summary.savage_dickey`."""
+    stats = facts.tree["sample_stats"].attrs if "sample_stats" in facts.tree.children else {}
+    nested = json.loads(stats.get("log_evidence_nested", "{}"))
+    if "quadrature" in facts.tree.children or "h2" in nested:
+        return "marginal likelihoods"
+    return "Savage–Dickey, draws near 0"
+
+
+def bayes_factor(log10: float, how: str) -> tuple[str, str]:
     """Bayes factor in favour of h² = 0: its number and its words (Kass & Raftery 1995)."""
     if math.isnan(log10):
         return "–", "in favour of h² = 0: too few draws near 0 to tell"
@@ -202,7 +212,7 @@ def bayes_factor(log10: float) -> tuple[str, str]:
         if abs(log10) >= threshold:
             strength = word
     side = "against" if log10 < 0 else "for"
-    words = f"in favour of h² = 0 (Savage–Dickey); evidence {side} it: {strength}"
+    words = f"in favour of h² = 0 ({how}); evidence {side} it: {strength}"
     return sign(f"{log10:.1f}" if abs(log10) < 1e5 else f"{log10:.3g}"), words
 
 

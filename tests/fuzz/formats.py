@@ -147,6 +147,41 @@ def extract_expected(files: Files, changed: set[str]) -> Shape | None:
     return (len(words & {f"rs{k}" for k in range(M)}),)
 
 
+def read_reference(suffix: str) -> Callable[[Path], Shape]:
+    def read(prefix: Path) -> Shape:
+        from bayeslmm.array_source import array_variants
+        from bayeslmm.frequency_check import check_frequencies
+        from bayeslmm.reference_freq import reference_rows
+        from bayeslmm.reference_match import match_reference
+
+        path = prefix.with_suffix(suffix)
+        variants = array_variants(None, M).assign(ID=[f"rs{k}" for k in range(M)], A1="A", A0="G")
+        found = match_reference(variants, path)
+        check = check_frequencies(
+            variants, np.full(M, 0.3), found, np.ones(M, dtype=bool), lambda k: f"line {k}"
+        )
+        known = found.frequency[~np.isnan(found.frequency)]
+        if known.size and (known.min() < 0 or known.max() > 1):
+            raise AssertionError(f"frequencies from {known.min()} to {known.max()}")
+        counts = (check.absent, check.other_alleles, check.no_frequency, check.compared)
+        if sum(counts) != M:
+            raise AssertionError(f"{counts} of {M}")
+        return (sum(1 for _ in reference_rows(path)),)
+
+    return read
+
+
+def reference_expected(name: str, *header: str) -> Callable[[Files, set[str]], Shape | None]:
+    def expected(files: Files, changed: set[str]) -> Shape | None:
+        lines = lines_of(files[name])
+        while lines and lines[0].startswith("##"):
+            lines.pop(0)
+        words = lines[0].removeprefix("#").split()
+        return (len(lines) - (bool(header) and {*header} <= {*words}),)
+
+    return expected
+
+
 def read_records(prefix: Path) -> Shape:
     from bayeslmm.records import read_records as read
 
@@ -220,6 +255,13 @@ FORMATS = [
     Format("pedigree", read_pedigree, pedigree_expected),
     Format("keep", read_keep, table_expected("x.keep", "fid", "iid")),
     Format("extract", read_extract, extract_expected),
+    Format(
+        "afreq",
+        read_reference(".afreq"),
+        reference_expected("x.afreq", "ID", "REF", "ALT", "ALT_FREQS"),
+    ),
+    Format("frq", read_reference(".frq"), reference_expected("x.frq", "SNP", "A1", "A2", "MAF")),
+    Format("freq", read_reference(".freq"), reference_expected("x.freq")),
     Format("spectrum", read_spectrum, lambda files, changed: (N, 1)),
     Format("result", read_result, lambda files, changed: (4, 25)),
 ]

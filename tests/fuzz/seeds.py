@@ -121,6 +121,32 @@ def variant_list() -> Files:
     return {"x.extract": b"".join(b"rs%d\n" % k for k in range(0, M, 2))}
 
 
+FREQUENCIES = ["0.25", "0", "1", "0.5", "nan", "1e-3", ".75", "0.125", "0.3", "0.9", "NA", "0.2"]
+
+
+def afreq() -> Files:
+    """plink2's; one variant has three alleles."""
+    rows = [f"{1 + k % 3}\trs{k}\tG\tA\t{f}\t12\n" for k, f in enumerate(FREQUENCIES)]
+    rows[3] = "1\trs3\tG\tA,T\t0.5,0.25\t12\n"
+    return {"x.afreq": ("#CHROM\tID\tREF\tALT\tALT_FREQS\tOBS_CT\n" + "".join(rows)).encode()}
+
+
+def frq() -> Files:
+    """plink 1.9's."""
+    rows = "".join(
+        f"{1 + k % 3:4d} {f'rs{k}':>6} {'AG'[k % 2]:>4} {'GA'[k % 2]:>4} {f:>12} {12:8d}\n"
+        for k, f in enumerate(FREQUENCIES)
+    )
+    header = " CHR    SNP   A1   A2          MAF  NCHROBS\n"
+    return {"x.frq": (header + rows).encode()}
+
+
+def freq() -> Files:
+    """GCTA's, without header."""
+    rows = "".join(f"rs{k}\tA\t{f}\n" for k, f in enumerate(FREQUENCIES))
+    return {"x.freq": rows.encode()}
+
+
 def records() -> Files:
     rows = "".join(f"I{1 + k // 2},{k % 2},{k}.5,pen{k % 3}\n" for k in range(2 * N))
     return {"x.csv": ("id,year,y,pen\n" + rows).encode()}
@@ -215,6 +241,9 @@ SEEDS: dict[str, Callable[[], Files]] = {
     "pedigree": pedigree,
     "keep": id_list,
     "extract": variant_list,
+    "afreq": afreq,
+    "frq": frq,
+    "freq": freq,
     "spectrum": spectrum,
     "result": result,
 }

@@ -315,7 +315,7 @@ CATALOGUE = (
     ),
     Mutation(
         "n for n - p",
-        "bayeslmm/coverage/fits.py",
+        "bayeslmm/profile_likelihood.py",
         "    variance = rss / m\n",
         "    variance = rss / (m + 5)\n",
         ("tests/test_coverage.py",),

@@ -1,0 +1,155 @@
+"""Fits of several models to the same records, what is left out of them, and tests of their zeros.
+
+All models are built and looked at before the first is fitted: a fit may take long, and is of no use
+if the next model cannot be compared with it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm.cli.compare_models import NULL, own_priors, takes_groups
+from bayeslmm.errors import BayesLMMError, BayesLMMWarning, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pymc as pm
+
+    from bayeslmm.cli.compare_models import Files
+    from bayeslmm.cohort import Cohort
+    from bayeslmm.comparison.zero_tests import ZeroTest
+    from bayeslmm.engines.choose import Engine
+    from bayeslmm.leave_one_out.result import LeaveOneOut
+    from bayeslmm.report.compare import Fit
+    from bayeslmm.terminal import Terminal
+
+LOO_DRAWS = 500
+
+
+def fit_models(
+    args: Namespace,
+    terminal: Terminal,
+    files: Files,
+    cohort: Cohort,
+    kernels: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Any],
+) -> list[Fit]:
+    """Build and fit every model.
+
+    Raises
+    ------
+    ModelError
+        A model that cannot be built, fitted or left out of, with its name.
+    """
+    from bayeslmm.diagnostics import diagnose
+    from bayeslmm.engines import fit
+    from bayeslmm.report.compare import Fit
+
+    built = _build(args, terminal, files, cohort, kernels, groups)
+    found = []
+    for name, model in built.items():
+        with terminal.step(f"{name}: posterior of {cohort.n} records"), saying(terminal, name):
+            tree = fit(
+                model, _engine(args, name), draws=args.draws, seed=args.seed, cores=args.threads
+            )
+        diagnosis = diagnose(tree)
+        if not diagnosis.ok:
+            terminal.warn(f"{name}: {diagnosis.verdict}")
+        found.append(Fit(name, tree, model, diagnosis))
+    return found
+
+
+def _build(
+    args: Namespace,
+    terminal: Terminal,
+    files: Files,
+    cohort: Cohort,
+    kernels: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Any],
+) -> dict[str, pm.Model]:
+    """The models by name, each one that can be fitted and compared."""
+    from bayeslmm.comparison.table import null_model
+    from bayeslmm.engines import choose_engine
+    from bayeslmm.engines.gaussian import LIKELIHOODS
+
+    built = {}
+    with terminal.step(f"models of {cohort.n} records"):
+        for name, file in files.items():
+            priors = own_priors(args, file)
+            with saying(terminal, name):
+                if file is None:
+                    built[name] = null_model(cohort, priors)
+                    continue
+                given = {**kernels[name], **(groups if takes_groups(file) else {})}
+                built[name] = file.build(cohort, given, priors)
+                choose_engine(built[name], _engine(args, name))
+                if not isinstance(built[name]["phenotype"].owner.op, LIKELIHOODS):
+                    raise ModelError(
+                        "genetic values that are parameters -> a model that integrates them out, "
+                        "as leave-one-out asks for -> additive instead of additive_cholesky"
+                    )
+    return built
+
+
+def _engine(args: Namespace, name: str) -> Engine:
+    """--engine, but for fixed, which the exact engine serves."""
+    engine: Engine = "auto" if name == NULL else args.engine
+    return engine
+
+
+def leave_out(args: Namespace, terminal: Terminal, fits: Sequence[Fit]) -> dict[str, LeaveOneOut]:
+    """Leave-one-out of every model."""
+    from bayeslmm.leave_one_out.elpd import loo
+
+    found = {}
+    for one in fits:
+        few = "quadrature" not in one.tree.children
+        draws = args.loo_draws or (min(LOO_DRAWS, args.draws) if few else None)
+        words = f"{one.name}: leaving out each of {one.tree['observed_data'].sizes['individual']}"
+        with terminal.step(f"{words} records"), saying(terminal, one.name):
+            found[one.name] = loo(
+                one.tree, one.model, draws=draws, seed=args.seed, cores=args.threads
+            )
+    return found
+
+
+def weigh_all_zeros(
+    args: Namespace, terminal: Terminal, fits: Sequence[Fit]
+) -> tuple[dict[str, list[ZeroTest]], dict[str, str]]:
+    """Tests of zero shares by model, and by model why there are none."""
+    from bayeslmm.comparison.zero_tests import weigh_zeros, why_no_zeros
+
+    tests: dict[str, list[ZeroTest]] = {}
+    untested: dict[str, str] = {}
+    for one in fits:
+        if one.name == NULL:
+            continue
+        with saying(terminal, one.name):
+            if words := why_no_zeros(one.tree, one.model):
+                untested[one.name] = words
+            else:
+                tests[one.name] = weigh_zeros(
+                    one.tree, one.model, seed=args.seed, workers=args.threads
+                )
+    return tests, untested
+
+
+@contextmanager
+def saying(terminal: Terminal, name: str) -> Iterator[None]:
+    """Say warnings and errors with the model's name; of fixed, none about h², which it has not."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BayesLMMWarning)
+        try:
+            yield
+        except BayesLMMError as error:
+            if not name:
+                raise
+            raise ModelError(f"{name}: {error}") from error
+    for warning in caught:
+        if issubclass(warning.category, BayesLMMWarning) and name != NULL:
+            terminal.warn(f"{name}: {warning.message}" if name else str(warning.message))

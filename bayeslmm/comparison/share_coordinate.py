@@ -1,0 +1,114 @@
+"""The coordinate whose zero says that a share is zero: its prior, its value, and the rest.
+
+"Share zero" is said of a coordinate x whose prior is known and independent of everything else that
+the model without the kernel still has: h² itself where all kernels are genetic (x = e, the share
+explained, Beta(a, b)), and otherwise the part x = Σ w_k of the kernels concerned in what the
+kernels explain, Beta(|S|α, (K - |S|)α). A share s_k = e w_k itself would not do: its density is
+infinite at 0, because e may be 0 too. For a prior of another form the prior of the rest given
+x = 0 is not that of the model without the kernel, and the ratio is not its Bayes factor
+(Verdinelli & Wasserman 1995): those are refused.
+
+References
+----------
+Verdinelli & Wasserman (1995) J Am Stat Assoc 90:614.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaln, gammaln
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+type Floats = NDArray[np.float64]
+
+TINY = 1e-300
+
+
+@dataclass(frozen=True, slots=True)
+class SharesPrior:
+    """Prior of shares, ``s = (e w, 1 - e)``, e ~ Beta(a, b), w ~ Dirichlet(α, ..., α)."""
+
+    a: float
+    b: float
+    alpha: float
+
+    def of_coordinate(self, left_out: int, count: int) -> tuple[float, float]:
+        """Beta parameters of x for `left_out` kernels of `count`."""
+        if left_out == count:
+            return self.a, self.b
+        return left_out * self.alpha, (count - left_out) * self.alpha
+
+
+def read_prior(tree: xr.DataTree) -> SharesPrior | None:
+    """The prior of the shares, from its log density at the draws; None if it is of another form.
+
+    ``log p(s) = constant + (a - Kα) log e + (b - 1) log(1 - e) + (α - 1) Σ log s_k`` is linear in
+    its parameters, so that few draws determine them without error.
+    """
+    if "log_prior" not in tree.children or "share" not in tree["log_prior"]:
+        return None
+    posterior = tree["posterior"].to_dataset()
+    if "share" not in posterior or posterior["share"].dims[2:] != ("component",):
+        return None
+    shares = posterior["share"].to_numpy().reshape(-1, posterior.sizes["component"])
+    log_p = tree["log_prior"]["share"].to_numpy().ravel()
+    with np.errstate(divide="ignore"):
+        logs = np.log(shares)
+        explained = np.log(shares[:, :-1].sum(axis=1))
+    inside = np.isfinite(log_p) & np.all(logs > np.log(TINY) / 2, axis=1)
+    count = shares.shape[1] - 1
+    if inside.sum() < 20:
+        return None
+    table = np.column_stack([np.ones(inside.sum()), explained[inside], logs[inside, -1]])
+    if count > 1:
+        table = np.column_stack([table, logs[inside, :-1].sum(axis=1)])
+    found, *_ = np.linalg.lstsq(table, log_p[inside], rcond=None)
+    alpha = float(found[3]) + 1.0 if count > 1 else 1.0
+    a, b = float(found[1]) + count * alpha, float(found[2]) + 1.0
+    if min(a, b, alpha) <= 0:
+        return None
+    constant = gammaln(count * alpha) - count * gammaln(alpha) - betaln(a, b)
+    miss = np.abs(table @ found - log_p[inside]).max() + abs(float(found[0]) - constant)
+    rounded = (round(value, 9) for value in (a, b, alpha))
+    return SharesPrior(*rounded) if miss < 1e-6 else None
+
+
+def coordinate(shares: Floats, left_out: Collection[int]) -> Floats:
+    """x (N,) of shares (N, K + 1): e if all kernels are left out, else their part in e."""
+    explained = shares[:, :-1].sum(axis=1)
+    if len(left_out) == shares.shape[1] - 1:
+        return np.asarray(explained)
+    some = shares[:, sorted(left_out)].sum(axis=1)
+    return np.asarray(some / np.maximum(explained, TINY))
+
+
+def without(shares: Floats, left_out: Collection[int]) -> Floats:
+    """Shares (N, K + 1) with those of `left_out` zero, and the others' parts of e as they were."""
+    out, gone = shares.copy(), sorted(left_out)
+    explained = shares[:, :-1].sum(axis=1)
+    out[:, gone] = 0.0
+    left = out[:, :-1].sum(axis=1)
+    if len(gone) == shares.shape[1] - 1:
+        out[:, -1] = 1.0
+        return out
+    out[:, :-1] *= (explained / np.maximum(left, TINY))[:, None]
+    return out
+
+
+def rest(shares: Floats, left_out: Collection[int]) -> Floats:
+    """What stays, as regressors (N, r): logit e and the log-ratios of the parts that stay."""
+    count, gone = shares.shape[1] - 1, set(left_out)
+    floor = 1e-6  # what lies beyond says no more about x
+    stay = [k for k in range(count) if k not in gone] or list(range(count))
+    logs = np.log(np.maximum(shares, floor))
+    columns = [logs[:, k] - logs[:, stay[-1]] for k in stay[:-1]]
+    if len(gone) < count:
+        columns.append(np.log(np.maximum(shares[:, :-1].sum(axis=1), floor)) - logs[:, -1])
+    return np.column_stack([np.ones(len(shares)), *columns])
