@@ -18,12 +18,15 @@ from calibration_samplers import (
     wider,
 )
 from engine_oracles import simulated
+from pytensor.graph.basic import Constant
+from pytensor.graph.traversal import ancestors
 
 from bayeslmm import models
 from bayeslmm.calibration.problem import given_problem, small_problem
 from bayeslmm.calibration.result import Calibration, covered, holm
 from bayeslmm.calibration.run import ranked
 from bayeslmm.calibration.sbc import calibrate
+from bayeslmm.calibration.truth import simulator
 from bayeslmm.cohort import cohort_from_arrays
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.relationship import Relationship
@@ -51,6 +54,22 @@ def column(found: Calibration, name: str) -> dict[str, float]:
 
 def p(found: Calibration) -> dict[str, float]:
     return column(found, "p")
+
+
+def test_truths_can_be_drawn_after_nuts_has_compiled_the_model() -> None:
+    """nutpie makes the constants of a graph read-only, as is done by hand here: it takes 20 s.
+
+    NumPy then refused to broadcast the writeable views of the functions compiled before.
+    """
+    file = models.load("bivariate")
+    problem = small_problem(file)
+    fresh = file.build(problem.cohort, problem.matrices, {})
+    draw = simulator(fresh)
+    first = draw(np.random.SeedSequence(1))
+    for variable in ancestors([fresh["phenotype"]]):
+        if isinstance(variable, Constant) and isinstance(variable.data, np.ndarray):
+            variable.data.flags.writeable = False
+    np.testing.assert_array_equal(draw(np.random.SeedSequence(1)).y, first.y)
 
 
 def test_a_right_posterior_passes() -> None:

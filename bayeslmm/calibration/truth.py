@@ -18,6 +18,8 @@ import pymc as pm
 from numpy.typing import NDArray
 from pymc.pytensorf import compile as compile_graph
 from pymc.pytensorf import find_rng_nodes, reseed_rngs
+from pytensor.graph.basic import Constant
+from pytensor.graph.traversal import ancestors
 
 from bayeslmm.components import set_phenotype
 from bayeslmm.dense_distribution import DenseNormalRV
@@ -85,6 +87,7 @@ def simulator(model: pm.Model) -> Callable[[np.random.SeedSequence], Truth]:
     named = [*model.free_RVs, *model.deterministics]
     marginal = isinstance(phenotype.owner.op, MARGINAL)
     outputs = [*named, *(covariance_inputs(model) if marginal else [phenotype])]
+    _freeze(outputs)
     function = compile_graph([], outputs, random_seed=False, mode=PYTHON)
     streams = find_rng_nodes(outputs)
     forward = _forward(model) if marginal else None
@@ -102,6 +105,17 @@ def simulator(model: pm.Model) -> Callable[[np.random.SeedSequence], Truth]:
         return Truth(variables, y, _realised(traits))
 
     return draw
+
+
+def _freeze(outputs: list[Any]) -> None:
+    """Make the constants of a graph read-only.
+
+    nutpie makes them so when it compiles the model. A function compiled before has writeable views
+    of some of them, which NumPy cannot broadcast any more from then on.
+    """
+    for variable in ancestors(outputs):
+        if isinstance(variable, Constant) and isinstance(variable.data, np.ndarray):
+            variable.data.flags.writeable = False
 
 
 def _forward(model: pm.Model) -> Callable[..., tuple[Floats, list[Parts]]]:
