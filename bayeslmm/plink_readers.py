@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
 
+# pgenlib writes the dosages of a damaged record also where its bitmap of individuals, in words of
+# 64 bits, has bits beyond the last one: so many entries beyond the block at most
+SLACK, UNTOUCHED = 64, 99
+
 type Index = NDArray[np.int64]
 type Block = NDArray[Any]
 
@@ -89,7 +93,9 @@ class PgenlibReader:
 
     def _block(self, reader: Any, chunk: Index, count: int, integer: bool) -> Block:
         as_int = integer or self.hard_calls
-        block: Block = np.empty((len(chunk), count), np.int8 if as_int else np.float32)
+        buffer: Block = np.empty(len(chunk) * count + SLACK, np.int8 if as_int else np.float32)
+        block, slack = buffer[:-SLACK].reshape(len(chunk), count), buffer[-SLACK:]
+        slack[:] = UNTOUCHED
         where: tuple[Any, ...]
         if chunk[-1] - chunk[0] + 1 == len(chunk):
             method = reader.read_range if as_int else reader.read_dosages_range
@@ -98,6 +104,13 @@ class PgenlibReader:
             method = reader.read_list if as_int else reader.read_dosages_list
             where = (chunk.astype(np.uint32),)
         self._guard(method, *where, block)
+        if np.any(slack != UNTOUCHED):
+            raise InputError(
+                f"dosages of more individuals than the {self.n} that the file has",
+                "a whole PLINK file",
+                "it is damaged: copy it again, or re-make it with plink2 --make-pgen",
+                path=self.path,
+            )
         return block if integer else nan_for_missing(block)
 
     def _guard(self, call: Any, *args: Any, **options: Any) -> Any:

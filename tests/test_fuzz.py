@@ -16,6 +16,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from fuzz.formats import BY_NAME
-from fuzz.run import fuzz, mutant
+from fuzz.run import fuzz, mutant, write
 from fuzz.seeds import SEEDS, npz_bomb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -236,6 +237,26 @@ def test_a_damaged_deflate_stream_is_our_error(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match="not a spectrum file"):
         Spectrum.load(path)
+
+
+def test_dosages_beyond_the_last_individual_are_refused(tmp_path: Path) -> None:
+    """Every byte of a .pgen of six individuals by turns says: the seventh, the eighth, or both.
+
+    In the bitmap of those who have a dosage pgenlib follows that and wrote the values into memory
+    that was not its own; the process died later, or did not.
+    """
+    files = BY_NAME["pfile"].seed()
+    good, refused = files["x.pgen"], set()
+    for place, byte in product(range(len(good)), (0x40, 0x80, 0xC0)):
+        bad = bytearray(good)
+        bad[place] = byte
+        write(files | {"x.pgen": bytes(bad)}, tmp_path)
+        try:
+            BY_NAME["pfile"].read(tmp_path / "x")
+        except BayesLMMError as error:
+            if "dosages of more individuals than the 6" in str(error):
+                refused.add(place)
+    assert refused
 
 
 def test_a_parent_of_five_thousand_digits(tmp_path: Path) -> None:
