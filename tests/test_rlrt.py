@@ -78,6 +78,13 @@ def test_components_of_a_model() -> None:
     assert np.isnan(component_lrt(simulated(20, 2, 0.5, seed=1).model(), [0]))
 
 
+def test_gains_beyond_the_largest_number() -> None:
+    """Half of the contrasts without the component: exp(1000) is no number, and p is 0, not nan."""
+    s = np.repeat([0.0, 2.0], 300)
+    assert tail([(s, np.eye(600))], 1000.0, count=500) == 0.0
+    assert 0.0 < tail([(s, np.eye(600))], 300.0, count=500) < 1e-100
+
+
 @pytest.mark.slow
 def test_size() -> None:
     """Of 300 data sets without the component, those below 0.05 and 0.2: not more than chance."""

@@ -29,7 +29,7 @@ import pymc as pm
 import scipy.linalg
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from bayeslmm.dense import DenseForm
 
@@ -161,7 +161,7 @@ def tail(pairs: Sequence[Pair], observed: float, *, seed: int = 1, count: int = 
         of = gains(pairs, z)
         statistic = np.max([one.max(axis=1) for one in of], axis=0)
         logs = np.stack([np.zeros(block), *(one[:, b] for one, b in zip(of, best, strict=True))])
-        weight = kinds / np.exp(logs).sum(axis=0)
+        weight = kinds * np.exp(-logsumexp(logs, axis=0))  # a gain may be beyond exp's range
         total += float(weight[statistic >= observed - 1e-9].sum())
         done += block
     return min(total / done, 1.0)
