@@ -29,7 +29,7 @@ TINY = 1e-300
 
 
 @numba.njit(cache=True, nogil=True)
-def _cell(cdf: Floats, u: float) -> int:
+def cell(cdf: Floats, u: float) -> int:
     """The last cell that begins at or below F = u."""
     low, high = 0, cdf.shape[0] - 1
     while high - low > 1:
@@ -78,7 +78,7 @@ def _part(x: Floats, cdf: Floats, density: Floats, i: int, u: float) -> float:
 @numba.njit(cache=True, nogil=True)
 def quantile(x: Floats, cdf: Floats, density: Floats, u: float) -> float:
     """x at which a distribution function (f,) reaches u; beyond the nodes, the outermost ones."""
-    i = _cell(cdf, u)
+    i = cell(cdf, u)
     return float(x[i] + _part(x, cdf, density, i, u) * (x[i + 1] - x[i]))
 
 
@@ -105,7 +105,7 @@ def probability(x: Floats, cdf: Floats, density: Floats, at: float) -> float:
 @numba.njit(cache=True, nogil=True)
 def _log_density(x: Floats, cdf: Floats, density: Floats, u: float) -> float:
     """log p where F reaches u."""
-    i = _cell(cdf, u)
+    i = cell(cdf, u)
     part = _part(x, cdf, density, i, u)
     rise, m0, m1 = _slopes(x, cdf, density, i)
     bend, twist = 3.0 * rise - 2.0 * m0 - m1, m0 + m1 - 2.0 * rise
@@ -163,7 +163,7 @@ def shortest(x: Floats, cdf: Floats, density: Floats, prob: float) -> tuple[floa
     """
     below = _best_start(x, cdf, prob)
     end = cdf[-1] - prob
-    i, j, last = _cell(cdf, below), _cell(cdf, below + prob), x.shape[0] - 1
+    i, j, last = cell(cdf, below), cell(cdf, below + prob), x.shape[0] - 1
     low = max(min(cdf[max(i - 2, 0)], cdf[max(j - 2, 0)] - prob), 0.0)
     high = min(max(cdf[min(i + 3, last)], cdf[min(j + 3, last)] - prob), end)
     left, right = _gap(x, cdf, density, low, prob), _gap(x, cdf, density, high, prob)

@@ -21,6 +21,7 @@ from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.engines.posterior_share import ShareMarginal, cumulate
 from bayeslmm.engines.quadrature import Grid
 from bayeslmm.likelihood import LOG_2PI, cholesky_in_place, solve_lower, solve_lower_transposed
+from bayeslmm.monotone_cubic import cell
 from bayeslmm.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
@@ -133,15 +134,9 @@ def _lagrange(position: float, nodes: int, weights: Floats) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _invert(cdf: Floats, u: float) -> float:
-    """Position (in steps) at which a distribution function (f,) reaches u."""
-    low, high = 0, cdf.shape[0] - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if cdf[middle] <= u:
-            low = middle
-        else:
-            high = middle
-    rise = cdf[high] - cdf[low]
+    """Position (in steps) at which a distribution function (f,) reaches u, linear in between."""
+    low = cell(cdf, u)
+    rise = cdf[low + 1] - cdf[low]
     return float(low + ((u - cdf[low]) / rise if rise > 0.0 else 0.0))
 
 
