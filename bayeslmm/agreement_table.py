@@ -24,6 +24,7 @@ from bayeslmm.haseman_elston import haseman_elston_one_kernel, haseman_elston_se
 from bayeslmm.reml import reml_one_kernel, reml_several
 from bayeslmm.residual_contrasts import contrasts_of
 from bayeslmm.spectrum import Spectrum
+from bayeslmm.threads import one_thread
 from bayeslmm.trait_agreement import trait_agreement
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _posterior(tree: xr.DataTree, prob: float, scale: str) -> Estimate:
     return Estimate("posterior", mean, sd, lower, upper, scale, 1.0, note)
 
 
+@one_thread()
 def own_estimates(tree: xr.DataTree, model: pm.Model | None = None) -> list[Estimate]:
     """REML and Haseman-Elston by our own code; none where the model is not known or not simple."""
     constants = tree["constant_data"].to_dataset()

@@ -23,6 +23,7 @@ from bayeslmm.engines.extended import extended
 from bayeslmm.errors import InputError
 from bayeslmm.prediction import prior_variances, table
 from bayeslmm.relationship import Relationship
+from bayeslmm.threads import one_thread
 from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.float64]
 
 
+@one_thread()
 def blup_at(
     model: pm.Model,
     cohort: Cohort,

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bayeslmm.threads import one_thread
+
 type Floats = NDArray[np.float64]
 
 WEAK = 0.15  # expected SE beyond which the prior matters
@@ -86,6 +88,7 @@ def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
     return None
 
 
+@one_thread()
 def restricted_lrt(
     eigenvalues: Floats, contrasts: Floats, *, simulations: int | None = None, seed: int = 1
 ) -> RestrictedLRT:

@@ -1,19 +1,20 @@
 """Sum of outer products of rows that arrive a few at a time: the n² m work of every kernel."""
 
-# numba carries no types
-# mypy: disallow-untyped-decorators=False
-
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk, ssyrk
 
-from bayeslmm.codings import encode
+from bayeslmm.codings import Precision, encode
 from bayeslmm.relationship import Floats, mirror, row_blocks
+
+type Share = Callable[..., Iterator[Any]]  # `map`, or that of `bayeslmm.threads.sharing`
+
+TILE = 512  # a product is cut into squares of so many individuals, which threads share
+ROWS = 128  # variants that a thread encodes at once
 
 
 class CrossProduct:
@@ -26,11 +27,13 @@ class CrossProduct:
     ----------
     n
         Length of the rows.
-    products
-        (n, n) float32 where the products of one set of rows are put, before they are added to the
-        float64 sum; several sums may share it, one thread at a time. None: all is done in float64.
+    dtype
+        Of the products.
     width
         Rows multiplied at once.
+    share
+        Does the pieces of the work, see `bayeslmm.threads.sharing`. The bits of the sum do not
+        depend on it.
 
     Attributes
     ----------
@@ -38,14 +41,14 @@ class CrossProduct:
         Number of rows added.
     """
 
-    def __init__(self, n: int, products: NDArray[np.float32] | None, width: int = 1024) -> None:
+    def __init__(
+        self, n: int, dtype: Precision = np.float64, width: int = 1024, share: Share = map
+    ) -> None:
         self.count = 0
-        self._products = products
-        dtype = np.float64 if products is None else np.float32
+        self._share = share
         self._rows: NDArray[Any] = np.empty((width, n), dtype)
         self._gathered = 0
-        # C order: the lower triangle, which BLAS, in Fortran order, calls the upper one
-        self._total = np.zeros((n, n))
+        self._total = np.zeros((n, n))  # its lower triangle
 
     def add(self, dosages: NDArray[Any], rows: NDArray[np.intp], coefficients: Floats) -> None:
         """Add variants in a coding.
@@ -64,7 +67,7 @@ class CrossProduct:
             part = slice(start, start + width - self._gathered)
             taken = rows[part].size
             space = self._rows[self._gathered : self._gathered + taken]
-            encode(space, dosages, rows[part], coefficients[part])
+            self._encode(space, dosages, rows[part], coefficients[part])
             self._gathered += taken
             start += taken
             if self._gathered == width:
@@ -75,31 +78,39 @@ class CrossProduct:
         """Mean of the products, (n, n) symmetric; ends the sum (its memory is the result's)."""
         self._multiply()
         matrix, nothing = self._total, np.zeros((0, 0))
-        self._total, self._rows, self._products = nothing, nothing, None
+        self._total, self._rows = nothing, nothing
         matrix /= self.count
         mirror(matrix)
         return matrix
 
+    def _encode(
+        self,
+        space: NDArray[Any],
+        dosages: NDArray[Any],
+        rows: NDArray[np.intp],
+        coefficients: Floats,
+    ) -> None:
+        def some(part: slice) -> None:
+            encode(space[part], dosages, rows[part], coefficients[part])
+
+        list(self._share(some, row_blocks(rows.size, ROWS)))
+
     def _multiply(self) -> None:
         """Multiply the rows gathered and add the products to the sum."""
-        if self._gathered == 0:
-            return
-        z, self._gathered = self._rows[: self._gathered].T, 0
-        if self._products is None:
-            whole = dsyrk(1.0, z, beta=1.0, c=self._total.T, overwrite_c=1)
-            assert np.shares_memory(whole, self._total)
-        else:
-            part = ssyrk(1.0, z, beta=0.0, c=self._products.T, overwrite_c=1)
-            assert np.shares_memory(part, self._products)
-            add_lower(self._total, self._products)
+        add_products(self._total, self._rows[: self._gathered], self._share)
+        self._gathered = 0
 
 
-@numba.njit(cache=True, nogil=True)
-def add_lower(total: Floats, products: NDArray[np.float32]) -> None:
-    """Add the lower triangle of float32 products (n, n) to that of their float64 sum."""
-    for i in range(total.shape[0]):
-        for j in range(i + 1):
-            total[i, j] += products[i, j]
+def add_products(total: Floats, rows: NDArray[Any], share: Share = map) -> None:
+    """Add ``ZᵀZ`` of rows Z (k, n) to the lower triangle of total (n, n), tile by tile."""
+
+    def add(tile: tuple[slice, slice]) -> None:
+        total[tile] += rows[:, tile[0]].T @ rows[:, tile[1]]
+
+    below = list(row_blocks(len(total), TILE))
+    tiles = [(i, j) for i in below for j in below if j.start < i.start]
+    tiles += [(i, i) for i in below]  # half the work: last, when threads run out of tiles
+    list(share(add, tiles))
 
 
 def centre(matrix: Floats) -> None:

@@ -45,7 +45,8 @@ def grm(
     block
         Variants read at once; memory grows with it, the result only changes by rounding.
     threads
-        BLAS threads; default: as the library is set up.
+        Threads that share the work; default: as many as BLAS may use. The result is the same to
+        the last bit.
     progress
         Called as ``progress(done, m)`` after every block.
 
@@ -62,12 +63,12 @@ def grm(
     Notes
     -----
     Up to 2000 individuals everything is in float64. Beyond, blocks are standardised in float64,
-    multiplied in float32 (``ssyrk``) and their sums added up in float64: entries differ from those
+    multiplied in float32 and their sums added up in float64: entries differ from those
     of float64 throughout by less than 1e-6 of the mean diagonal (measured at most: 1.5e-7 for
     4000 × 40000, 5e-7 for 1940 mice × 12226; 1.1e-6 for 1992 variants of them, very rare ones
     among them). Rows sum to zero to double precision either way, because the result is centred
-    once more. At its peak it takes 12 n² bytes (8 n² in float64), plus blocks; how many variants
-    there are does not matter.
+    once more. At its peak it takes 8 n² bytes plus blocks; how many variants there are does not
+    matter.
     """
     found = compute_grms(genotypes, scale=scale, block=block, threads=threads, progress=progress)
     return found["additive"]

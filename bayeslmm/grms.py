@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.codings import Precision, Scale, additive, dominance, moments
-from bayeslmm.cross_product import CrossProduct, centre
+from bayeslmm.cross_product import CrossProduct, Share, centre
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes import Genotypes
 from bayeslmm.kernel_parts import Coding, Part, check_memory, plan_parts
 from bayeslmm.relationship import Floats, Relationship
+from bayeslmm.threads import sharing
 from bayeslmm.variant_sets import VariantSets
 from bayeslmm.x_chromosome import (
     DosageCompensation,
@@ -94,7 +94,8 @@ def compute_grms(
     block
         Variants read at once; of a kernel twice as many are multiplied at once. Default 1024.
     threads
-        BLAS threads; default: as the library is set up.
+        Threads that share the work; default: as many as BLAS may use. The result is the same to
+        the last bit.
     progress
         Called as ``progress(done, m)`` after every block.
 
@@ -114,8 +115,8 @@ def compute_grms(
 
     Notes
     -----
-    Memory at the peak: 8 n² bytes a kernel, 4 n² once (none up to 2000 individuals), blocks, and
-    2 × block × n rows for each kernel that has begun and is not complete. It is checked first.
+    Memory at the peak: 8 n² bytes a kernel, blocks, and 2 × block × n rows for each kernel that has
+    begun and is not complete. It is checked first.
 
     Rows of the additive kernels sum to zero to double precision: they are centred once more. The
     others are left as published; they are centred only in Hardy-Weinberg proportions. An
@@ -141,18 +142,17 @@ def compute_grms(
         MaleCalls(males(genotypes, sex)) if "x" in kinds else None,
     )
     check_memory(parts, genotypes.n, GATHERED * block, settings.dtype)
-    with _blas_threads(threads):
-        return _one_pass(parts, settings, progress)
+    with sharing(threads) as share:
+        return _one_pass(parts, settings, share, progress)
 
 
 def _one_pass(
-    parts: list[Part], settings: Settings, progress: Progress | None
+    parts: list[Part], settings: Settings, share: Share, progress: Progress | None
 ) -> dict[str, Relationship]:
     """Read every block once; a kernel is begun at its first variant and ended after its last."""
     genotypes, n = settings.genotypes, settings.genotypes.n
     found: dict[str, Relationship] = {}
     spans = [part.span for part in parts]
-    products = None if settings.dtype is np.float64 else np.empty((n, n), np.float32)
     dtype = np.int8 if genotypes.source.hard_calls else settings.dtype
     for where, dosages in genotypes.blocks(settings.block, dtype):
         x = settings.on_x[where]
@@ -166,7 +166,7 @@ def _one_pass(
             if first >= where.stop or end <= where.start:
                 continue
             if part.sums is None:
-                part.sums = CrossProduct(n, products, GATHERED * settings.block)
+                part.sums = CrossProduct(n, settings.dtype, GATHERED * settings.block, share)
             rows = np.flatnonzero(part.members[where] & varies)
             part.sums.add(dosages, rows, coefficients[part.coding][rows])
             if end <= where.stop:
@@ -256,12 +256,3 @@ def _check_options(
             "sets made from the same genotypes",
             "make them after quality control",
         )
-
-
-def _blas_threads(threads: int | None) -> AbstractContextManager[Any]:
-    if threads is None:
-        return nullcontext()
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
-    return limits

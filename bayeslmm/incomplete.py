@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from bayeslmm import lapack
 from bayeslmm.canonical import canonical_basis
 from bayeslmm.dense import BetaQuadratic
+from bayeslmm.eigen import eigh
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.memory import require_memory
 
@@ -122,7 +123,7 @@ def incomplete_traits(cohort: Cohort, K: Floats, X: Floats) -> IncompleteTraits:
     if traits is None or len(np.unique(traits * q + cohort.levels)) < cohort.n:
         raise ValueError("several traits and at most one record of each trait of an individual")
     require_memory(8 * 6 * q * q, f"the spectrum of {q} individuals", "use fewer individuals")
-    s, U = scipy.linalg.eigh(K, driver="evd", check_finite=False)
+    s, U = eigh(K)
     s[np.abs(s) < q * np.finfo(float).eps * s[-1]] = 0.0
     Q, R = scipy.linalg.qr(X, mode="economic")
     seen = np.zeros((T, q), dtype=bool)

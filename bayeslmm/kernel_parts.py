@@ -94,15 +94,13 @@ def plan_parts(
 
 
 def check_memory(parts: list[Part], n: int, block: int, dtype: Precision) -> None:
-    """Refuse what does not fit: 8 n² a kernel, 4 n² of products, rows of unfinished kernels."""
+    """Refuse what does not fit: 8 n² a kernel, rows of unfinished kernels."""
     size = np.dtype(dtype).itemsize
     spans = [part.span for part in parts]
     together = max(sum(a < end + block and b > start for a, b in spans) for start, end in spans)
     what = "the GRM" if len(parts) == 1 else f"{len(parts)} kernels"
     require_memory(
-        len(parts) * 8 * n * n
-        + (4 * n * n if dtype is np.float32 else 0)
-        + (together * size + 8) * n * block,
+        len(parts) * 8 * n * n + (together * size + 8) * n * block,
         f"{what} of {n} individuals",
         "use fewer individuals (--keep) or sets, or a machine with more memory",
     )

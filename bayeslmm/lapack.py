@@ -20,18 +20,21 @@ type Floats = NDArray[np.float64]
 
 
 @cache
-def _routine(library: str, name: str, arguments: int) -> Any:
+def routine(library: str, name: str, arguments: int) -> Any:
+    """A routine of SciPy's BLAS or LAPACK by its Fortran name; all arguments are pointers."""
     from numba.extending import get_cython_function_address
 
     address = get_cython_function_address(f"scipy.linalg.{library}", name)
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
 
 
-def _flag(letter: bytes) -> Any:
+def flag(letter: bytes) -> Any:
+    """A letter as an argument."""
     return ctypes.c_char_p(letter)
 
 
-def _pointer(number: int | float) -> Any:
+def pointer(number: int | float) -> Any:
+    """The address of a number."""
     value = ctypes.c_int(number) if isinstance(number, int) else ctypes.c_double(number)
     return ctypes.byref(value)
 
@@ -43,8 +46,8 @@ def cholesky(A: Floats) -> bool:
     """
     _check_square(A)
     n, info = len(A), ctypes.c_int(0)
-    _routine("cython_lapack", "dpotrf", 5)(
-        _flag(b"U"), _pointer(n), A.ctypes.data, _pointer(n), ctypes.byref(info)
+    routine("cython_lapack", "dpotrf", 5)(
+        flag(b"U"), pointer(n), A.ctypes.data, pointer(n), ctypes.byref(info)
     )
     # OpenBLAS goes on where it meets NaN; it always comes to the diagonal of its row
     return info.value == 0 and bool(np.isfinite(np.diagonal(A)).all())
@@ -58,10 +61,10 @@ def solve_lower(L: Floats, B: Floats, *, transpose: bool = False) -> None:
     if B.shape[-1] != n:
         raise ValueError(f"right-hand sides of shape {B.shape} for a matrix of {n} rows")
     columns = B.size // n
-    _routine("cython_blas", "dtrsm", 11)(
-        *(_flag(b"L"), _flag(b"U"), _flag(b"N" if transpose else b"T"), _flag(b"N")),
-        *(_pointer(n), _pointer(columns), _pointer(1.0)),
-        *(L.ctypes.data, _pointer(n), B.ctypes.data, _pointer(n)),
+    routine("cython_blas", "dtrsm", 11)(
+        *(flag(b"L"), flag(b"U"), flag(b"N" if transpose else b"T"), flag(b"N")),
+        *(pointer(n), pointer(columns), pointer(1.0)),
+        *(L.ctypes.data, pointer(n), B.ctypes.data, pointer(n)),
     )
 
 
@@ -69,8 +72,8 @@ def inverse(L: Floats) -> None:
     """Overwrite the lower triangle of L (n, n) by that of ``(L Lᵀ)⁻¹``: 2n³/3 operations."""
     _check_square(L)
     n, info = len(L), ctypes.c_int(0)
-    _routine("cython_lapack", "dpotri", 5)(
-        _flag(b"U"), _pointer(n), L.ctypes.data, _pointer(n), ctypes.byref(info)
+    routine("cython_lapack", "dpotri", 5)(
+        flag(b"U"), pointer(n), L.ctypes.data, pointer(n), ctypes.byref(info)
     )
     if info.value != 0:
         raise np.linalg.LinAlgError(f"dpotri failed with info = {info.value}")

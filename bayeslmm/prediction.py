@@ -16,6 +16,7 @@ from bayeslmm.engines.tree import Variables
 from bayeslmm.errors import InputError
 from bayeslmm.relationship import Relationship
 from bayeslmm.running import Running
+from bayeslmm.threads import one_thread
 from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ COLUMNS = [
 ]
 
 
+@one_thread()
 def prediction_table(
     model: pm.Model,
     tree: xr.DataTree,

@@ -18,6 +18,7 @@ from bayeslmm.everybody import positions_or_absent
 from bayeslmm.prediction import posterior_variables
 from bayeslmm.relationship import Relationship, name_some
 from bayeslmm.running import Running
+from bayeslmm.threads import one_thread
 from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.float64]
 
 
+@one_thread()
 def predict_phenotype(
     model: pm.Model,
     tree: xr.DataTree,

@@ -23,6 +23,7 @@ from bayeslmm.family_check import FamilyCheck, check_families, families_of
 from bayeslmm.pair_check import PairCheck, check_pairs
 from bayeslmm.record_check import RecordCheck, check_records
 from bayeslmm.residual_contrasts import Contrasts, contrasts_of
+from bayeslmm.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ class RelativeChecks:
     whitened: Floats
 
 
+@one_thread()
 def check_relatives(
     tree: xr.DataTree,
     relationship: Relationship | None = None,
@@ -107,6 +109,7 @@ def check_relatives(
     )
 
 
+@one_thread()
 def check_contrasts(
     contrasts: Contrasts,
     variance: Floats,

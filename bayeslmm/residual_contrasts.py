@@ -17,6 +17,7 @@ from bayeslmm.dense import DenseForm, beta_quadratic
 from bayeslmm.errors import InputError
 from bayeslmm.relationship import row_blocks
 from bayeslmm.spectrum import Spectrum
+from bayeslmm.threads import one_thread
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -156,6 +157,7 @@ class Whitened:
         return np.asarray(self.H[:, None] * z if self.H.ndim == 1 else self.H @ z)
 
 
+@one_thread()
 def contrasts_of(model: pm.Model) -> Contrasts:
     """The contrasts of a model's current phenotype.
 

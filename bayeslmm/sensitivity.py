@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bayeslmm.alternatives import Alternative, reweighted_posteriors
 from bayeslmm.quantities import LARGEST, quantities
 from bayeslmm.summary import trait_trees
+from bayeslmm.threads import one_thread
 
 type Floats = NDArray[np.float64]
 
@@ -36,6 +37,7 @@ COLUMNS = [
 ]
 
 
+@one_thread()
 def prior_sensitivity(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
     """h² under other priors, and the power-scaling sensitivity of h² and PVE.
 

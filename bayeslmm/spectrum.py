@@ -21,10 +21,11 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from bayeslmm.atomic import atomic_path, require_space
+from bayeslmm.eigen import eigh
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.files import PathArg, require_file
 from bayeslmm.memory import require_memory
-from bayeslmm.threads import SERIAL, one_thread
+from bayeslmm.threads import blas_threads, one_thread
 
 if TYPE_CHECKING:
     from bayeslmm.cohort import Cohort
@@ -176,7 +177,7 @@ def kernel_key(K: Floats, X: Floats) -> str:
 
 
 def decompose(K: Floats, X: Floats) -> Spectrum:
-    """Split off X and decompose the kernel: the one `eigh` of the package.
+    """Split off X and decompose the kernel.
 
     Parameters
     ----------
@@ -192,21 +193,22 @@ def decompose(K: Floats, X: Floats) -> Spectrum:
 
     Notes
     -----
-    Up to 4000 records the numbers are the same, to the last bit, for any number of BLAS threads.
-    Beyond, the threads share the work: eigenvalues agree to rounding, eigenvectors of close ones
-    need not, and draws of g then agree in distribution only. `Spectrum.save` keeps the bits.
+    The numbers are the same, to the last bit, for any number of threads (`bayeslmm.eigen`). Other
+    machines may round otherwise: eigenvalues agree to rounding, eigenvectors of close ones need
+    not, and draws of g then agree in distribution only. `Spectrum.save` keeps the bits.
     """
     n = X.shape[0]
     require_memory(6 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
-    with one_thread(n <= SERIAL):
-        found, smallest, largest = _split(K, X)
+    threads = blas_threads()
+    with one_thread():
+        found, smallest, largest = _split(K, X, threads)
         if smallest < -NEGATIVE_SILENT * largest:  # of K_cc or of T: look at K itself
-            K_psd = positive_part(K, largest)
-            found = replace(_split(K_psd, X)[0], key=found.key)
+            K_psd = positive_part(K, largest, threads)
+            found = replace(_split(K_psd, X, threads)[0], key=found.key)
     return found
 
 
-def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
+def _split(K: Floats, X: Floats, threads: int) -> tuple[Spectrum, float, float]:
     """The spectrum, the smallest eigenvalue of K_cc and T, and what is large for this kernel."""
     n, p = X.shape
     reflectors = scipy.linalg.qr(X, mode="raw")
@@ -214,7 +216,7 @@ def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
     half = apply_q(factor, tau, K, transpose=True)  # QᵀK
     rotated = apply_q(factor, tau, half.T, transpose=True)  # Qᵀ(QᵀK)ᵀ = QᵀKQ
     rotated = 0.5 * (rotated + rotated.T)
-    s, V = scipy.linalg.eigh(rotated[p:, p:], driver="evd", overwrite_a=False, check_finite=False)
+    s, V = eigh(rotated[p:, p:], threads)
     top = max(float(s[-1]), float(np.trace(K)) / n, np.finfo(float).tiny)
     smallest = float(s[0])
     rounding = max(n * np.finfo(float).eps, 1e-14)
@@ -265,13 +267,13 @@ def check_definite(smallest: float, largest: float) -> None:
         )
 
 
-def positive_part(K: Floats, largest: float) -> Floats:
+def positive_part(K: Floats, largest: float, threads: int | None = None) -> Floats:
     """K (n, n) without its negative eigenvalues, on which `check_definite` decides.
 
     All of K is projected, not K_cc alone: an indefinite K has no Schur complement that would
     keep the variance of Xβ + g what K says it is.
     """
-    values, vectors = scipy.linalg.eigh(K)
+    values, vectors = eigh(K, threads)
     check_definite(float(values[0]), largest)
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 

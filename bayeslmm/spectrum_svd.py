@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.memory import require_memory
 from bayeslmm.spectrum import Spectrum, apply_q, decompose, nearest_psd
-from bayeslmm.threads import SERIAL, one_thread
+from bayeslmm.threads import one_thread
 from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def decompose_root(W: Floats, X: Floats) -> Spectrum:
     X
         Design (n, p) of full column rank.
     """
-    with one_thread(X.shape[0] <= SERIAL):
+    with one_thread():
         return _decompose_root(W, X)
 
 

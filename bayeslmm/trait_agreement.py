@@ -22,6 +22,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.reml import reml_one_kernel
 from bayeslmm.spectrum import Spectrum, decompose
+from bayeslmm.threads import one_thread
 from bayeslmm.trait_estimates import TraitCovariances, haseman_elston_traits, reml_traits
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def trait_agreement(
     return pd.DataFrame([asdict(one) for one in found], columns=COLUMNS)
 
 
+@one_thread()
 def estimates(
     tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
 ) -> list[TraitEstimate]:

@@ -24,6 +24,7 @@ from bayeslmm.errors import InputError, ModelError
 from bayeslmm.prediction import posterior_variables
 from bayeslmm.spectral_solve import clear_null, kernel_times, mean_inverse, spectral_solve
 from bayeslmm.spectrum import Spectrum
+from bayeslmm.threads import one_thread
 from bayeslmm.variants import Variants
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.float64]
 
 
+@one_thread()
 def variant_effects(
     model: pm.Model, tree: xr.DataTree, variants: Variants, cohort: Cohort
 ) -> pd.DataFrame:

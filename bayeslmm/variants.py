@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from bayeslmm.array_source import array_variants
 from bayeslmm.codings import Precision, Scale, additive, encode, moments
+from bayeslmm.cross_product import add_products
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes import Genotypes
 from bayeslmm.individuals import match_individuals
 from bayeslmm.memory import require_memory
 from bayeslmm.relationship import Relationship, mirror, name_some, row_blocks
+from bayeslmm.threads import sharing
 
 type Floats = NDArray[np.float64]
 
@@ -142,9 +144,9 @@ class Variants:
     def cross_product(self) -> Floats:
         """WWᵀ (q, q), in float64."""
         out = np.zeros((self.q, self.q))
-        for part in row_blocks(self.m, 2048):
-            block = self.W[:, part].astype(np.float64)
-            out += block @ block.T
+        with sharing() as share:
+            for part in row_blocks(self.m, 2048):
+                add_products(out, self.W[:, part].astype(np.float64).T, share)
         mirror(out)
         return out
 

@@ -227,8 +227,8 @@ def test_memory_is_checked_for_all_kernels(monkeypatch: pytest.MonkeyPatch) -> N
     compute_grms(genotypes, ["additive", "dominance"], scattered(400), block=block)
     # of chromosomes in order two at most share a block, of scattered sets all
     gathered = module.GATHERED * block
-    assert needs[0][0] == 4 * 8 * n * n + 4 * n * n + (2 * 4 + 8) * n * gathered
-    assert needs[1][0] == 6 * 8 * n * n + 4 * n * n + (6 * 4 + 8) * n * gathered
+    assert needs[0][0] == 4 * 8 * n * n + (2 * 4 + 8) * n * gathered
+    assert needs[1][0] == 6 * 8 * n * n + (6 * 4 + 8) * n * gathered
     assert needs[1][1] == "6 kernels of 50 individuals"
 
 

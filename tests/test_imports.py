@@ -18,7 +18,7 @@ ORDER = [
     *("errors", "h2_estimate", "monotone_cubic", "profile_likelihood", "relative_pairs"),
     *("share_priors", "own_prior", "caution", "memory", "threads", "atomic", "files"),
     *("reference_freq", "reference_match", "frequency_check", "external", "hdf5"),
-    *("checkpoint", "ledger", "lapack", "terminal", "individuals", "table_text", "trait"),
+    *("checkpoint", "ledger", "lapack", "eigen", "terminal", "individuals", "table_text", "trait"),
     *("formula", "tables", "design_matrix", "alignment", "cohort_checks", "cohort_type"),
     *("cohort", "records", "trait_stack", "plink_tables", "plink_readers", "plink"),
     *("plink_write", "array_source", "genotypes", "hwe", "qc", "relationship"),

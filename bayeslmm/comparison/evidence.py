@@ -28,6 +28,7 @@ from bayeslmm.engines.tree import PYTHON
 from bayeslmm.errors import InputError
 from bayeslmm.fitted import model_of
 from bayeslmm.memory import available_cores
+from bayeslmm.threads import one_thread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,6 +59,7 @@ class Evidence:
     pareto_k: float
 
 
+@one_thread()
 def estimate_evidence(
     tree: xr.DataTree,
     model: pm.Model | None = None,

@@ -22,6 +22,7 @@ from bayeslmm.engines.importance import KHAT, importance_sample
 from bayeslmm.engines.share_likelihood import ABSENT, ShareLikelihood
 from bayeslmm.engines.target import Target
 from bayeslmm.errors import InputError, ModelError
+from bayeslmm.threads import one_thread
 
 type Floats = NDArray[np.float64]
 
@@ -52,6 +53,7 @@ class Nested:
     evaluations: int
 
 
+@one_thread()
 def nested_evidence(
     shares: ShareLikelihood,
     without: Collection[str],

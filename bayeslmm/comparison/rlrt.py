@@ -32,6 +32,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
 from bayeslmm.dense import DenseForm
+from bayeslmm.threads import one_thread
 
 type Floats = NDArray[np.float64]
 type Pair = tuple[Floats, Floats]  # eigenvalues (m,) and eigenvectors (m, m)
@@ -40,6 +41,7 @@ NODES = np.concatenate([[0.0], expit(np.linspace(-9.0, 9.0, 49))])  # h² of the
 COUNT = 10_000
 
 
+@one_thread()
 def component_lrt(model: pm.Model, tested: Collection[int], *, seed: int = 1) -> float:
     """p-value of the test that the kernels at positions `tested` have no variance.
 

@@ -32,6 +32,7 @@ from bayeslmm.comparison.evidence import (
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.fitted import model_of
 from bayeslmm.leave_one_out.elpd import loo
+from bayeslmm.threads import one_thread
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -115,6 +116,7 @@ def compare(
     return weigh_models(trees, models, seed=seed, cores=cores).table
 
 
+@one_thread()
 def weigh_models(
     trees: Mapping[str, xr.DataTree],
     models: Mapping[str, pm.Model] | None = None,

@@ -32,6 +32,7 @@ from bayeslmm.engines.target import run
 from bayeslmm.errors import ModelError
 from bayeslmm.fitted import model_of
 from bayeslmm.memory import available_cores
+from bayeslmm.threads import one_thread
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -68,6 +69,7 @@ class ZeroTest:
     p_value: float
 
 
+@one_thread()
 def weigh_zeros(
     tree: xr.DataTree,
     model: pm.Model | None = None,

@@ -6,7 +6,6 @@ As for `bayeslmm.coverage` all depends on the eigenvalues of the kernel among th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from bayeslmm.boundary import expected_se
 from bayeslmm.coverage.grid import merge
 from bayeslmm.coverage.study import BLOCK, check_share, chi_squares, simulator
 from bayeslmm.priors import Prior
+from bayeslmm.threads import sharing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,6 @@ def critical_value(
         spectrum (Crainiceanu & Ruppert 2004), not 2.71 of the chi-square mixture.
     """
     from scipy.special import expit
-    from threadpoolctl import threadpool_limits
 
     s, counts = merge(np.sort(eigenvalues))
     m = eigenvalues.size
@@ -139,6 +138,6 @@ def critical_value(
         likelihood = -(m * np.log(e2 @ weights) + log_d)
         return np.asarray(likelihood.max(axis=1) - likelihood[:, 0])
 
-    with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(statistics, sizes, streams))
+    with sharing(threads) as share:
+        found = list(share(statistics, sizes, streams))
     return float(np.quantile(np.concatenate(found), 1.0 - level))

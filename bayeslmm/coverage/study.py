@@ -11,9 +11,7 @@ Schweiger et al. (2016) Am J Hum Genet 98:1181 (coverage of heritability interva
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,9 @@ from scipy.special import ndtri
 
 from bayeslmm.caution import caution
 from bayeslmm.errors import InputError
+from bayeslmm.memory import available_cores
 from bayeslmm.priors import Prior
+from bayeslmm.threads import sharing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,8 +171,6 @@ class Simulator:
 
     def at(self, h2: float | str, reps: int) -> Study:
         """Simulate and fit `reps` data sets at one h², or with h² drawn from its "prior"."""
-        from threadpoolctl import threadpool_limits
-
         from bayeslmm.coverage.fits import join
 
         if reps < 1:
@@ -191,9 +189,8 @@ class Simulator:
         size = int(np.clip(BLOCK // self.model.grid.eigenvalues.size, 1, MOST))
         blocks = [slice(i, min(i + size, reps)) for i in range(0, reps, size)]
         truths = [truth[block] for block in blocks]
-        # one thread in each matrix product: the same bits with any number of threads
-        with threadpool_limits(limits=1), ThreadPoolExecutor(self.threads) as pool:
-            parts = list(pool.map(self._block, truths, stream.spawn(len(blocks))))
+        with sharing(self.threads) as share:
+            parts = list(share(self._block, truths, stream.spawn(len(blocks))))
         return Study(truth, join(parts), self.model.prob)
 
     def _block(self, truth: Floats, seed: np.random.SeedSequence) -> ShareFits:
@@ -230,4 +227,4 @@ def simulator(
     if not 0.0 < prob < 1.0:
         raise InputError(f"a probability of {prob:g}", "between 0 and 1", "for instance 0.95")
     grid = share_grid(*merge(check_eigenvalues(eigenvalues)))
-    return Simulator(share_model(grid, priors, prob), seed, threads or os.cpu_count() or 1)
+    return Simulator(share_model(grid, priors, prob), seed, threads or available_cores())

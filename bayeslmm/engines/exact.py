@@ -6,7 +6,6 @@ prior on β. No Markov chain: R-hat is 1 and the ESS is the number of draws by c
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,6 @@ import pymc as pm
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from bayeslmm.engines import quadrature
 from bayeslmm.engines.coordinates import Coordinates
@@ -24,6 +22,7 @@ from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.engines.marginal import Marginal, marginal
 from bayeslmm.engines.posterior_share import ShareMarginal
 from bayeslmm.spectrum import Spectrum
+from bayeslmm.threads import sharing
 
 type Floats = NDArray[np.float64]
 
@@ -207,9 +206,9 @@ def fit_many(
         rng = np.random.default_rng(streams[j])
         return solve(split, column, data, draws, rng, at_zero=False, shared=shared)
 
-    with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
+    with sharing(threads) as share:
         leader = one(0)  # fills `shared`, so that the numbers do not depend on who comes first
-        return [leader, *pool.map(one, range(1, phenotypes.shape[1]))]
+        return [leader, *share(one, range(1, phenotypes.shape[1]))]
 
 
 def variances(found: Draws) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from zlib import crc32
 
 import numpy as np
@@ -119,7 +120,7 @@ def fit(
         kept = open_checkpoint(checkpoint, model, settings)
         tree = kept.load_tree(ORDER)
     if tree is None:
-        with one_thread(chosen != "nuts"):
+        with nullcontext() if chosen == "nuts" else one_thread():
             groups, step = _posterior(
                 model,
                 chosen,

@@ -30,11 +30,13 @@ from bayeslmm.leave_one_out.blocks import Blocks
 from bayeslmm.leave_one_out.grouping import blocks_of, folds_of
 from bayeslmm.leave_one_out.left_out import leave_out, prepared
 from bayeslmm.leave_one_out.result import KFold, LeaveOneOut
+from bayeslmm.threads import one_thread
 
 if TYPE_CHECKING:
     import pymc as pm
 
 
+@one_thread()
 def loo(
     tree: xr.DataTree,
     model: pm.Model | None = None,
@@ -121,6 +123,7 @@ def loo(
     )
 
 
+@one_thread()
 def kfold(
     tree: xr.DataTree,
     model: pm.Model | None = None,

@@ -165,7 +165,7 @@ def table(found: dict[str, float], n: int, m: int) -> str:
         "peak memory of grm, MiB",
         f"  {m // 4:6} variants        {found['MiB m/4']:8.0f}",
         f"  {m:6} variants        {found['MiB m']:8.0f}"
-        f"   {found['MiB m'] / found['MiB m/4']:.3f} x (12 n² bytes = {12 * n * n / 2**20:.0f})",
+        f"   {found['MiB m'] / found['MiB m/4']:.3f} x (8 n² bytes = {8 * n * n / 2**20:.0f})",
     ]
     return "\n".join(rows)
 
