@@ -6,7 +6,7 @@ Every estimate refers to a matrix K: ``Var(y) = σ²_u K + σ²_e I``, ``h² = �
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from bayeslmm.external_scale import external_estimate, kernels_of
 from bayeslmm.files import PathArg
 from bayeslmm.h2_estimate import Estimate, Z
 from bayeslmm.haseman_elston import haseman_elston_one_kernel, haseman_elston_several
+from bayeslmm.quantities import h2_dims
 from bayeslmm.reml import reml_one_kernel, reml_several
 from bayeslmm.residual_contrasts import contrasts_of
 from bayeslmm.spectrum import Spectrum
@@ -84,13 +85,6 @@ def agreement(
     for words in disagreements(found):
         caution(words)
     return as_table(found)
-
-
-def h2_dims(tree: xr.DataTree) -> tuple[Hashable, ...] | None:
-    """Dimensions of h² in the posterior; None where there is none."""
-    if "posterior" not in tree.children or "h2" not in tree["posterior"]:
-        return None
-    return tree["posterior"].to_dataset()["h2"].dims
 
 
 def as_table(found: Sequence[Estimate]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ pve_share[PART]          realised parts of the variance, which sum to one in eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -81,6 +81,13 @@ def _starting(drawn: Draws, *prefixes: str) -> Draws:
         for name, values in drawn.items()
         if name.startswith(prefix) and not name.startswith(hidden)
     }
+
+
+def h2_dims(tree: xr.DataTree) -> tuple[Hashable, ...] | None:
+    """Dimensions of h² in the posterior; None where there is none."""
+    if "posterior" not in tree.children or "h2" not in tree["posterior"]:
+        return None
+    return tree["posterior"].to_dataset()["h2"].dims
 
 
 def component_names(posterior: xr.Dataset) -> list[str]:

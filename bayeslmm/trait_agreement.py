@@ -188,10 +188,10 @@ def _names(tree: xr.DataTree) -> list[str]:
 
 def _posterior(tree: xr.DataTree, prob: float) -> list[TraitEstimate]:
     """Of h² and r_g."""
-    from bayeslmm.quantities import quantities
+    from bayeslmm.quantities import h2_dims, quantities
     from bayeslmm.summary import describe
 
-    if "posterior" not in tree.children or "trait" not in tree["posterior"]["h2"].dims:
+    if "trait" not in (h2_dims(tree) or ()):
         raise InputError(
             "a tree of one trait, or without a posterior", "a fit of several traits",
             "bayeslmm.agreement serves both",

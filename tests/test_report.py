@@ -304,6 +304,15 @@ def test_relatedness_is_kept_with_the_tree() -> None:
     assert given["figures"] == shown["figures"]
 
 
+def test_relatedness_without_h2_has_nothing_to_agree_with() -> None:
+    tree = made_tree("exact")
+    tree["posterior"] = tree["posterior"].to_dataset().drop_vars("h2")
+    kept = relatedness_of(add_relatedness(tree, related()))
+    assert kept is not None
+    assert kept.pairs == 780
+    assert "agreement" not in tree.children
+
+
 def test_relatedness_of_one_individual_and_of_the_identity() -> None:
     one = Relationship(np.eye(1), related().individuals[:1])
     assert relatedness(one).pairs == 0

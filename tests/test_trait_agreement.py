@@ -146,3 +146,6 @@ def test_other_programs_and_one_trait_are_refused(tmp_path: Path) -> None:
     one["posterior"] = one["posterior"].to_dataset().isel(trait=0)
     with pytest.raises(InputError, match="a tree of one trait"):
         trait_agreement(one)
+    one["posterior"] = one["posterior"].to_dataset().drop_vars("h2")
+    with pytest.raises(InputError, match="without a posterior"):
+        trait_agreement(one)

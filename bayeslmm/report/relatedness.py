@@ -152,12 +152,16 @@ def _check(tree: xr.DataTree, relationship: Relationship) -> None:
     from bayeslmm import agreement_table, trait_agreement
     from bayeslmm.errors import InputError
     from bayeslmm.individuals import labels_of
+    from bayeslmm.quantities import h2_dims
     from bayeslmm.report.relatives import GROUP, add_relative_checks
 
     labels = [str(x) for x in tree["observed_data"]["individual"].to_numpy()]
     if GROUP not in tree.children and labels == labels_of(relationship.individuals):
         add_relative_checks(tree, relationship, seed=int(tree.attrs.get("seed", 1)))
-    if "trait" in tree["posterior"]["h2"].dims:
+    dims = h2_dims(tree)
+    if dims is None:
+        return
+    if "trait" in dims:
         if trait_agreement.GROUP not in tree.children:
             with suppress(InputError):  # a model that REML does not know
                 trait_agreement.add_trait_agreement(tree)

@@ -25,8 +25,10 @@ from bayeslmm.relationship import Relationship
 from bayeslmm.spectrum import decompose
 
 
-def simulated(n: int, p: int, families: bool, seed: int) -> tuple[Any, Relationship]:
-    """A cohort of one trait with h² = 0.5 and a GRM of sibships of five, or of unrelated."""
+def simulated(
+    n: int, p: int, families: bool, seed: int, h2: float = 0.5
+) -> tuple[Any, Relationship]:
+    """A cohort of one trait and a GRM of sibships of five, or of unrelated."""
     rng = np.random.default_rng(seed)
     Z = rng.standard_normal((n, 4000))
     if families:
@@ -36,7 +38,7 @@ def simulated(n: int, p: int, families: bool, seed: int) -> tuple[Any, Relations
     K = Z @ Z.T / 4000
     X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
     g = Z @ rng.standard_normal(4000) / np.sqrt(4000)
-    y = X @ rng.standard_normal(p) + np.sqrt(0.5) * g + np.sqrt(0.5) * rng.standard_normal(n)
+    y = X @ rng.standard_normal(p) + np.sqrt(h2) * g + np.sqrt(1 - h2) * rng.standard_normal(n)
     ids = [f"i{i}" for i in range(n)]
     individuals = pd.MultiIndex.from_arrays([ids, ids], names=["FID", "IID"])
     names = [f"x{j}" for j in range(1, p)]
