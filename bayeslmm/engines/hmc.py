@@ -82,15 +82,6 @@ def sample(
     root = np.linalg.cholesky(mode.covariance)
     counts = {"evaluations": 0, "gradients": 0}
     value_and_slope = _whitened(target, mode.point, root, counts)
-
-    def start(stream: int) -> Floats:
-        rng = np.random.default_rng(stream)
-        for size in 0.5 ** np.arange(10):
-            x: Floats = size * rng.standard_normal(d)
-            if np.isfinite(target.log_density(mode.point + root @ x)):
-                return x
-        return np.zeros(d)
-
     compiled = from_pyfunc(
         ndim=d,
         make_logp_fn=lambda: value_and_slope,
@@ -98,7 +89,7 @@ def sample(
         expanded_dtypes=[np.dtype("float64")],
         expanded_shapes=[(d,)],
         expanded_names=["x"],
-        make_initial_point_fn=start,
+        make_initial_point_fn=lambda stream: _start(target, mode.point, root, stream),
     )
     with threadpool_limits(limits=1):
         sampler = nutpie.sample(
@@ -128,6 +119,16 @@ def sample(
         evaluations=counts["evaluations"],
         gradients=counts["gradients"],
     )
+
+
+def _start(target: Target, centre: Floats, root: Floats, stream: int) -> Floats:
+    """Where a chain begins: some x around 0, nearer and nearer until the density is not zero."""
+    rng = np.random.default_rng(stream)
+    for size in 0.5 ** np.arange(10):
+        x: Floats = size * rng.standard_normal(len(centre))
+        if np.isfinite(target.log_density(centre + root @ x)):
+            return x
+    return np.zeros(len(centre))
 
 
 def _whitened(
