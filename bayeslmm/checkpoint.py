@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.atomic import PathArg, atomic_path, require_space
 from bayeslmm.errors import InputError
+from bayeslmm.versions import exact_versions
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -147,7 +147,6 @@ def open_checkpoint(
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise InputError("is a file", "a folder for the checkpoint", "give another", path=path)
-    versions = {name: version(name) for name in PACKAGES}
     y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
     data = {variable.name: variable.get_value() for variable in model.data_vars}
     fingerprint = {
@@ -155,7 +154,7 @@ def open_checkpoint(
         "phenotype": _sha256(y),
         "data": _sha256(data),
         "model": _sha256([_structure(model), getattr(model, "provenance", {})]),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(exact_versions(PACKAGES)),
     }
     return Checkpoint(path, fingerprint)
 

@@ -110,6 +110,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
         ({"prior": True}, "another model"),
         ({"design": True}, "another model or data"),
         ({"versions": True}, "another packages"),
+        ({"source": True}, "another packages"),
     ],
 )
 def test_a_part_of_another_fit_is_refused(
@@ -125,7 +126,9 @@ def test_a_part_of_another_fit_is_refused(
     elif "design" in change:
         model = Data(data.y, data.X * [1.0, 1.0 + 1e-9], data.K).model()
     elif "versions" in change:
-        monkeypatch.setattr("bayeslmm.checkpoint.version", lambda name: f"{name} 0")
+        monkeypatch.setattr("bayeslmm.versions.version", lambda name: f"{name} 0")
+    elif "source" in change:
+        monkeypatch.setattr("bayeslmm.versions.source_digest", lambda: "00000000")
     else:
         options |= change
     try:

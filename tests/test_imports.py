@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bayeslmm"
 # packages of their own: inside them files may import each other.
 ORDER = [
     *("errors", "h2_estimate", "monotone_cubic", "profile_likelihood", "relative_pairs"),
-    *("share_priors", "own_prior", "caution", "memory", "threads", "atomic", "files"),
+    *("share_priors", "own_prior", "caution", "memory", "threads", "versions", "atomic", "files"),
     *("reference_freq", "reference_match", "frequency_check", "external", "hdf5"),
     *("checkpoint", "ledger", "lapack", "eigen", "terminal", "individuals", "table_text", "trait"),
     *("formula", "tables", "design_matrix", "alignment", "cohort_checks", "cohort_type"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from bayeslmm.files import PathArg
 from bayeslmm.models import ModelFile
 from bayeslmm.relationship import Relationship
 from bayeslmm.variants import Variants
+from bayeslmm.versions import exact_versions
 
 type Floats = NDArray[np.float64]
 type Progress = Callable[[int, int], None]
@@ -209,7 +209,7 @@ def _facts(study: Study, digest: str) -> dict[str, Any]:
         "seed": setup.seed,
         "quantities": list(study.names),
         "data_sha256": digest,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": exact_versions(PACKAGES),
     }
 
 
