@@ -242,10 +242,7 @@ def apply_q(factor: Floats, tau: Floats, A: Floats, *, transpose: bool) -> Float
     lapack = scipy.linalg.lapack
     side = ("L", "T" if transpose else "N")
     work = lapack.dormqr(*side, factor, tau, A, -1)[1]
-    out, _, info = lapack.dormqr(*side, factor, tau, A, int(work[0]))
-    if info != 0:
-        raise np.linalg.LinAlgError(f"dormqr failed with info = {info}")
-    return np.asarray(out)
+    return np.asarray(lapack.dormqr(*side, factor, tau, A, int(work[0]))[0])
 
 
 def check_definite(smallest: float, largest: float) -> None:

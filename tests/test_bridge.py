@@ -82,3 +82,12 @@ def test_too_few_draws() -> None:
     target, draws, _ = normal(1)
     with pytest.raises(ModelError, match="at least 100"):
         sample_bridge(target, draws[:99])
+
+
+def test_a_search_that_comes_to_no_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    ratios = rng.standard_normal(300) + 1.0, rng.standard_normal(300) - 1.0
+    assert solve_bridge(*ratios) == pytest.approx(0.0, abs=0.5)
+    monkeypatch.setattr("bayeslmm.comparison.bridge.TURNS", 2)
+    with pytest.raises(ModelError, match="no fixed point: the proposal misses the posterior"):
+        solve_bridge(*ratios)

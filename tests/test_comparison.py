@@ -8,7 +8,9 @@ from typing import Any
 import arviz as az
 import numpy as np
 import pytest
+import xarray as xr
 from engine_oracles import gram, simulated
+from model_cases import case
 from scipy.special import logsumexp
 from test_nested import kernels
 
@@ -182,6 +184,24 @@ def test_null_model_of_repeated_records() -> None:
     alone = fit(null_model(repeated, priors), draws=100)["quadrature"].attrs["log_evidence"]
     at_zero = fit(additive, draws=100)["quadrature"].attrs["log_evidence_h2_0"]
     assert alone == pytest.approx(at_zero, abs=1e-6)
+
+
+def observed(model: Any) -> xr.DataTree:
+    """What a tree says of the data alone."""
+    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    return xr.DataTree.from_dict({"observed_data": xr.Dataset({"phenotype": ("individual", y)})})
+
+
+def test_correlated_effects_are_not_weighed_against_zero_and_the_reason_is_said() -> None:
+    one = case("gxe")
+    model = models.load("gxe")(one.cohort, *one.matrices)
+    assert weigh_zeros(observed(model), model) == []
+    reason = why_no_zeros(observed(model), model)
+    assert reason.startswith("the effects intercept and slope are correlated, and where the var")
+    two = case("bivariate")
+    traits = models.load("bivariate")(two.cohort, *two.matrices)
+    assert weigh_zeros(observed(traits), traits) == []
+    assert why_no_zeros(observed(traits), traits).startswith("the variances depend on")
 
 
 def test_no_reason_where_shares_are_tested(trees: dict[str, Any], built: dict[str, Any]) -> None:

@@ -97,6 +97,16 @@ def test_other_records_or_units_are_refused(exact: Any) -> None:
     assert check_comparable({"a": exact, "b": other}) == ["a and b have different fixed effects"]
 
 
+def test_what_a_tree_does_not_say_is_not_compared(exact: Any) -> None:
+    """Units may be missing (no refusal), the design may (it could be another one: a note)."""
+    other = exact.copy(deep=True)
+    constants = other["constant_data"].to_dataset()
+    other["constant_data"] = constants.drop_vars(["phenotype_unit", "phenotype_centre"])
+    assert check_comparable({"a": exact, "b": other}) == []
+    other["constant_data"] = constants.drop_vars("design")
+    assert check_comparable({"a": exact, "b": other}) == ["a and b have different fixed effects"]
+
+
 def test_flat_effects_are_seen() -> None:
     cohort = cohort_from_arrays(DATA.y, DATA.X, quantitative=True)
     kernel = Relationship(DATA.K, cohort.individuals, kernel_scale="none")

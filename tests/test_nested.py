@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,8 +14,11 @@ from scipy import integrate, stats
 from test_laplace_grid import TRUTHS, two_kernels
 
 from bayeslmm import models
-from bayeslmm.comparison.nested import nested_evidence
+from bayeslmm.comparison.evidence import Evidence
+from bayeslmm.comparison.nested import _target, nested_evidence
+from bayeslmm.comparison.zero_tests import _by_evidence
 from bayeslmm.engines import fit
+from bayeslmm.engines.importance import Weighted, importance_sample
 from bayeslmm.engines.share_likelihood import (
     ShareLikelihood,
     log_prior_of_ratios,
@@ -129,3 +133,29 @@ def test_what_cannot_be_served() -> None:
     data = simulated(30, 2, 0.5, seed=6)
     with pytest.raises(ModelError, match="not on shares of one total"):
         share_likelihood(data.model())
+
+
+def test_points_beyond_what_float64_holds_have_no_density() -> None:
+    shares = likelihood()
+    target = _target(shares, shares.components, [0, 1])
+    inside = np.array([-1.0, 0.5])
+    expected = float(shares.log_prior(inside[None])[0])
+    e = np.exp(np.append(inside, 0.0))
+    expected += shares.log_density(e / e.sum())
+    assert target.log_density(inside) == pytest.approx(expected, abs=1e-10)
+    assert target.log_density(np.array([-1.0, 400.0])) == -np.inf
+
+
+def test_a_smaller_model_that_importance_sampling_fails_on_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(*arguments: Any, **options: Any) -> Weighted:
+        return replace(importance_sample(*arguments, **options), ok=False, pareto_k=0.93)
+
+    shares = likelihood()
+    monkeypatch.setattr("bayeslmm.comparison.nested.importance_sample", failing)
+    with pytest.raises(ModelError, match=r"the model with one, two failed \(k̂ = 0\.93, it has to"):
+        nested_evidence(shares, [])
+    whole = Evidence(-100.0, 0.01, "importance", 0.3)
+    found = _by_evidence(shares, (), whole, seed=1, workers=1)
+    assert np.isnan(found.log10)

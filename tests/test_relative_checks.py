@@ -7,12 +7,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+from model_cases import case
 from numpy.typing import NDArray
 from scipy.stats import kstest, norm
 
+from bayeslmm import models
 from bayeslmm.cohort import Cohort
 from bayeslmm.covariance import Covariance, Grouping, kernel_term, simple_term
 from bayeslmm.dense import dense_form
+from bayeslmm.errors import InputError
 from bayeslmm.family_check import families_of
 from bayeslmm.individuals import individual_index
 from bayeslmm.pedigree import Pedigree
@@ -31,7 +34,7 @@ from bayeslmm.report.relatives import (
     record_words,
     relative_checks_of,
 )
-from bayeslmm.residual_contrasts import Contrasts
+from bayeslmm.residual_contrasts import Contrasts, contrasts_of
 from bayeslmm.spectrum import Spectrum, decompose
 
 type Floats = NDArray[np.float64]
@@ -337,6 +340,16 @@ def test_several_kernels_see_the_household_that_one_does_not_know() -> None:
 # --- families, names, files
 
 
+def test_contrasts_need_one_trait_and_a_definite_covariance() -> None:
+    two = case("bivariate")
+    with pytest.raises(InputError, match="no marginal normal distribution of one trait"):
+        contrasts_of(models.load("bivariate")(two.cohort, *two.matrices))
+    one = case("dominance")
+    contrasts = contrasts_of(models.load("dominance")(one.cohort, *one.matrices))
+    with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+        contrasts.at(np.array([1.0, 1.0, -50.0]))
+
+
 def test_what_makes_a_family() -> None:
     K = np.asarray(np.kron(np.eye(5), np.full((2, 2), 0.5) + 0.5 * np.eye(2)), dtype=np.float64)
     ids = [f"i{k}" for k in range(10)]
@@ -390,7 +403,6 @@ def test_of_a_fit() -> None:
     """A model of two kernels, fitted: its own draws, in the order of its covariance."""
     from bayeslmm import models
     from bayeslmm.engines import fit
-    from bayeslmm.errors import InputError
 
     one = study().relationship.on(study().relationship.individuals[: 15 * 8])
     n = one.n

@@ -10,18 +10,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from model_cases import case
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
+from bayeslmm import models
 from bayeslmm.boundary import expected_se, restricted_lrt
 from bayeslmm.covariance import Covariance, simple_term
 from bayeslmm.dense import DenseForm, dense_form
+from bayeslmm.haseman_elston import haseman_elston_several
 from bayeslmm.individuals import individual_index
 from bayeslmm.pedigree import read_pedigree
 from bayeslmm.pedigree_matrix import additive_relationship
-from bayeslmm.reml import profile, reml_one_kernel, reml_several, share_with_se
+from bayeslmm.reml import (
+    _climb,
+    _evaluate,
+    profile,
+    reml_one_kernel,
+    reml_several,
+    share_with_se,
+)
 from bayeslmm.spectrum import Spectrum, decompose
 
 type Floats = NDArray[np.float64]
@@ -141,6 +151,42 @@ def test_several_kernels_with_one_is_the_same_as_one_kernel() -> None:
     assert several.se == pytest.approx(one.se, rel=0.05)  # average against observed information
 
 
+def test_where_a_covariance_is_singular_there_is_no_likelihood() -> None:
+    s = np.array([0.0, 1.0, 2.0])
+    assert profile(s, np.ones(3), 1.0) == -np.inf
+    assert np.isfinite(profile(s, np.ones(3), 1.0 - 1e-12))
+    form, rotated = two_kernels()
+    e = np.ascontiguousarray(rotated[: form.n - form.p])
+    value, slope, information = _evaluate(form, e, np.array([1.0, 1.0, -50.0]))
+    assert value == -np.inf
+    assert slope.tolist() == [0.0] * 3
+    assert (information == np.eye(3)).all()
+    assert np.isnan(share_with_se(np.zeros(2), np.eye(2), np.array([True, False]))).all()
+
+
+def test_from_the_top_no_step_goes_up() -> None:
+    form, rotated = two_kernels()
+    e = np.ascontiguousarray(rotated[: form.n - form.p])
+    top = reml_several(form, rotated, np.ones(3), np.array([True, False, False]), 1e-12).variances
+    value = _evaluate(form, e, top)[0]
+    for step in (np.array([0.5, 0.0, 0.0]), np.array([-0.2, 0.3, 0.1])):
+        assert _climb(form, e, top, step, value, 1e-9) is None
+    low = 0.8 * top
+    found = _climb(form, e, low, top - low, _evaluate(form, e, low)[0], 1e-9)
+    assert found is not None
+    assert found[0] == pytest.approx(top)
+
+
+def test_effects_with_covariances_are_refused() -> None:
+    one = case("gxe")
+    form = models.load("gxe")(one.cohort, *one.matrices)["phenotype"].owner.op.form
+    genetic = np.ones(form.covariance.size, dtype=bool)
+    with pytest.raises(ValueError, match="reml_several: terms of one effect a level only"):
+        reml_several(form, np.zeros(form.n), np.ones(genetic.size), genetic)
+    with pytest.raises(ValueError, match="haseman_elston_several: terms of one effect a level"):
+        haseman_elston_several(form, np.zeros(form.n), genetic)
+
+
 def test_a_component_that_is_not_there_is_zero() -> None:
     """y without groups, made so that likeness within them is below chance."""
     form, _ = two_kernels()
@@ -173,13 +219,13 @@ def test_published_estimates_of_the_gryphons(shared_data: Path) -> None:
     people = individual_index(["0"] * len(records), records["ANIMAL"])
     A = additive_relationship(pedigree, people).on(people).matrix
     y, sex = records["BWT"].to_numpy(), records["SEX"].to_numpy() == 1
-    for case, X in (
+    for which, X in (
         ("intercept_only", np.ones((len(y), 1))),
         ("with_sex", np.column_stack([np.ones(len(y)), sex])),
     ):
         spectrum, e = spectrum_and_contrasts(A, X, y)
         found = reml_one_kernel(spectrum.eigenvalues, e)
-        one = wanted[case]
+        one = wanted[which]
         assert found.variances == pytest.approx([one["VA"], one["VR"]], rel=2e-4)
         assert found.h2 == pytest.approx(one["h2"], abs=2e-3 if case == "intercept_only" else 2e-4)
         if "VA_se" in one:  # by observed or average information there, expected here

@@ -7,10 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 from engine_oracles import gram, simulated
+from model_cases import case
 from numpy.typing import NDArray
 from scipy.stats import binom
 from test_nested import two
 
+from bayeslmm import models
 from bayeslmm.boundary import restricted_lrt
 from bayeslmm.comparison.rlrt import component_lrt, covariance, joint_lrt, maximise, tail
 
@@ -76,6 +78,33 @@ def test_components_of_a_model() -> None:
     assert component_lrt(model, [0, 1]) < 1e-6
     assert component_lrt(model, [1]) > 0.05
     assert np.isnan(component_lrt(simulated(20, 2, 0.5, seed=1).model(), [0]))
+
+
+def test_a_kernel_that_is_not_definite_is_kept_where_the_covariance_is() -> None:
+    """One eigenvalue is negative; the maximum is that of a fine grid over what is definite."""
+    K = pair()[1]
+    values, vectors = np.linalg.eigh(K)
+    values[0] = -0.4
+    indefinite = (vectors * values) @ vectors.T
+    e = drawn(0.7 * K + 0.3 * np.eye(M), 7)
+    best, where = maximise([indefinite], e, np.zeros(1))
+    assert np.linalg.eigvalsh(covariance([indefinite], np.array([8.0])))[0] < 0
+
+    def value(u: float) -> float:
+        V = covariance([indefinite], np.array([u]))
+        if np.linalg.eigvalsh(V)[0] <= 0:
+            return -np.inf
+        return -0.5 * (M * np.log(e @ np.linalg.solve(V, e)) + np.linalg.slogdet(V)[1])
+
+    grid = [value(u) for u in np.linspace(-10, 10, 4001)]
+    assert value(float(where[0])) == pytest.approx(best, abs=1e-8)
+    assert best == pytest.approx(max(grid), abs=1e-3)
+
+
+def test_effects_with_covariances_have_no_test() -> None:
+    """There is no model without the variance of the intercept but with that of the slope."""
+    one = case("gxe")
+    assert np.isnan(component_lrt(models.load("gxe")(one.cohort, *one.matrices), [0]))
 
 
 def test_gains_beyond_the_largest_number() -> None:

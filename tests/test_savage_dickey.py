@@ -137,6 +137,37 @@ def test_exact_engine_agrees_with_itself() -> None:
     assert exact_ratio(tree).log10 == pytest.approx(savage_dickey(tree), abs=1e-5)
 
 
+def test_a_grid_that_ends_before_zero_has_no_ratio() -> None:
+    data, second = two_kernels(TRUTHS["both near zero"])
+    tree = fit(models.load("additive")(data.cohort(), kernels(data, second)[0]), draws=16).copy()
+    grid = tree["quadrature"].to_dataset()
+    dim = grid["logit_h2"].dims[0]
+    tree["quadrature"] = grid.isel({dim: grid["logit_h2"].to_numpy() > -5.0})
+    assert math.isnan(exact_ratio(tree).log10)
+
+
+def test_too_few_draws_do_not_tell_the_prior() -> None:
+    _, tree = fitted("other")
+    few = tree.copy()
+    for group in ("posterior", "log_prior"):
+        few[group] = tree[group].to_dataset().isel(draw=slice(0, 4))
+    assert read_prior(tree) is not None
+    assert read_prior(few) is None
+
+
+def test_dependent_draws_make_the_error_of_a_mean_larger() -> None:
+    x = np.random.default_rng(2).uniform(1, 2, 400)
+    alone = mean_of_terms(np.log(x), np.arange(400), None)
+    dependent = mean_of_terms(np.log(x), np.arange(400), 25.0)
+    assert dependent.log10 == alone.log10 == pytest.approx(math.log10(x.mean()))
+    relative = x.std(ddof=1) / np.sqrt(25.0) / x.mean()
+    assert dependent.mcse == pytest.approx(relative / math.log(10))
+    assert alone.mcse == pytest.approx(dependent.mcse / 4, rel=0.01)
+    few = np.full(400, -np.inf)
+    few[:5] = 0.0
+    assert math.isnan(mean_of_terms(few, np.arange(400), None).log10)
+
+
 def test_table_has_the_bayes_factors_of_several_kernels() -> None:
     """h2.tsv: by evidences while the model is there, kept with the tree, else from the draws."""
     model, tree = fitted("uniform")

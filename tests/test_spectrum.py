@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -189,6 +190,10 @@ def damage(path: Path, how: str) -> None:
             np.save(file, archive["basis"])
     elif how == "pickled":
         np.savez(path, **(archive | {"basis": np.array([{}, 1], dtype=object)}))
+    elif how == "another version of .npy":
+        np.savez(path, **{k: v for k, v in archive.items() if k != "basis"})
+        with ZipFile(path, "a") as kept, kept.open("basis.npy", "w") as file:
+            np.lib.format.write_array(file, archive["basis"], version=(2, 0))
     elif how == "a field missing":
         np.savez(path, **{k: v for k, v in archive.items() if k != "coupling"})
     elif how == "wrong shape":
@@ -200,7 +205,7 @@ def damage(path: Path, how: str) -> None:
 DAMAGES = ["empty", "text", "truncated", "one bit", "an array", "pickled", "a field missing"]
 
 
-@pytest.mark.parametrize("how", [*DAMAGES, "wrong shape", "not finite"])
+@pytest.mark.parametrize("how", [*DAMAGES, "another version of .npy", "wrong shape", "not finite"])
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, how: str) -> None:
     problem = problems()["pedigree"]
     path = tmp_path / "kept.npz"
@@ -208,6 +213,11 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, how: str) -> N
     damage(path, how)
     with pytest.raises(InputError, match=r"kept\.npz: not a spectrum file .* delete it"):
         Spectrum.load(path)
+
+
+def test_a_spectrum_is_named_in_a_line() -> None:
+    S = decompose(np.diag([3.0, 2.0, 1.0, 0.0]), np.ones((4, 1)))
+    assert repr(S) == f"Spectrum(n=4, p=1, rank={S.rank}, key={S.key[:8]!r})"
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
