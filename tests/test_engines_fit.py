@@ -10,6 +10,7 @@ import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pymc as pm
 import pytest
 import xarray as xr
 from engine_oracles import (
@@ -17,6 +18,7 @@ from engine_oracles import (
     exact_tree,
     family_data,
     family_model,
+    gram,
     nuts_tree,
     sibships,
     simulated,
@@ -24,6 +26,7 @@ from engine_oracles import (
 )
 from scipy import stats
 
+import bayeslmm
 from bayeslmm import models
 from bayeslmm.components import set_phenotype
 from bayeslmm.diagnostics import convergence
@@ -31,7 +34,9 @@ from bayeslmm.engines import choose_engine, exact, fit, fit_traits, laplace
 from bayeslmm.engines.fit import ORDER
 from bayeslmm.engines.hyper import why_not_laplace
 from bayeslmm.engines.marginal import why_not_exact
+from bayeslmm.engines.tree import prior_draws, provenance
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
+from bayeslmm.relationship import Relationship
 
 QUANTITIES = {
     "h2", "total_sd", "sigma2_u", "sigma2_e", "variance", "beta", "beta_std",
@@ -414,3 +419,70 @@ def test_where_weights_fail_a_cheap_likelihood_goes_on_to_nuts_on_the_model(
     assert health["ess_bulk"] > 300
     error = np.hypot(health["mcse"], float(wanted.std()) / np.sqrt(wanted.size))
     assert abs(float(found.mean() - wanted.mean())) < 4 * error
+
+
+def test_where_weights_fail_several_kernels_go_on_to_nuts_on_the_marginal_density(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The weights are said to be bad: the chains have to agree with what the weights say."""
+    rng = np.random.default_rng(21)
+    n = 50
+    data = simulated(n, 1, 0.5, seed=21, K=gram(n, 20, rng))
+    people = data.cohort().individuals
+    second = Relationship(gram(n, 20, rng), people, name="two", kernel_scale="none")
+    model = models.load("partitioned")(data.cohort(), data.relationship(), second)
+    wanted = fit(model, "laplace", draws=1000, seed=3)
+    usual, hmc = laplace.importance_sample, laplace.sample_hmc
+    failing = lambda *a, **k: replace(usual(*a, **k), ok=False)  # noqa: E731
+    monkeypatch.setattr(laplace, "importance_sample", failing)
+    monkeypatch.setattr(laplace, "sample_hmc", lambda *a, **k: hmc(*a, **k, tune=150))
+    with pytest.warns(BayesLMMWarning, match="come from NUTS on the marginal density instead"):
+        tree = fit(model, "laplace", draws=600, chains=2, seed=4)
+    assert "NUTS on the marginal density, because" in tree.attrs["engine_reason"]
+    stats_of = tree["sample_stats"]
+    assert {"diverging", "energy"} <= set(stats_of.data_vars)
+    assert "log_evidence" not in stats_of.attrs
+    for name in ("h2", "total_sd"):
+        found, known = tree["posterior"][name].to_numpy(), wanted["posterior"][name].to_numpy()
+        health = convergence(found)
+        assert health["ess_bulk"] > 100
+        error = np.hypot(health["mcse"], float(known.std()) / np.sqrt(known.size))
+        assert abs(float(found.mean() - known.mean())) < 4 * error
+    # β and log p(y | β, u) were not known at these points: they are those of the dense formula
+    posterior = tree["posterior"].to_dataset()
+    X = tree["constant_data"]["design"].to_numpy()
+    for draw in (0, 137):
+        one = posterior.isel(chain=1, draw=draw)
+        a, b, e = one["variance"].to_numpy()
+        V = a * data.K + b * second.matrix + e * np.eye(n)
+        law = stats.multivariate_normal(X @ one["beta"].to_numpy(), V)
+        at = tree["log_likelihood"]["phenotype"].isel(chain=1, draw=draw)
+        assert float(at.sum()) == pytest.approx(float(law.logpdf(data.y)), abs=1e-6)
+
+
+def test_an_unknown_engine_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"engine 'gibbs' -> auto, exact, laplace or nuts"):
+        choose_engine(family_model(), "gibbs")  # type: ignore[arg-type]
+
+
+def test_priors_that_depend_on_one_another_are_drawn_together() -> None:
+    with pm.Model() as model:
+        scale = pm.HalfNormal("scale", 2.0)
+        pm.Normal("x", 0.0, scale)
+        pm.Deterministic("twice", 2 * scale)
+    found = prior_draws(model, 4000, seed=5)
+    assert found is not None
+    drawn = {name: np.asarray(value).ravel() for name, (_, value) in found.items()}
+    assert np.array_equal(drawn["twice"], 2 * drawn["scale"])
+    # x / scale is standard normal only if each x has the scale of its own draw
+    assert stats.kstest(drawn["x"] / drawn["scale"], "norm").pvalue > 1e-3
+    with pm.Model() as improper:
+        pm.Flat("x")
+    assert prior_draws(improper, 10, seed=1) is None
+
+
+def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayeslmm.engines.tree.PACKAGES", ("bayeslmm", "no-such-package"))
+    versions = json.loads(provenance(family_model())["versions"])
+    assert versions["no-such-package"] == "not installed"
+    assert versions["bayeslmm"] == bayeslmm.__version__

@@ -41,6 +41,7 @@ def test_three_ways_agree(exact: Any, laplace: Any) -> None:
     truth = estimate_evidence(exact)
     assert truth.method == "quadrature"
     assert truth.mcse == 0
+    assert estimate_evidence(exact, method="quadrature").log_ml == truth.log_ml
     drawn = estimate_evidence(laplace)
     assert drawn.method == "importance"
     assert drawn.pareto_k < 0.7

@@ -95,6 +95,17 @@ def test_products_of_pedigree_kernels_are_not_scaled() -> None:
     assert (K.factor, K.kernel_scale, K.source) == (1.0, "none", "a.ped")
 
 
+def test_a_product_without_a_diagonal_is_refused() -> None:
+    people = kernel().individuals
+    n = len(people)
+    one = Relationship(np.diag((np.arange(n) % 2).astype(float)), people, name="odd")
+    two = Relationship(np.diag((np.arange(n) % 2 == 0).astype(float)), people, name="even")
+    with pytest.raises(
+        InputError, match="of odd and even has the mean diagonal 0 -> a positive"
+    ):
+        hadamard(one, two)
+
+
 def test_a_product_with_a_group_is_genetic_of_two_groups_is_not() -> None:
     homes = group_kernel(HOUSES)
     assert hadamard(kernel(), homes).kind == "genetic"

@@ -145,7 +145,6 @@ def test_a_class_of_residuals_that_is_left_out_altogether() -> None:
     assert slope[0][-1] == 0.0
 
 
-@pytest.mark.slow
 def test_nuts_where_importance_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no evidence, so the bridge gives the number: within its errors that of importance."""
     _, _, model, tree = two_kernels()
