@@ -11,17 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import engine_oracles
 import numpy as np
 import pytest
+import sbc_models
 import xarray as xr
 from numpy.typing import NDArray
 from report_trees import made_tree
 
+from bayeslmm import models
 from bayeslmm.agreement_table import COLUMNS, add_agreement, agreement, estimates, estimates_of
 from bayeslmm.cli import main
 from bayeslmm.disagreement import disagreements
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.external import External, read_external
+from bayeslmm.external_scale import external_estimate
 from bayeslmm.h2_estimate import Estimate
 from bayeslmm.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.outputs import read_tree, write_tree
@@ -145,6 +149,54 @@ def test_several_matrices_of_gcta_have_each_its_factor(tmp_path: Path) -> None:
     one = External("GCTA", tmp_path, 0.75, 0.1, (2.0, 1.0), 1.0, 120)
     found = estimates(tree, [one])[-1]
     assert found.h2_here == pytest.approx((2.0 * 0.5 + 1.0 * 2.0) / (2.0 * 0.5 + 2.0 + 1.0))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_gemmas_scale_by_the_matrix_of_the_model(centred: bool, tmp_path: Path) -> None:
+    """With covariates and a kernel that is used as it is, only the model knows its matrix."""
+    one = engine_oracles.simulated(40, 3, 0.5, seed=2)
+    K = 1.7 * one.K if centred else 1.7 * one.K + 0.4
+    model = replace(one, K=K).model()
+    y = xr.Dataset({"phenotype": ("individual", one.y)})
+    data = xr.Dataset({"design": (("individual", "covariate"), one.X)})
+    tree = xr.DataTree.from_dict({"observed_data": y, "constant_data": data})
+    given = External("GEMMA", tmp_path, 0.4, 0.1, (NAN,), NAN, 40)
+    pedigree = [json.loads(kernel(kernel_scale="none", estimator="pedigree"))["additive"]]
+    found = external_estimate(given, tree, pedigree, model)
+    semivariance = (np.trace(K) - K.sum() / 40) / 39
+    assert found.odds == pytest.approx(40 / 39 / semivariance, rel=1e-10)
+    assert f"whose average semivariance is {semivariance:.4g}" in found.note
+    for kernels, known in ((pedigree, None), (pedigree * 2, model)):  # no model; which of the two?
+        unknown = external_estimate(given, tree, kernels, known)
+        assert unknown.h2 == 0.4
+        assert math.isnan(unknown.h2_here)
+        assert "the average semivariance of our matrix is not known" in unknown.note
+
+
+def test_gemmas_scale_beside_an_environment_is_not_known(tmp_path: Path) -> None:
+    """One genetic kernel and a household: matrices that have no spectrum in common."""
+    cohort, matrices = sbc_models.problem("household")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few variants
+        model = models.load("household")(cohort, *matrices)
+    y = xr.Dataset({"phenotype": ("individual", cohort.y)})
+    tree = xr.DataTree.from_dict({"observed_data": y, "constant_data": xr.Dataset()})
+    given = External("GEMMA", tmp_path, 0.4, 0.1, (NAN,), NAN, None)
+    pedigree = [json.loads(kernel(kernel_scale="none", estimator="pedigree"))["additive"]]
+    found = external_estimate(given, tree, pedigree, model)
+    assert math.isnan(found.odds)
+    assert "not known" in found.note
+
+
+@pytest.mark.parametrize("facts", [{"estimator": "gcta"}, {"estimator": "pedigree"}])
+def test_gemmas_traits_with_another_matrix(facts: dict[str, Any], tmp_path: Path) -> None:
+    tree = made_tree("exact")
+    tree.attrs["relationships"] = kernel(**facts)
+    one = External("GEMMA", tmp_path / "two.log.txt", NAN, NAN, (1.4,), 0.35, 120, 2)
+    found = estimates(tree, [one])[-1]
+    assert found.h2 == pytest.approx(1.4 / 1.75)
+    assert math.isnan(found.h2_here)
+    assert found.note == "another matrix than ours: the scales cannot be compared"
 
 
 def test_two_traits_of_gemma(tmp_path: Path) -> None:

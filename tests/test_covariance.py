@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayeslmm.cohort import Cohort
 from bayeslmm.covariance import (
     Covariance,
+    Grouping,
     Term,
     codes_of,
     dam_index,
@@ -134,6 +135,18 @@ def test_a_kernel_of_repeated_records() -> None:
     assert term.people.equals(people(16)[inside])
     named = kernel_term(records(), relationship("household", "house", group=True), "home")
     assert (named.name, named.columns, named.genetic) == ("home", ("home",), False)
+
+
+def test_an_effect_of_each_group() -> None:
+    """One label a record, whoever it belongs to; as many of them as there are records."""
+    labels = ("b", "a", "a", "c", "b", "a")
+    term = kernel_term(records(), Grouping("nest", labels))
+    same = np.array(labels)[:, None] == np.array(labels)
+    np.testing.assert_array_equal(term.block(0, 0), same.astype(float))
+    assert (term.name, term.q, term.genetic) == ("nest", 3, False)
+    wanted = r"5 labels of 'nest' -> one for each of the 6 records -> .* the cohort's columns"
+    with pytest.raises(InputError, match=wanted):
+        kernel_term(records(), Grouping("nest", labels[:5]))
 
 
 def test_an_effect_of_each_individual() -> None:

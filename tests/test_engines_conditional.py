@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import Term, residual_trait_term, trait_term
 from bayeslmm.distributions import SpectralNormalRV
-from bayeslmm.engines.conditional import effect_names, random_effects
+from bayeslmm.engines.conditional import (
+    effect_names,
+    random_effects,
+    rotated_effects,
+    solve_records,
+)
 from bayeslmm.engines.genetic import add_genetic
 from bayeslmm.engines.tree import Variables
 
@@ -204,6 +209,25 @@ def test_a_latent_model_has_nothing_to_draw() -> None:
     variables = draws_at(one, [inner_point(model)] * 4)
     with pytest.raises((TypeError, KeyError)):
         list(random_effects(model.model, variables, np.random.default_rng(3)))
+    with pytest.raises(TypeError, match="random effects are drawn for marginal models only"):
+        next(rotated_effects(model.model, np.zeros(16), np.zeros((4, 1)), [], np.random.default_rng(3)))
+
+
+def test_a_covariance_that_is_not_definite_is_an_error_not_a_draw() -> None:
+    """One bad draw among good ones; the good ones alone are solved as by a dense V."""
+    one = case("dominance")
+    form = compiled(one).model["phenotype"].owner.op.form
+    c = np.array([[0.4, 0.3, 0.5], [0.4, 0.3, -9.0]])
+    r = np.random.default_rng(11).standard_normal((3, one.cohort.n))
+    V = sum(c[0, k] * np.asarray(M, dtype=float) for k, M in enumerate(one.parts))
+    V = V + c[0, 2] * np.eye(one.cohort.n)
+    which = np.zeros(3, dtype=np.intp)
+    np.testing.assert_allclose(
+        solve_records(form, c, which, r), np.linalg.solve(V, r.T).T, rtol=1e-9, atol=1e-12
+    )
+    which[1] = 1
+    with pytest.raises(np.linalg.LinAlgError, match="covariance of a posterior draw is not def"):
+        solve_records(form, c, which, r)
 
 
 # The realised PVE of every model

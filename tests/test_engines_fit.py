@@ -202,8 +202,10 @@ def test_auto_says_what_it_chose_and_why() -> None:
         f"not laplace, because {why_not_laplace(latent)}"
     )
     assert "g stays a parameter" in reason
-    with pytest.raises(ModelError, match=r"g stays a parameter.*Use engine='nuts'"):
-        fit(latent, "exact")
+    for engine in ("exact", "laplace"):
+        words = rf"the (exact|Laplace) engine cannot serve .*g stays a parameter.*Use engine='nuts'"
+        with pytest.raises(ModelError, match=words):
+            fit(latent, engine)
 
 
 LINES = {
@@ -220,6 +222,10 @@ LINES = {
     "bounded": (
         "a = pm.Uniform('a', 0, 5)\nb = pm.Uniform('b', 0, 5)\nu, e = a**2, b**2",
         "a, b is uniform, with bounds that are not bounds of h²",
+    ),
+    "no inverse": (  # σ²_u cannot be less than one
+        "a = pm.HalfNormal('a')\nb = pm.HalfNormal('b')\nu, e = (1 + a)**2, b**2",
+        "the variances could not be inverted for their parameters",
     ),
 }
 BODY = """

@@ -218,6 +218,8 @@ def made(change: str) -> pm.Model:
             beta = pm.StudentT("beta", nu=3.0, mu=0.0, sigma=1.0, dims="covariate")
         elif change == "nested":
             beta = pm.Normal("beta", 0, pm.HalfNormal("spread", 1), dims="covariate")
+        elif change == "hierarchy":
+            beta = pm.Normal("beta", pm.Normal("centre", 0, 1), 1, dims="covariate")
         elif change == "mixed":
             parts = [pm.Flat("first"), pm.Normal("second", 0, 1)]
             beta = pm.Deterministic("beta", pt.stack(parts), dims="covariate")
@@ -248,6 +250,7 @@ def made(change: str) -> pm.Model:
     [
         ("kind", "the prior of beta is not normal, so β cannot be integrated out"),
         ("nested", "the prior of spread is not normal"),
+        ("hierarchy", "the prior of beta depends on other parameters"),
         ("mixed", "β mixes flat and normal priors"),
         ("curved", "β is not an affine function of its normal parameters"),
         ("many", "41 hyperparameters; importance sampling serves up to 40"),

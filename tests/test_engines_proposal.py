@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from bayeslmm.engines import margins, proposal
-from bayeslmm.engines.mode import find_mode
+from bayeslmm.engines.mode import Mode, find_mode
 from bayeslmm.engines.slices import first_margins
 from bayeslmm.engines.target import Target, evaluate
 from bayeslmm.errors import ModelError
@@ -73,6 +73,27 @@ def test_indefinite_and_flat_directions_get_the_width_that_is_there() -> None:
     assert any("eigenvalues" in note for note in mode.notes)
 
 
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_search_that_does_not_get_to_the_mode_says_so(gradient: bool) -> None:
+    """Rosenbrock's valley, two steps a run: a note; with steps enough no note and the mode."""
+
+    def log_density(u: np.ndarray) -> float:
+        return float(-0.5 * (1 - u[0]) ** 2 - 50 * (u[1] - u[0] ** 2) ** 2)
+
+    def slope(u: np.ndarray) -> tuple[float, np.ndarray]:
+        off = u[1] - u[0] ** 2
+        return log_density(u), np.array([1 - u[0] + 200 * off * u[0], -100 * off])
+
+    start = np.array([-3.0, 9.0])
+    target = Target(("a", "b"), start, log_density, slope if gradient else None)
+    short, long = find_mode(target, max_iterations=2), find_mode(target)
+    assert "the search for the mode stopped after three restarts" in short.notes
+    assert log_density(start) < short.log_density < long.log_density
+    assert short.log_density == pytest.approx(log_density(short.point), abs=1e-12)
+    assert not any("stopped" in note for note in long.notes)
+    assert long.log_density > -0.5  # of 0 at the mode
+
+
 def test_a_start_outside_the_support_is_an_error_that_names_it() -> None:
     target = Target(("r",), np.array([2.0]), lambda u: 0.0 if u[0] < 1 else -np.inf)
     with pytest.raises(ModelError, match="density is zero at the start"):
@@ -126,6 +147,20 @@ def test_first_margins_of_a_normal_are_straight() -> None:
     sd = np.sqrt(np.diag(covariance))[:, None]
     assert np.max(np.abs(shape.x - expected) / sd) < 0.8  # the mode may be off by 0.7 sd
     assert spent < 6 * 30
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_first_margins_end_at_an_edge(side: float) -> None:
+    """An exponential law that ends at its mode: quantiles log Φ(z) on the open side."""
+    target = Target(("u",), np.zeros(1), lambda u: side * u[0] if side * u[0] <= 0 else -np.inf)
+    mode = Mode(np.zeros(1), 0.0, np.eye(1), 0, 0, ())
+    shape, spent = first_margins(target, mode)
+    x, exact = shape.x[0], stats.norm.logcdf(side * margins.LEVELS) * side
+    inside = side * margins.LEVELS < 0
+    np.testing.assert_allclose(x[inside], exact[inside], rtol=0.15, atol=0.15)
+    assert np.all(np.diff(x) > 0)
+    assert np.all(side * x < 0.5)  # hardly beyond the edge
+    assert spent < 30
 
 
 def mixed(d: int, seed: int) -> proposal.Proposal:

@@ -316,3 +316,14 @@ def test_evidence_in_another_unit_of_y() -> None:
     split = marginal(data.model())
     assert split.hyper == ("h2", "total_sd")
     assert split.effects == ("beta_std",)
+
+
+def test_rows_are_followed_to_where_the_density_is_and_must_end() -> None:
+    """A normal row 40 sds from the interval tried; a flat one has no integral."""
+    law = stats.norm(40.0, [[1.0], [0.2]])
+    low, high = np.zeros(2), np.ones(2)
+    t, values = quadrature.integrate_rows(law.logpdf, low, high)
+    step = t[:, 1] - t[:, 0]
+    assert np.exp(values).sum(axis=1) * step == pytest.approx([1.0, 1.0], abs=1e-9)
+    with pytest.raises(ModelError, match=r"total standard deviation has no end: is its prior prop"):
+        quadrature.integrate_rows(np.zeros_like, low, high)

@@ -184,6 +184,38 @@ def test_outside_there_is_no_density() -> None:
         incomplete.draw(where, -np.eye(2), np.eye(2), np.random.default_rng(1))
 
 
+def test_effects_that_cannot_be_told_from_a_singular_kernel() -> None:
+    """Without residual variance 1 has no variance under a centred kernel, so every effect that is
+    not orthogonal to it drowns the others: no density rather than one of rounding errors."""
+    one = cohort(3, "complete")
+    K, unit = own_kernel(one, "centred"), np.diag([1.0, 10.0, 100.0])
+    G = unit @ (np.eye(3) + 0.3) @ unit
+    none = 0
+    for seed in range(8):  # other columns of the same model: in none is 1 a column by itself
+        X = one.X @ np.random.default_rng(seed).standard_normal((one.p, one.p))
+        where = incomplete_traits(one, K, X)
+        records = incomplete.rotated_records(where, one.y)
+        assert incomplete.quadratic(where, records, G, 0.3 * unit @ unit) is not None
+        none += incomplete.quadratic(where, records, G, 1e-30 * unit @ unit) is None
+    assert none > 0
+
+
+def test_solve_each_says_when_a_draw_has_no_precision_of_the_missing() -> None:
+    """Each (G, R) has a precision of all cells; that of the missing ones is singular to rounding.
+    Draws beside it are not at fault: without it they are solved."""
+    one, where = cohort(2), form(2, "centred")
+    G = np.stack([np.eye(2)] * 3)
+    R = np.stack([scale * np.eye(2) for scale in (1.0, 0.5, 1e-30)])
+    r = np.random.default_rng(5).standard_normal((3, one.n))
+    with pytest.raises(np.linalg.LinAlgError, match="of the traits is not positive definite"):
+        incomplete.solve_each(where, G, R, r)
+    K = own_kernel(one, "centred")
+    found = incomplete.solve_each(where, G[:2], R[:2], r[:2])
+    for k in range(2):
+        expected = np.linalg.solve(written_out(one, K, G[k], R[k]), r[k])
+        np.testing.assert_allclose(found[k], expected, rtol=1e-8, atol=1e-9)
+
+
 def test_a_regular_kernel_needs_no_residual() -> None:
     one, K, where = cohort(2), own_kernel(cohort(2), "uncentred"), form(2, "uncentred")
     G = np.array([[1.0, 0.4], [0.4, 2.0]])

@@ -100,9 +100,7 @@ def test_a_product_without_a_diagonal_is_refused() -> None:
     n = len(people)
     one = Relationship(np.diag((np.arange(n) % 2).astype(float)), people, name="odd")
     two = Relationship(np.diag((np.arange(n) % 2 == 0).astype(float)), people, name="even")
-    with pytest.raises(
-        InputError, match="of odd and even has the mean diagonal 0 -> a positive"
-    ):
+    with pytest.raises(InputError, match="of odd and even has the mean diagonal 0 -> a positive"):
         hadamard(one, two)
 
 
@@ -110,6 +108,14 @@ def test_a_product_with_a_group_is_genetic_of_two_groups_is_not() -> None:
     homes = group_kernel(HOUSES)
     assert hadamard(kernel(), homes).kind == "genetic"
     assert hadamard(homes, homes).kind == "environment"
+
+
+def test_a_product_of_kernels_that_share_nobody_is_refused() -> None:
+    """Each of them tells of other individuals: their product would be divided by zero."""
+    first, last = (np.diag(np.where(np.arange(N) < 4, one, 1.0 - one)) for one in (1.0, 0.0))
+    a, b = (Relationship(K, IDS, name=name) for K, name in ((first, "north"), (last, "south")))
+    with pytest.raises(InputError, match="north and south has the mean diagonal 0 .*two kernels"):
+        hadamard(a, b)
 
 
 def test_the_kernel_of_slopes() -> None:

@@ -9,6 +9,7 @@ import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from loo_oracles import (
     OUTLIER,
@@ -25,12 +26,12 @@ from scipy import stats
 import bayeslmm.leave_one_out.refit as refits
 from bayeslmm import fit, models
 from bayeslmm.engines.effects import EffectsPrior
-from bayeslmm.errors import BayesLMMWarning, InputError
+from bayeslmm.errors import BayesLMMWarning, InputError, ModelError, ModelError
 from bayeslmm.leave_one_out.blocks import Blocks
 from bayeslmm.leave_one_out.conditional import conditional_predictive
 from bayeslmm.leave_one_out.elpd import kfold, loo
 from bayeslmm.leave_one_out.interpolation import Nodes
-from bayeslmm.leave_one_out.model import fitted
+from bayeslmm.leave_one_out.model import efficiency, efficiency_of, evidence_of, fitted
 
 
 def partitions(n: int) -> list[Blocks]:
@@ -178,6 +179,44 @@ def test_pit_and_moments_are_those_of_the_draws() -> None:
     assert expected == pytest.approx(found.sd.to_numpy())
 
 
+def test_moments_and_densities_given_what_is_outside_of_a_group() -> None:
+    _, _, tree = fitted_tree()
+    labels = np.array([f"g{k // 6}" for k in range(N)])
+    drawn = conditional_predictive(tree, groups=labels)
+    assert drawn["log_density"].dims == drawn["weight"].dims == ("sample", "group")
+    assert drawn["group_of"].to_numpy().tolist() == labels.tolist()
+    summed = np.array([(labels == name).sum() for name in drawn["group"].to_numpy()])
+    assert summed.tolist() == [6] * (N // 6)
+    alone = conditional_predictive(tree)
+    # the others of the group tell something of a record: without them it is less certain
+    assert (drawn["sd"] >= alone["sd"] - 1e-12).all()
+    assert float((drawn["sd"] / alone["sd"]).max()) > 1.01
+    found = loo(tree, groups=labels)
+    weighted = (drawn["weight"] * np.exp(drawn["log_density"])).sum("sample").to_numpy()
+    assert np.log(weighted).sum() == pytest.approx(found.elpd, abs=0.2)  # 400 of 2000 draws
+
+
+def test_what_is_known_of_a_fit() -> None:
+    data, model, tree = fitted_tree()
+    found = evidence_of(tree)
+    assert found is not None
+    assert found[0] == pytest.approx(log_evidence(model, data, np.arange(N)), abs=1e-6)
+    assert found[1] == 0.0
+    bare = xr.DataTree.from_dict({"sample_stats": xr.Dataset({"lp": (("chain", "draw"), [[0.0]])})})
+    assert evidence_of(bare) is None
+    assert efficiency_of(bare) == 1.0  # no Markov chain
+    rng = np.random.default_rng(3)
+    chains = rng.standard_normal((4, 500))
+    assert efficiency(chains) > 0.5
+    stuck = np.repeat(rng.standard_normal((4, 5)), 100, axis=1)
+    assert efficiency(stuck) < 0.05
+    assert efficiency(np.full((4, 100), np.nan)) == 1e-12
+    flat = replace(fitted(model, tree, 100), effects=None)
+    with pytest.raises(ModelError, match="prior of β is not normal, so β cannot be integrated out"):
+        flat.conditionals(Blocks((np.array([3]),)), [x[:5] for x in flat.inputs])
+    assert flat.conditionals(Blocks((np.array([3]),))).log_density.shape == (100, 1)
+
+
 def test_arviz_compares_models() -> None:
     """`compare` with stacking weights, its plot and that of k̂ take the results as they are."""
     data, _, tree = fitted_tree()
@@ -237,3 +276,105 @@ def test_a_flat_prior_needs_the_other_records() -> None:
     most = Blocks((np.arange(len(found.y) - 1), np.array([len(found.y) - 1])))  # one record stays
     with pytest.raises(InputError, match="not determined"):
         flat.conditionals(most)
+
+
+@pytest.mark.parametrize("name", ["additive", "dominance"])
+def test_conditionals_of_groups_draw_by_draw(name: str) -> None:
+    """A group's mean, sd and density given all outside it, in the order of the individuals."""
+    model, tree = gallery_tree(name)
+    found = fitted(model, tree, 100)
+    n = len(found.y)
+    groups = np.array(["b", "a", "c", "a"] * (n // 4))
+    drawn = conditional_predictive(tree, model, draws=100, groups=groups)
+    assert drawn["log_density"].dims == drawn["weight"].dims == ("sample", "group")
+    assert drawn["pareto_k"].dims == ("group",)
+    assert drawn["group_of"].to_numpy().tolist() == groups.tolist()
+    assert drawn["weight"].sum("sample").to_numpy() == pytest.approx(np.ones(3))
+    X, prior = model["phenotype"].owner.op.design, found.effects
+    assert prior is not None
+    assert prior.factor is not None
+    for s in (0, 99):
+        V = covariance(model, found.inputs, s) + X @ prior.factor @ prior.factor.T @ X.T
+        r = found.y - X @ prior.mean
+        one = drawn.isel(sample=s)
+        for label in "abc":
+            F, rest = np.flatnonzero(groups == label), np.flatnonzero(groups != label)
+            gain = np.linalg.solve(V[np.ix_(rest, rest)], V[np.ix_(rest, F)]).T
+            mean = X[F] @ prior.mean + gain @ r[rest]
+            C = V[np.ix_(F, F)] - gain @ V[np.ix_(rest, F)]
+            assert one["mean"].to_numpy()[F] == pytest.approx(mean, abs=1e-8)
+            assert one["sd"].to_numpy()[F] == pytest.approx(np.sqrt(np.diag(C)), abs=1e-8)
+            density = stats.multivariate_normal(mean, 0.5 * (C + C.T)).logpdf(found.y[F])
+            assert float(one["log_density"].sel(group=label)) == pytest.approx(density, abs=1e-8)
+
+
+def test_covariances_that_are_none_are_refused() -> None:
+    """Other covariances than the draws': singular in all of the ways that models can be."""
+    one = Blocks((np.array([3]),))
+    data = fitted(*gallery_tree("dominance"), 100)
+    bad = np.array([[0.3, 0.3, 0.4], [0.3, 0.3, -2.0]])
+    with pytest.raises(np.linalg.LinAlgError, match="of a draw is not positive definite"):
+        data.conditionals(one, [bad])
+    data = fitted(*gallery_tree("bivariate"), 100)
+    G = np.stack([np.eye(2), np.ones((2, 2))])
+    assert np.isfinite(data.conditionals(one, [G[:1], G[:1]]).log_density).all()
+    wanted = "draw 2 has a singular phenotypic covariance.*look at the draws of variance, r_g"
+    with pytest.raises(InputError, match=wanted):
+        data.conditionals(one, [G, G])
+
+
+def test_draws_of_beta_belong_to_their_own_variances() -> None:
+    """Under a prior of β that is not normal other variances would need other draws of β."""
+    found = replace(fitted(*gallery_tree("additive"), 100), effects=None)
+    with pytest.raises(ModelError, match="not normal, so β cannot be integrated out"):
+        found.conditionals(Blocks((np.array([3]),)), found.inputs)
+
+
+@pytest.mark.parametrize(
+    ("beta", "known"),
+    [
+        ("beta = pm.Normal('beta', 0.0, 10.0, dims='covariate')", True),
+        ("beta = pm.StudentT('beta', nu=3, sigma=10, dims='covariate')", False),
+    ],
+)
+def test_the_prior_of_beta_of_ones_own_model(beta: str, known: bool) -> None:
+    """Three parameters behind two variances are beyond the exact engine, not beyond this."""
+    data = fitted_tree()[0]
+    with pm.Model(coords={"covariate": ["intercept", "a", "b"]}) as model:
+        names = {"pm": pm}
+        exec(beta, names)
+        parts = [pm.HalfNormal(f"sigma_{k}", 5.0) for k in "abc"]
+        variance = pm.math.stack([parts[0] ** 2, parts[1] ** 2 + parts[2] ** 2])
+        variance = pm.Deterministic("variance", variance)
+        spectral_normal("phenotype", names["beta"], variance, data.cohort(), data.relationship())
+    found = effects_prior(model)
+    assert (found is not None) == known
+    if found is not None:
+        assert found.factor is not None
+        assert found.mean == pytest.approx(np.zeros(3))
+        assert found.factor @ found.factor.T == pytest.approx(100 * np.eye(3))
+
+
+def test_where_the_evidence_comes_from() -> None:
+    """By quadrature without error; by importance with one; NUTS has none."""
+    tree = made_tree("exact")
+    tree["quadrature"].attrs["log_evidence"] = -3.5
+    assert evidence_of(tree) == (-3.5, 0.0)
+    tree = made_tree("nuts")
+    assert evidence_of(tree) is None
+    tree["sample_stats"].attrs |= {"log_evidence": -2.0, "log_evidence_mcse": 0.25}
+    assert evidence_of(tree) == (-2.0, 0.25)
+
+
+def test_draws_of_chains_are_worth_less_than_independent_ones() -> None:
+    """AR(1) chains: (1 - ρ)/(1 + ρ) of their number; next to nothing where it is not known."""
+    assert efficiency_of(made_tree("exact")) == 1.0
+    tree = made_tree("nuts")
+    assert 0.8 < efficiency_of(tree) <= 1.0
+    rng, rho = np.random.default_rng(1), 0.8
+    x = rng.standard_normal((4, 5000))
+    for t in range(1, 5000):
+        x[:, t] = rho * x[:, t - 1] + np.sqrt(1 - rho**2) * x[:, t]
+    assert efficiency(x) == pytest.approx((1 - rho) / (1 + rho), rel=0.15)
+    x[0, 7] = np.nan
+    assert efficiency(x) == 1e-12

@@ -14,6 +14,8 @@ from multitrait_oracles import covariance, traits
 from oracles import log_reml
 from scipy.optimize import minimize_scalar
 
+from bayeslmm import multitrait_reml
+from bayeslmm.canonical import canonical_basis
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes import read_genotypes
 from bayeslmm.grm import grm
@@ -70,6 +72,27 @@ def test_steps_of_em_never_lower_the_likelihood() -> None:
     ]
     assert (np.diff(values) > 0).all()
     assert reml_mode(rotated, S).log_likelihood > values[-1]
+
+
+def test_a_step_of_em_that_cannot_be_taken_leaves_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where G + R has no basis any more (here: refused at the fourth step) EM ends, G and R good."""
+    S, rotated, *_ = families(100, 2, seed=3)
+    wanted, asked = spectral_start(rotated, S, 3), 0
+
+    def failing(G: Any, R: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        possible, *found = canonical_basis(G, R)
+        return (possible and asked <= 3, *found)
+
+    monkeypatch.setattr(multitrait_reml, "canonical_basis", failing)
+    found = spectral_start(rotated, S)
+    assert asked == 4
+    for A, B in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(A, B)
+        assert np.linalg.eigvalsh(A)[0] > 0
 
 
 @pytest.mark.parametrize("T", [1, 2, 4])

@@ -1,0 +1,60 @@
+"""Log prior and log likelihood at draws of a model that NUTS samples, against SciPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytest
+from compiled_models import PYTHON
+from engine_oracles import Data, simulated
+from scipy import stats
+
+from bayeslmm.engines.densities import log_densities
+from bayeslmm.engines.tree import Variables
+
+
+def draws_of(model: Any, count: int, chains: int) -> Variables:
+    """Every free and derived variable at points about the start (chain, draw, ...)."""
+    rng = np.random.default_rng(21)
+    start = model.initial_point(1)
+    named = [*model.free_RVs, *model.deterministics]
+    function = pytensor.function(
+        model.value_vars, model.replace_rvs_by_values(named), mode=PYTHON
+    )
+    found = [
+        function(*(start[v.name] + 0.3 * rng.standard_normal(v.type.ndim * [1] and np.shape(start[v.name])) for v in model.value_vars))
+        for _ in range(count)
+    ]
+    out: Variables = {}
+    for k, rv in enumerate(named):
+        values = np.stack([np.asarray(one[k]) for one in found])
+        out[rv.name] = (("chain", "draw"), values.reshape(chains, -1, *values.shape[1:]))
+    return out
+
+
+@pytest.mark.parametrize("prior", ["normal(0, 10)", "flat()"])
+def test_the_densities_of_a_latent_model_are_scipys(prior: str) -> None:
+    """A likelihood a record; a flat prior, whose density is a constant, is zero at every draw."""
+    data: Data = simulated(20, 2, 0.5, seed=31)
+    model = data.model("additive_cholesky", beta=prior)
+    variables = draws_of(model, 6, 2)
+    log_prior, log_likelihood = log_densities(model, variables)
+    values = {name: np.asarray(value) for name, (_, value) in variables.items()}
+    dims, found = log_likelihood["phenotype"]
+    assert dims == ("chain", "draw", "individual")
+    mean = values["beta"] @ data.X.T + values["g"]
+    sd = np.sqrt(values["variance"][..., 1:])
+    np.testing.assert_allclose(found, stats.norm.logpdf(data.y, mean, sd), rtol=1e-10)
+    assert set(log_prior) == {rv.name for rv in model.free_RVs}
+    for name, (dims, value) in log_prior.items():
+        assert (name, dims, value.shape) == (name, ("chain", "draw"), (2, 3))
+    tau = values["total_sd"] / (2.5 * data.unit)
+    expected = np.log(2) + stats.t.logpdf(tau, 3) - np.log(2.5 * data.unit)
+    np.testing.assert_allclose(log_prior["total_sd"][1], expected, rtol=1e-9)
+    np.testing.assert_allclose(log_prior["h2"][1], 0.0, atol=1e-12)
+    gamma = stats.norm.logpdf(values["beta_std"], 0, 10).sum(axis=-1)
+    np.testing.assert_allclose(
+        log_prior["beta_std"][1], gamma if prior != "flat()" else 0.0, rtol=1e-9, atol=1e-12
+    )

@@ -1,0 +1,97 @@
+"""Which models have shares of one total variance, and why others have none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+from engine_oracles import Data, simulated
+
+from bayeslmm.components import component_variances, fixed_effects
+from bayeslmm.covariance import kernel_term
+from bayeslmm.dense_distribution import dense_normal
+from bayeslmm.distributions import spectral_normal
+from bayeslmm.engines.share_likelihood import share_likelihood
+from bayeslmm.errors import ModelError
+from bayeslmm.shares import LogRatio, shares
+from bayeslmm.spectrum import spectrum
+
+
+def lopsided() -> Any:
+    """e ~ Beta(1, 1) in parts that are Dirichlet(1, 3): two kernels that are not alike."""
+
+    def draw(first: Any, second: Any, weights: Any, size: Any = None) -> Any:
+        e = pm.Beta.dist(first, second, size=size)
+        w = pm.Dirichlet.dist(weights, size=size)
+        return pt.concatenate([e[..., None] * w, (1 - e)[..., None]], axis=-1)
+
+    def density(value: Any, *_: Any) -> Any:
+        total = value[..., :-1].sum(axis=-1)
+        return np.log(3.0) + 2 * pt.log(value[..., 1]) - 3 * pt.log(total)
+
+    return pm.CustomDist(
+        "share", np.float64(1), np.float64(1), np.array([1.0, 3.0]), dist=draw, logp=density,
+        dims="component", transform=LogRatio(), signature="(),(),(k)->(l)",
+    )  # fmt: skip
+
+
+def made(kind: str, data: Data) -> pm.Model:
+    cohort, kernel = data.cohort(), data.relationship()
+    names = ("additive", "again") if kind == "lopsided" else ("additive",)
+    with pm.Model(coords=cohort.coords(*names, "residual")) as model:
+        beta = fixed_effects(cohort)
+        if kind in ("usual", "spectral"):
+            variance = component_variances(cohort, genetic=["additive"])
+        else:
+            if kind == "lopsided":
+                share = lopsided()
+            elif kind == "dirichlet":
+                share = pm.Dirichlet("share", np.ones(2), dims="component")
+            else:
+                share = shares("share", (1.0, 1.0), 1.0, 1)
+            total: Any = pm.HalfNormal("total_sd", 3.0)
+            if kind == "bounded":
+                del model.named_vars["total_sd"]
+                model.free_RVs.remove(total)
+                total = pm.Uniform("total_sd", 0.0, 9.0)
+            pm.Deterministic("h2", share[:-1].sum())
+            scale = total if kind == "sd" else total**2
+            variance = pm.Deterministic("variance", share * scale, dims="component")
+        if kind == "spectral":
+            spectral_normal("phenotype", beta, variance, spectrum=spectrum(cohort, kernel),
+                            observed=cohort.y, dims="individual")  # fmt: skip
+        else:
+            terms = [kernel_term(cohort, kernel, name) for name in names]
+            parts = [variance[k] for k in range(len(names))]
+            dense_normal("phenotype", beta, parts, variance[len(names)], terms=terms,
+                         design=cohort.X, observed=cohort.y)  # fmt: skip
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("spectral", "the phenotype is no dense_normal of one trait"),
+        ("dirichlet", "the shares or the total standard deviation have priors of another kind"),
+        ("bounded", "the shares or the total standard deviation have priors of another kind"),
+        ("lopsided", "the prior of the shares is not Beta times symmetric Dirichlet"),
+        ("sd", "the variances are not shares of the total variance"),
+    ],
+)
+def test_a_model_without_such_shares_is_told_why(kind: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        share_likelihood(made(kind, simulated(20, 2, 0.5, seed=81)))
+
+
+def test_what_is_read_off_the_graph_and_where_there_is_no_density() -> None:
+    found = share_likelihood(made("usual", simulated(20, 2, 0.5, seed=81)))
+    assert (found.components, found.genetic) == (("additive",), (True,))
+    assert (found.explained, found.concentration) == ((1.0, 1.0), 1.0)
+    assert not found.flat_effects
+    assert not found.expensive
+    # the kernel is centred, hence singular: without a residual V cannot be inverted
+    assert found.log_density(np.array([1.0, 1e-300])) == -np.inf
+    assert np.isfinite(found.log_density(np.array([0.5, 0.5])))
