@@ -149,6 +149,15 @@ def test_an_effect_of_each_group() -> None:
         kernel_term(records(), Grouping("nest", labels[:5]))
 
 
+def test_groups_of_records_that_say_nothing_are_refused() -> None:
+    """Else a component that the intercept or the residual cannot be told from would be fitted."""
+    for labels, what in (("aaaa", "one group"), ("abcd", "4 groups of one record each")):
+        with pytest.raises(InputError, match=rf"'nest' has {what} -> several groups.*leave it out"):
+            Grouping("nest", tuple(labels))
+    facts = Grouping("nest", tuple("abca")).provenance()
+    assert (facts["name"], facts["kind"], facts["n_groups"]) == ("nest", "environment", 3)
+
+
 def test_an_effect_of_each_individual() -> None:
     term = individual_term(records(), "permanent")
     np.testing.assert_array_equal(term.block(0, 0), (WHO[:, None] == WHO).astype(float))

@@ -210,7 +210,11 @@ def test_a_latent_model_has_nothing_to_draw() -> None:
     with pytest.raises((TypeError, KeyError)):
         list(random_effects(model.model, variables, np.random.default_rng(3)))
     with pytest.raises(TypeError, match="random effects are drawn for marginal models only"):
-        next(rotated_effects(model.model, np.zeros(16), np.zeros((4, 1)), [], np.random.default_rng(3)))
+        next(
+            rotated_effects(
+                model.model, np.zeros(16), np.zeros((4, 1)), [], np.random.default_rng(3)
+            )
+        )
 
 
 def test_a_covariance_that_is_not_definite_is_an_error_not_a_draw() -> None:

@@ -20,11 +20,11 @@ def draws_of(model: Any, count: int, chains: int) -> Variables:
     rng = np.random.default_rng(21)
     start = model.initial_point(1)
     named = [*model.free_RVs, *model.deterministics]
-    function = pytensor.function(
-        model.value_vars, model.replace_rvs_by_values(named), mode=PYTHON
-    )
+    function = pytensor.function(model.value_vars, model.replace_rvs_by_values(named), mode=PYTHON)
+    shapes = [np.shape(start[v.name]) for v in model.value_vars]
+    starts = [np.asarray(start[v.name]) for v in model.value_vars]
     found = [
-        function(*(start[v.name] + 0.3 * rng.standard_normal(v.type.ndim * [1] and np.shape(start[v.name])) for v in model.value_vars))
+        function(*(x + 0.3 * rng.standard_normal(n) for x, n in zip(starts, shapes, strict=True)))
         for _ in range(count)
     ]
     out: Variables = {}

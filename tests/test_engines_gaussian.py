@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from compiled_models import compiled
+from engine_oracles import Data, small
 from engine_oracles import log_marginal as dense_log_marginal
-from engine_oracles import small
 from model_cases import case
 from numpy.typing import NDArray
+from scipy import stats
 
 from bayeslmm.engines.gaussian import gaussian, log_marginal, spectral_quadratic
 from bayeslmm.engines.hyper import hyper
+from bayeslmm.spectrum import spectrum
 
 type Floats = NDArray[np.float64]
 
@@ -63,3 +65,29 @@ def test_one_kernel_has_no_density_where_its_covariance_is_not_definite() -> Non
     value = log_marginal(found, effects.mean, effects.factor)
     t = np.array([0.5 * np.log(8.0)])
     assert value == pytest.approx(dense_log_marginal(data, np.zeros(1), t)[0], abs=1e-9)
+
+
+def test_a_kernel_without_variance_along_the_covariates_and_next_to_no_residual() -> None:
+    """Of full rank among the contrasts, of rank two among five fixed effects."""
+    impossible = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = np.column_stack([np.ones(30), rng.standard_normal((30, 4))])
+        Q = np.linalg.qr(X)[0]
+        B = Q @ np.linalg.qr(rng.standard_normal((5, 5)))[0][:, :2]
+        K = np.eye(30) - Q @ Q.T + 20.0 * B @ B.T
+        data = Data(rng.standard_normal(30), X, 0.5 * (K + K.T))
+        cohort = data.cohort()
+        S = spectrum(cohort, data.relationship())
+        rotated = S.rotate(data.y)
+        found = [
+            spectral_quadratic(S, rotated, np.array([0.5, e])) for e in (0.5, 1e-8, 1e-20, 1e-40)
+        ]
+        values = [log_marginal(q, np.zeros(5), 10.0 * np.eye(5)) for q in found]
+        V = 0.5 * data.K + 0.5 * np.eye(30) + 100.0 * X @ X.T
+        dense = stats.multivariate_normal.logpdf(data.y, np.zeros(30), V)
+        assert values[0] == pytest.approx(dense, abs=1e-8)
+        assert np.isfinite(values[1])
+        assert not np.isnan(values).any()
+        impossible += sum(q is None for q in found)
+    assert impossible > 0  # where rounding hides the residual

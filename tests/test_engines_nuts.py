@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pymc as pm
 import pytest
-from engine_oracles import family_model
 
 from bayeslmm.engines import nuts
 
@@ -37,8 +37,11 @@ def test_other_chains_are_cancelled_when_one_is_stopped(monkeypatch: pytest.Monk
         started.append(Running(len(started)))
         return started[-1]
 
+    monkeypatch.setattr(nuts, "compiled", lambda model: model)
     monkeypatch.setattr(nuts.nutpie, "sample", start)
+    with pm.Model() as model:
+        pm.Normal("x")
     with pytest.raises(KeyboardInterrupt):
-        nuts.sample(family_model(), draws=10, chains=5, seed=1, cores=3)
+        nuts.sample(model, draws=10, chains=5, seed=1, cores=3)
     assert len(started) == 4  # the fourth took the place of the first
     assert [one.cancelled for one in started] == [False, True, True, True]

@@ -319,8 +319,8 @@ def test_evidence_in_another_unit_of_y() -> None:
 
 
 def test_rows_are_followed_to_where_the_density_is_and_must_end() -> None:
-    """A normal row 40 sds from the interval tried; a flat one has no integral."""
-    law = stats.norm(40.0, [[1.0], [0.2]])
+    """Normal rows outside of the interval tried, wider and narrower; a flat one has no end."""
+    law = stats.norm([[-30.0], [1.7]], [[4.0], [0.1]])
     low, high = np.zeros(2), np.ones(2)
     t, values = quadrature.integrate_rows(law.logpdf, low, high)
     step = t[:, 1] - t[:, 0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
-from engine_oracles import Data, simulated
+from engine_oracles import Data, gram, sibships, simulated
 
 from bayeslmm.components import component_variances, fixed_effects
 from bayeslmm.covariance import kernel_term
@@ -52,11 +53,8 @@ def made(kind: str, data: Data) -> pm.Model:
                 share = pm.Dirichlet("share", np.ones(2), dims="component")
             else:
                 share = shares("share", (1.0, 1.0), 1.0, 1)
-            total: Any = pm.HalfNormal("total_sd", 3.0)
-            if kind == "bounded":
-                del model.named_vars["total_sd"]
-                model.free_RVs.remove(total)
-                total = pm.Uniform("total_sd", 0.0, 9.0)
+            bounded = kind == "bounded"
+            total: Any = pm.Uniform("total_sd", 0, 9) if bounded else pm.HalfNormal("total_sd", 3)
             pm.Deterministic("h2", share[:-1].sum())
             scale = total if kind == "sd" else total**2
             variance = pm.Deterministic("variance", share * scale, dims="component")
@@ -64,7 +62,11 @@ def made(kind: str, data: Data) -> pm.Model:
             spectral_normal("phenotype", beta, variance, spectrum=spectrum(cohort, kernel),
                             observed=cohort.y, dims="individual")  # fmt: skip
         else:
-            terms = [kernel_term(cohort, kernel, name) for name in names]
+            families = replace(kernel, matrix=sibships(data.n), name="again")
+            terms = [
+                kernel_term(cohort, one, name)
+                for one, name in zip((kernel, families), names, strict=False)
+            ]
             parts = [variance[k] for k in range(len(names))]
             dense_normal("phenotype", beta, parts, variance[len(names)], terms=terms,
                          design=cohort.X, observed=cohort.y)  # fmt: skip
@@ -87,11 +89,11 @@ def test_a_model_without_such_shares_is_told_why(kind: str, words: str) -> None:
 
 
 def test_what_is_read_off_the_graph_and_where_there_is_no_density() -> None:
-    found = share_likelihood(made("usual", simulated(20, 2, 0.5, seed=81)))
+    K = gram(20, 2, np.random.default_rng(82))  # of rank two: no V without a residual
+    found = share_likelihood(made("usual", simulated(20, 2, 0.5, seed=81, K=K)))
     assert (found.components, found.genetic) == (("additive",), (True,))
     assert (found.explained, found.concentration) == ((1.0, 1.0), 1.0)
     assert not found.flat_effects
     assert not found.expensive
-    # the kernel is centred, hence singular: without a residual V cannot be inverted
     assert found.log_density(np.array([1.0, 1e-300])) == -np.inf
     assert np.isfinite(found.log_density(np.array([0.5, 0.5])))

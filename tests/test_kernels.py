@@ -110,14 +110,6 @@ def test_a_product_with_a_group_is_genetic_of_two_groups_is_not() -> None:
     assert hadamard(homes, homes).kind == "environment"
 
 
-def test_a_product_of_kernels_that_share_nobody_is_refused() -> None:
-    """Each of them tells of other individuals: their product would be divided by zero."""
-    first, last = (np.diag(np.where(np.arange(N) < 4, one, 1.0 - one)) for one in (1.0, 0.0))
-    a, b = (Relationship(K, IDS, name=name) for K, name in ((first, "north"), (last, "south")))
-    with pytest.raises(InputError, match="north and south has the mean diagonal 0 .*two kernels"):
-        hadamard(a, b)
-
-
 def test_the_kernel_of_slopes() -> None:
     """K ∘ eeᵀ = diag(e) K diag(e), e standardised on the individuals with ddof 1."""
     A = kernel(kernel_scale="none")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
@@ -21,17 +24,26 @@ from loo_oracles import (
     log_evidence,
     refitted,
 )
+from report_trees import made_tree
 from scipy import stats
 
 import bayeslmm.leave_one_out.refit as refits
 from bayeslmm import fit, models
+from bayeslmm.distributions import spectral_normal
 from bayeslmm.engines.effects import EffectsPrior
-from bayeslmm.errors import BayesLMMWarning, InputError, ModelError, ModelError
+from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.leave_one_out.blocks import Blocks
 from bayeslmm.leave_one_out.conditional import conditional_predictive
 from bayeslmm.leave_one_out.elpd import kfold, loo
 from bayeslmm.leave_one_out.interpolation import Nodes
-from bayeslmm.leave_one_out.model import efficiency, efficiency_of, evidence_of, fitted
+from bayeslmm.leave_one_out.model import (
+    effects_prior,
+    efficiency,
+    efficiency_of,
+    evidence_of,
+    fitted,
+)
+from bayeslmm.spectrum import spectrum
 
 
 def partitions(n: int) -> list[Blocks]:
@@ -309,61 +321,39 @@ def test_conditionals_of_groups_draw_by_draw(name: str) -> None:
 
 
 def test_covariances_that_are_none_are_refused() -> None:
-    """Other covariances than the draws': singular in all of the ways that models can be."""
+    """Of several kernels, and of several traits: the draw that has none is named."""
     one = Blocks((np.array([3]),))
     data = fitted(*gallery_tree("dominance"), 100)
     bad = np.array([[0.3, 0.3, 0.4], [0.3, 0.3, -2.0]])
     with pytest.raises(np.linalg.LinAlgError, match="of a draw is not positive definite"):
         data.conditionals(one, [bad])
     data = fitted(*gallery_tree("bivariate"), 100)
-    G = np.stack([np.eye(2), np.ones((2, 2))])
+    G = np.stack([np.eye(2), np.diag([1.0, 0.0])])  # the second trait has no variance
     assert np.isfinite(data.conditionals(one, [G[:1], G[:1]]).log_density).all()
-    wanted = "draw 2 has a singular phenotypic covariance.*look at the draws of variance, r_g"
+    wanted = r"draw 2 has a singular phenotypic covariance.*look at the draws of variance, r_g"
     with pytest.raises(InputError, match=wanted):
         data.conditionals(one, [G, G])
 
 
-def test_draws_of_beta_belong_to_their_own_variances() -> None:
-    """Under a prior of β that is not normal other variances would need other draws of β."""
-    found = replace(fitted(*gallery_tree("additive"), 100), effects=None)
-    with pytest.raises(ModelError, match="not normal, so β cannot be integrated out"):
-        found.conditionals(Blocks((np.array([3]),)), found.inputs)
-
-
-@pytest.mark.parametrize(
-    ("beta", "known"),
-    [
-        ("beta = pm.Normal('beta', 0.0, 10.0, dims='covariate')", True),
-        ("beta = pm.StudentT('beta', nu=3, sigma=10, dims='covariate')", False),
-    ],
-)
-def test_the_prior_of_beta_of_ones_own_model(beta: str, known: bool) -> None:
+@pytest.mark.parametrize("normal", [True, False])
+def test_the_prior_of_beta_of_ones_own_model(normal: bool) -> None:
     """Three parameters behind two variances are beyond the exact engine, not beyond this."""
     data = fitted_tree()[0]
-    with pm.Model(coords={"covariate": ["intercept", "a", "b"]}) as model:
-        names = {"pm": pm}
-        exec(beta, names)
-        parts = [pm.HalfNormal(f"sigma_{k}", 5.0) for k in "abc"]
-        variance = pm.math.stack([parts[0] ** 2, parts[1] ** 2 + parts[2] ** 2])
-        variance = pm.Deterministic("variance", variance)
-        spectral_normal("phenotype", names["beta"], variance, data.cohort(), data.relationship())
+    cohort, K = data.cohort(), data.relationship()
+    with pm.Model(coords=cohort.coords("additive", "residual")) as model:
+        kind = pm.Normal if normal else partial(pm.StudentT, nu=3.0)
+        beta = kind("beta", mu=2.0, sigma=10.0, dims="covariate")
+        sd = pm.HalfNormal("sd", 5.0, shape=3)
+        parts = pt.stack([sd[0] ** 2, sd[1] ** 2 + sd[2] ** 2])
+        variance = pm.Deterministic("variance", parts, dims="component")
+        own = spectrum(cohort, K)
+        spectral_normal("phenotype", beta, variance, spectrum=own, observed=cohort.y)
     found = effects_prior(model)
-    assert (found is not None) == known
+    assert (found is not None) == normal
     if found is not None:
         assert found.factor is not None
-        assert found.mean == pytest.approx(np.zeros(3))
+        assert found.mean == pytest.approx(np.full(3, 2.0))
         assert found.factor @ found.factor.T == pytest.approx(100 * np.eye(3))
-
-
-def test_where_the_evidence_comes_from() -> None:
-    """By quadrature without error; by importance with one; NUTS has none."""
-    tree = made_tree("exact")
-    tree["quadrature"].attrs["log_evidence"] = -3.5
-    assert evidence_of(tree) == (-3.5, 0.0)
-    tree = made_tree("nuts")
-    assert evidence_of(tree) is None
-    tree["sample_stats"].attrs |= {"log_evidence": -2.0, "log_evidence_mcse": 0.25}
-    assert evidence_of(tree) == (-2.0, 0.25)
 
 
 def test_draws_of_chains_are_worth_less_than_independent_ones() -> None:

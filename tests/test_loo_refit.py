@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from engine_oracles import gram
@@ -19,16 +20,19 @@ import bayeslmm.leave_one_out.other_records as others
 import bayeslmm.leave_one_out.refit as refits
 from bayeslmm import fit, models
 from bayeslmm.cohort import Cohort
+from bayeslmm.distributions import spectral_normal
 from bayeslmm.engines import laplace
 from bayeslmm.engines.hyper import hyper
 from bayeslmm.engines.importance import importance_sample
 from bayeslmm.leave_one_out.blocks import Blocks
+from bayeslmm.leave_one_out.dense import Dense
 from bayeslmm.leave_one_out.elpd import loo
-from bayeslmm.leave_one_out.model import fitted
-from bayeslmm.leave_one_out.other_records import Refit, gaussian_of, kernel_of
+from bayeslmm.leave_one_out.model import effects_prior, fitted
+from bayeslmm.leave_one_out.other_records import Refit, gaussian_of, kernel_of, refit_exactly
 from bayeslmm.leave_one_out.refit import redo
 from bayeslmm.leave_one_out.without_block import target_without
 from bayeslmm.relationship import Relationship
+from bayeslmm.spectrum import spectrum
 
 N = 60
 LEFT = 7  # an outlier
@@ -202,3 +206,88 @@ def test_the_kernel_comes_back_from_its_spectrum() -> None:
     data, model, _ = fitted_tree()
     K = kernel_of(model["phenotype"].owner.op.spectrum)
     assert pytest.approx(K, abs=1e-12 * np.abs(K).max()) == data.K
+
+
+def test_points_at_the_edge_have_no_density_without_a_block() -> None:
+    """h² = 1 - 1e-13 leaves 40 of 48 records undetermined, h² = 1 has no density at all: a point of
+    the importance sampler there gets -inf, and the points beside it keep what they had."""
+    model, tree = gallery_tree("additive")
+    data = fitted(model, tree, 100)
+    assert data.effects is not None
+    split = hyper(model)
+    block = Blocks((np.arange(40),))
+    whole = laplace.target_of(split, data.effects)
+    good, near, edge = (split.start.copy() for _ in range(3))
+    near[split.names.index("h2")], edge[split.names.index("h2")] = 30.0, 60.0
+    assert np.isfinite(whole.log_density(near))
+    kept: refits.Kept = {}
+    target = target_without(data, split, data.effects, block, kept)
+    assert target.prepare is not None
+    at = target.prepare(np.stack([near, good, edge]))
+    assert (at(0), at(2)) == (-np.inf, -np.inf)
+    assert list(kept) == [good.tobytes()]
+    inside = float(kept[good.tobytes()].log_density[0, 0])
+    assert at(1) == pytest.approx(whole.log_density(good) - inside, rel=1e-12)
+    assert target.log_density(edge) == -np.inf
+    assert list(kept) == [good.tobytes()]
+
+
+def test_points_at_the_edge_of_several_kernels() -> None:
+    """No prior density; no covariance; a block that the others do not determine."""
+    model, tree = gallery_tree("dominance")
+    data = fitted(model, tree, 100)
+    assert data.effects is not None
+    split = hyper(model)
+    kept: refits.Kept = {}
+    target = target_without(data, split, data.effects, Blocks((np.arange(40),)), kept)
+    for name, value, finite in (
+        ("total_sd", 800.0, False),
+        ("share[0]", 60.0, True),
+        ("share[0]", 30.0, True),
+    ):
+        u = split.start.copy()
+        u[split.names.index(name)] = value
+        assert np.isfinite(split.parameters(u[None], *split.data)[0][0]) == finite
+        assert target.log_density(u) == -np.inf
+    assert not kept
+    assert np.isfinite(target.log_density(split.start))
+    assert list(kept) == [split.start.tobytes()]
+
+
+def test_what_cannot_be_refitted_exactly() -> None:
+    """Several kernels; or too few records for the effects."""
+    seed = np.random.SeedSequence(1)
+    several = fitted(*gallery_tree("dominance"), 100)
+    assert refit_exactly(several, np.array([3]), seed) is None
+    _, model, tree = fitted_tree()
+    data = fitted(model, tree, 100)
+    assert refit_exactly(data, np.arange(2, N), seed) is None
+    found = refit_exactly(data, np.arange(10), seed)
+    assert found is not None
+    assert found.inputs[0].shape == (others.DRAWS, 2)
+
+
+def test_others_that_do_not_determine_the_effects_have_no_likelihood() -> None:
+    """Then NUTS works with the density of all less the block's conditional."""
+    data = fitted(*gallery_tree("dominance"), 100)
+    assert isinstance(data.likelihood, Dense)
+    assert gaussian_of(data.likelihood, np.array([5])) is None
+    assert gaussian_of(data.likelihood, np.arange(10)) is not None
+
+
+def test_a_model_that_the_sampler_cannot_split_is_not_redone() -> None:
+    """A prior that can take whole numbers only has no density to sample by importance."""
+    data = fitted_tree()[0]
+    cohort, K = data.cohort(), data.relationship()
+    with pm.Model(coords=cohort.coords("additive", "residual")) as model:
+        beta = pm.Normal("beta", 0.0, 10.0, dims="covariate")
+        h2, sd = pm.DiscreteUniform("tenths", 1, 9) / 10, pm.HalfNormal("total_sd", 5.0)
+        parts = pt.stack([h2, 1 - h2]) * sd**2
+        variance = pm.Deterministic("variance", parts, dims="component")
+        spectral_normal(
+            "phenotype", beta, variance, spectrum=spectrum(cohort, K), observed=cohort.y
+        )
+    assert effects_prior(model) is not None
+    _, usual, tree = fitted_tree()
+    other = replace(fitted(usual, tree, 100), model=model)
+    assert redo(other, np.array([3]), np.zeros(100), np.random.SeedSequence(1)) is None

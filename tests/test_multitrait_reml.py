@@ -77,7 +77,7 @@ def test_steps_of_em_never_lower_the_likelihood() -> None:
 def test_a_step_of_em_that_cannot_be_taken_leaves_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where G + R has no basis any more (here: refused at the fourth step) EM ends, G and R good."""
+    """Where G + R has no basis any more, here from the fourth step on, EM ends with what it has."""
     S, rotated, *_ = families(100, 2, seed=3)
     wanted, asked = spectral_start(rotated, S, 3), 0
 
