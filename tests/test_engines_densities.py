@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pymc as pm
 import pytensor
+import pytensor.tensor as pt
 import pytest
 from compiled_models import PYTHON
 from engine_oracles import Data, simulated
 from scipy import stats
 
+from bayeslmm.components import variance_shares
 from bayeslmm.engines.densities import log_densities
 from bayeslmm.engines.tree import Variables
 
@@ -36,7 +39,7 @@ def draws_of(model: Any, count: int, chains: int) -> Variables:
 
 @pytest.mark.parametrize("prior", ["normal(0, 10)", "flat()"])
 def test_the_densities_of_a_latent_model_are_scipys(prior: str) -> None:
-    """A likelihood a record; a flat prior, whose density is a constant, is zero at every draw."""
+    """A likelihood a record; the log density of a flat prior is zero at every draw."""
     data: Data = simulated(20, 2, 0.5, seed=31)
     model = data.model("additive_cholesky", beta=prior)
     variables = draws_of(model, 6, 2)
@@ -58,3 +61,21 @@ def test_the_densities_of_a_latent_model_are_scipys(prior: str) -> None:
     np.testing.assert_allclose(
         log_prior["beta_std"][1], gamma if prior != "flat()" else 0.0, rtol=1e-9, atol=1e-12
     )
+
+
+def test_a_density_that_is_one_number_is_that_of_every_draw() -> None:
+    """A user's improper prior: log p = log 3 wherever the parameter is."""
+    data = simulated(20, 2, 0.5, seed=32)
+    cohort = data.cohort()
+    with pm.Model(coords=cohort.coords("additive", "residual")) as model:
+        level = pm.CustomDist("level", logp=lambda _: pt.constant(np.log(3.0)))
+        variance = variance_shares(cohort)
+        sd = pm.math.sqrt(variance.sum())
+        pm.Normal("phenotype", level, sd, observed=data.y, dims="individual")
+    variables = draws_of(model, 6, 2)
+    log_prior, log_likelihood = log_densities(model, variables)
+    assert log_prior["level"][1].shape == log_prior["h2"][1].shape == (2, 3)
+    np.testing.assert_allclose(log_prior["level"][1], np.log(3.0))
+    tau = np.asarray(variables["total_sd"][1])[..., None]
+    expected = stats.norm.logpdf(data.y, np.asarray(variables["level"][1])[..., None], tau)
+    np.testing.assert_allclose(log_likelihood["phenotype"][1], expected, rtol=1e-10)

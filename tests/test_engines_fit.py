@@ -10,7 +10,6 @@ import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pymc as pm
 import pytest
 import xarray as xr
 from engine_oracles import (
@@ -26,7 +25,6 @@ from engine_oracles import (
 )
 from scipy import stats
 
-import bayeslmm
 from bayeslmm import models
 from bayeslmm.components import set_phenotype
 from bayeslmm.diagnostics import convergence
@@ -34,7 +32,6 @@ from bayeslmm.engines import choose_engine, exact, fit, fit_traits, laplace
 from bayeslmm.engines.fit import ORDER
 from bayeslmm.engines.hyper import why_not_laplace
 from bayeslmm.engines.marginal import why_not_exact
-from bayeslmm.engines.tree import prior_draws, provenance
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.relationship import Relationship
 
@@ -203,7 +200,7 @@ def test_auto_says_what_it_chose_and_why() -> None:
     )
     assert "g stays a parameter" in reason
     for engine in ("exact", "laplace"):
-        words = rf"the (exact|Laplace) engine cannot serve .*g stays a parameter.*Use engine='nuts'"
+        words = r"the (exact|Laplace) engine cannot serve .*g stays a parameter.*Use engine='nuts'"
         with pytest.raises(ModelError, match=words):
             fit(latent, engine)
 
@@ -469,26 +466,3 @@ def test_where_weights_fail_several_kernels_go_on_to_nuts_on_the_marginal_densit
 def test_an_unknown_engine_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"engine 'gibbs' -> auto, exact, laplace or nuts"):
         choose_engine(family_model(), "gibbs")  # type: ignore[arg-type]
-
-
-def test_priors_that_depend_on_one_another_are_drawn_together() -> None:
-    with pm.Model() as model:
-        scale = pm.HalfNormal("scale", 2.0)
-        pm.Normal("x", 0.0, scale)
-        pm.Deterministic("twice", 2 * scale)
-    found = prior_draws(model, 4000, seed=5)
-    assert found is not None
-    drawn = {name: np.asarray(value).ravel() for name, (_, value) in found.items()}
-    assert np.array_equal(drawn["twice"], 2 * drawn["scale"])
-    # x / scale is standard normal only if each x has the scale of its own draw
-    assert stats.kstest(drawn["x"] / drawn["scale"], "norm").pvalue > 1e-3
-    with pm.Model() as improper:
-        pm.Flat("x")
-    assert prior_draws(improper, 10, seed=1) is None
-
-
-def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayeslmm.engines.tree.PACKAGES", ("bayeslmm", "no-such-package"))
-    versions = json.loads(provenance(family_model())["versions"])
-    assert versions["no-such-package"] == "not installed"
-    assert versions["bayeslmm"] == bayeslmm.__version__

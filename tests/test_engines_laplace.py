@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from compiled_models import compiled
 from model_cases import case
@@ -23,3 +25,17 @@ def test_the_gradient_where_the_density_is_zero() -> None:
     value, slope = target.gradient(split.start)
     assert np.isfinite(value)
     assert np.all(slope != 0)
+
+
+def test_no_likelihood_is_asked_for_where_the_prior_is_zero() -> None:
+    """A total standard deviation beyond float64, among points that are possible."""
+    split = hyper(compiled(case("dominance")).model)
+
+    def refuse(parameters: list[np.ndarray]) -> None:
+        assert all(np.isfinite(x).all() for x in parameters)
+
+    gaussian = replace(split.gaussian, quadratic=refuse)
+    target = target_of(replace(split, gaussian=gaussian), split.effects_prior(*split.data))
+    beyond = split.start.copy()
+    beyond[list(split.names).index("total_sd")] = 800.0
+    assert target.log_density(beyond) == -np.inf
