@@ -23,12 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logsumexp
 
 from bayeslmm.engines.posterior_share import ShareMarginal, cumulate, node_masses
 from bayeslmm.own_prior import OwnPrior, own_prior
+from bayeslmm.pareto import TIES, smooth_tail
 from bayeslmm.share_priors import ALTERNATIVES, SharePrior, log_half_t_shares
 from bayeslmm.summary import exact_share, savage_dickey, shortest_interval
 
@@ -176,12 +176,10 @@ def _unit(tree: xr.DataTree) -> Floats:
 
 
 def _smoothed(log_weight: Floats) -> tuple[Floats, float]:
-    """Pareto-smoothed weights (draws,) that add to one, and k̂."""
-    if np.ptp(log_weight) < 1e-9:
-        return np.full(log_weight.size, 1.0 / log_weight.size), -math.inf
-    smoothed, khat = array_stats.psislw(-log_weight)
-    weight = np.exp(np.asarray(smoothed) - np.max(smoothed))
-    return weight / weight.sum(), float(khat)
+    """Pareto-smoothed weights (draws,) that add to one, and k̂; -inf where no weight is needed."""
+    smoothed, khat = smooth_tail(log_weight)
+    weight = np.exp(smoothed - np.max(smoothed))
+    return weight / weight.sum(), khat if np.ptp(log_weight) > TIES else -math.inf
 
 
 def even_draws(values: Floats, weight: Floats, count: int = EVEN) -> Floats:

@@ -29,6 +29,7 @@ type Floats = NDArray[np.float64]
 
 ROUNDING = 4e-15  # a share of this size beside its terms is zero
 NEGATIVE = 1e-12  # a negative one beyond this is no covariance
+SINGULAR = 1e-10  # 1 - R² of a trait given those before it; below, G + R has six digits or fewer
 
 
 @numba.njit(cache=True, nogil=True)
@@ -39,7 +40,8 @@ def canonical_basis(G: Floats, R: Floats) -> tuple[bool, Floats, Floats, Floats,
     -------
     possible, Φ (T, T), Φ⁻¹ (T, T), shares (T, 2), log|det Φ|
         ``G = Φ diag(shares[:, 0]) Φᵀ`` and ``R = Φ diag(shares[:, 1]) Φᵀ``, the two adding to one.
-        Not possible where G + R is singular, or G or R has a negative eigenvalue.
+        Not possible where G + R is singular up to `SINGULAR` (a trait that the others give, in
+        both G and R), or G or R has a negative eigenvalue.
     """
     T = G.shape[0]
     L = np.empty((T, T))
@@ -51,10 +53,13 @@ def canonical_basis(G: Floats, R: Floats) -> tuple[bool, Floats, Floats, Floats,
         for u in range(T):
             L[t, u] = 0.5 * (G[t, u] + G[u, t]) + 0.5 * (R[t, u] + R[u, t])
             valid = valid and math.isfinite(L[t, u])
+    diagonal = np.diag(L).copy()
     if not valid or not cholesky_in_place(L):
         return False, L, inverse, shares, 0.0
     log_det = 0.0
     for t in range(T):
+        if L[t, t] * L[t, t] < SINGULAR * diagonal[t]:
+            return False, L, inverse, shares, 0.0
         log_det += math.log(L[t, t])
         L[t, t + 1 :] = 0.0
         inverse[t, t] = 1.0

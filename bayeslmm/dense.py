@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from bayeslmm import lapack
 from bayeslmm.covariance import Covariance
+from bayeslmm.integrated_effects import BetaQuadratic, integrate_beta
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.memory import require_memory
 from bayeslmm.spectrum import apply_q
@@ -118,20 +119,6 @@ class DenseForm:
         return L if lapack.cholesky(L) else None
 
 
-@dataclass(frozen=True, slots=True)
-class BetaQuadratic:
-    """``log p(y | β) = constant + hᵀβ - ½ βᵀPβ``, with ``P = AᵀA`` and ``h = Aᵀw``."""
-
-    constant: float
-    A: Floats
-    w: Floats
-
-    def at(self, beta: Floats) -> float:
-        """log p(y | β)."""
-        mean = self.A @ beta
-        return float(self.constant + self.w @ mean - 0.5 * mean @ mean)
-
-
 def dense_form(covariance: Covariance, X: Floats, *, lazy: bool = False) -> DenseForm:
     """Rotate every matrix of a covariance by the design X (n, p), of full column rank.
 
@@ -203,8 +190,8 @@ def quadratic_of(form: DenseForm, L: Floats, rotated: Floats) -> BetaQuadratic:
     lapack.solve_lower(L, z)
     A = scipy.linalg.solve_triangular(L[m:, m:], form.triangle, lower=True, check_finite=False)
     log_det = 2.0 * float(np.log(np.diagonal(L)).sum())
-    constant = -0.5 * (n * LOG_2PI + log_det + float(z @ z))
-    return BetaQuadratic(constant, np.asarray(A), z[m:])
+    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))
+    return BetaQuadratic(level, np.asarray(A), z[m:])
 
 
 def dense_logp(
@@ -268,29 +255,3 @@ def downdate(A: Floats, half: Floats) -> None:
             h = half[k, i]
             for j in range(i + 1):
                 A[i, j] -= h * half[k, j]
-
-
-def integrate_beta(quadratic: BetaQuadratic, mean: Floats, factor: Floats | None) -> float:
-    """log ∫ p(y | β) p(β) dβ for β ~ N(mean, factor factorᵀ), or a flat prior (factor None)."""
-    A, w = quadratic.A, quadratic.w
-    if factor is None:
-        log_det = np.linalg.slogdet(A)[1]
-        return float(quadratic.constant + 0.5 * (w @ w) - log_det + 0.5 * len(w) * LOG_2PI)
-    residual = w - A @ mean
-    F = A @ factor
-    middle = np.eye(F.shape[1]) + F.T @ F
-    C = np.linalg.cholesky(middle)
-    x = np.linalg.solve(C, F.T @ residual)
-    at_mean = quadratic.constant + w @ (A @ mean) - 0.5 * (A @ mean) @ (A @ mean)
-    return float(at_mean + 0.5 * (x @ x) - np.log(np.diagonal(C)).sum())
-
-
-def draw_beta(quadratic: BetaQuadratic, mean: Floats, factor: Floats | None, z: Floats) -> Floats:
-    """A draw of β given y and c from standard normal numbers z (p,)."""
-    A, w = quadratic.A, quadratic.w
-    if factor is None:
-        return np.asarray(np.linalg.solve(A, w + z))
-    F = A @ factor
-    C = np.linalg.cholesky(np.eye(F.shape[1]) + F.T @ F)
-    x = np.linalg.solve(C, F.T @ (w - A @ mean))
-    return np.asarray(mean + factor @ np.linalg.solve(C.T, x + z))

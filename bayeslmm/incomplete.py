@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from bayeslmm import lapack
 from bayeslmm.canonical import canonical_basis
-from bayeslmm.dense import BetaQuadratic
 from bayeslmm.eigen import eigh
+from bayeslmm.integrated_effects import BetaQuadratic
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.memory import require_memory
 
@@ -261,17 +261,15 @@ def quadratic(
     except np.linalg.LinAlgError:
         return None
     w = np.linalg.solve(A.T, products[1:, 0])
-    mean = A @ records.fitted  # e = y - Qf: the quadratic is moved back by f
-    constant = -0.5 * (form.n * LOG_2PI + factor.log_det + products[0, 0])
-    constant -= w @ mean + 0.5 * mean @ mean
-    return BetaQuadratic(float(constant), A @ form.triangle, w + mean)
+    level = -0.5 * (form.n * LOG_2PI + factor.log_det + products[0, 0] - w @ w)
+    return BetaQuadratic(float(level), A @ form.triangle, w + A @ records.fitted)  # e = y - Qf
 
 
 def logp(form: IncompleteTraits, y: Floats, beta: Floats, G: Floats, R: Floats) -> float:
     """log p(y | β, G, R) of y (n,); -inf where `quadratic` gives None."""
     residual = y - form.basis @ (form.triangle @ beta)
     found = quadratic(form, rotated_records(form, residual), G, R)
-    return -np.inf if found is None else found.constant
+    return -np.inf if found is None else found.at(np.zeros_like(beta))
 
 
 def solve(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:

@@ -185,53 +185,44 @@ def multi_trait_quadratic(
     schur: Floats,
     triangle: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """The log density as a quadratic in β: ``ℓ₀ + hᵀβ - ½ βᵀPβ`` for all β.
+    """The log density as a quadratic in β: ``ℓ - ½ ‖w - Aβ‖²`` for all β.
 
     Parameters are those of `multi_trait_logp`.
 
     Returns
     -------
-    ℓ₀, h (pT,), P (pT, pT)
+    ℓ, A (pT, pT), w (pT,)
         β is stacked trait by trait. ``-inf`` and zeros outside the support.
     """
     T = G.shape[0]
     p = triangle.shape[0]
-    h = np.zeros(p * T)
-    P = np.zeros((p * T, p * T))
+    A = np.zeros((p * T, p * T))
+    w = np.zeros(p * T)
     possible, _, inverse, shares, log_det = canonical_basis(G, R)
     if not possible:
-        return -np.inf, h, P
+        return -np.inf, A, w
     Y = combine(inverse, rotated)
     level = -rotated.shape[0] * log_det
-    whole_h = np.zeros((T, p))
-    whole_P = np.zeros((T, p, p))
     for t in range(T):
-        value, h_t, P_t = one_trait_quadratic(Y[t], shares[t], s, C, schur, triangle)
+        value, A_t, w_t = one_trait_quadratic(Y[t], shares[t], s, C, schur, triangle)
         if value == -np.inf:
-            return -np.inf, h, P
+            return -np.inf, A, w
         level += value
-        whole_h[t] = h_t
-        whole_P[t] = P_t
-    for u in range(T):
-        for w in range(T):
-            block = P[u * p : (u + 1) * p, w * p : (w + 1) * p]
-            for t in range(T):
-                block += inverse[t, u] * inverse[t, w] * whole_P[t]
-        for t in range(T):
-            h[u * p : (u + 1) * p] += inverse[t, u] * whole_h[t]
-    return level, h, P
+        w[t * p : (t + 1) * p] = w_t
+        for u in range(T):
+            A[t * p : (t + 1) * p, u * p : (u + 1) * p] = inverse[t, u] * A_t
+    return level, A, w
 
 
 @numba.njit(cache=True, nogil=True)
 def one_trait_quadratic(
     y: Floats, variance: Floats, s: Floats, C: Floats, schur: Floats, triangle: Floats
 ) -> tuple[float, Floats, Floats]:
-    """``ℓ₀``, h (p,) and P (p, p) of one trait: P = RᵀS⁻¹R, h = RᵀS⁻¹(q - a C D⁻¹ e)."""
+    """ℓ, A (p, p) and w (p,) of one trait: with S = LLᵀ, A = L⁻¹R and w = L⁻¹(q - a C D⁻¹ e)."""
     p, m = C.shape
     a = variance[0]
     b = variance[1]
-    h = np.zeros(p)
-    P = np.zeros((p, p))
+    A = np.zeros((p, p))
     S = a * schur + b * np.eye(p)
     r = y[:p].copy()
     log_d = 0.0
@@ -240,7 +231,7 @@ def one_trait_quadratic(
     for k in range(m):
         d = a * s[k] + b
         if not d > 0.0:
-            return -np.inf, h, P
+            return -np.inf, A, r
         x = y[p + k] / d
         rss += x * y[p + k]
         if 1e-100 < d < 1e100:
@@ -258,20 +249,14 @@ def one_trait_quadratic(
                     S[i, j] += weight * C[i, k] * C[j, k]
     log_d += math.log(product)
     if not cholesky_in_place(S):
-        return -np.inf, h, P
+        return -np.inf, A, r
     solve_lower(S, r)
     level = (p + m) * LOG_2PI + log_d + rss
-    half = np.zeros((p, p))  # rows: columns of L⁻¹R
     for i in range(p):
-        level += 2.0 * math.log(S[i, i]) + r[i] * r[i]
-        half[i, : i + 1] = triangle[: i + 1, i]
-        solve_lower(S, half[i])
-    for i in range(p):
-        for k in range(p):
-            h[i] += half[i, k] * r[k]
-            for j in range(p):
-                P[i, j] += half[i, k] * half[j, k]
-    return -0.5 * level, h, P
+        level += 2.0 * math.log(S[i, i])
+        A[: i + 1, i] = triangle[: i + 1, i]
+        solve_lower(S, A[:, i])
+    return -0.5 * level, A, r
 
 
 def beta_quadratic(
@@ -280,5 +265,5 @@ def beta_quadratic(
     """`multi_trait_quadratic` with the parts of a spectrum."""
     S = spectrum
     parts = (S.eigenvalues, S.coupling, S.schur, S.triangle)
-    level, h, P = multi_trait_quadratic(rotated, G, R, *parts)
-    return float(level), h, P
+    level, A, w = multi_trait_quadratic(rotated, G, R, *parts)
+    return float(level), A, w

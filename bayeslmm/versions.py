@@ -19,10 +19,16 @@ def exact_versions(packages: Iterable[str]) -> dict[str, str]:
 
 @cache
 def source_digest() -> str:
-    """Eight characters that differ between any two states of the package's code."""
+    """Eight characters that differ between any two states of the package's code.
+
+    The gallery, which lies in a wheel's ``_models`` and not in a checkout's package, is no part of
+    it: the file of a model stands in its provenance.
+    """
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*.py")):
+        if path.is_relative_to(folder / "_models"):
+            continue
         text = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()} {len(text)} ".encode() + text)
     return digest.hexdigest()[:8]

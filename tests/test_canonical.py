@@ -62,3 +62,14 @@ def test_small_shares_keep_their_digits() -> None:
     for G, E, k in ((1e-12 * A, R, 0), (R, 1e-12 * A, 1)):
         found = np.sort(canonical_basis(G, E)[3][:, k])
         np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_a_trait_that_the_others_give_has_no_basis() -> None:
+    """Both correlations at 1, or so near that G + R has fewer than six digits; on any scale."""
+    ones = np.ones((2, 2))
+    assert not canonical_basis(ones, ones)[0]
+    scale = np.diag([1e-6, 1e9])
+    for gap, possible in ((1e-9, True), (1e-11, False), (1e-13, False)):
+        A = scale @ correlated(2, 1 - gap) @ scale
+        assert canonical_basis(A, 0.3 * A)[0] == possible
+        assert canonical_basis(A, 0.3 * scale @ scale)[0]

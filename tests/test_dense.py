@@ -19,10 +19,9 @@ from bayeslmm.dense import (
     beta_quadratic,
     dense_form,
     dense_logp,
-    draw_beta,
-    integrate_beta,
     marginal_gradient,
 )
+from bayeslmm.integrated_effects import draw_beta, integrate_beta
 
 type Floats = NDArray[np.float64]
 

@@ -218,11 +218,28 @@ LINES = {
     ),
     "bounded": (
         "a = pm.Uniform('a', 0, 5)\nb = pm.Uniform('b', 0, 5)\nu, e = a**2, b**2",
-        "a, b is uniform, with bounds that are not bounds of h²",
+        "a, b has bounds that are not bounds of h²",
     ),
     "no inverse": (  # σ²_u cannot be less than one
         "a = pm.HalfNormal('a')\nb = pm.HalfNormal('b')\nu, e = (1 + a)**2, b**2",
-        "the variances could not be inverted for their parameters",
+        "found no a and b with σ²_u = 2.75e-17 and σ²_e = 1.34e-08",
+    ),
+    "no large variance": (
+        "a = pm.Beta('a', 2, 2)\nb = pm.HalfNormal('b')\nu, e = a, b**2",
+        "found no a and b with σ²_u = 3.24 and σ²_e = 3.24",
+    ),
+    "either sign": (
+        "a = pm.Normal('a', 1, 2)\nb = pm.HalfNormal('b')\nu, e = a**2, b**2",
+        "different values of a and b may give the same variances",
+    ),
+    "either sign, bounded": (
+        "a = pm.Normal('a')\nb = pm.HalfNormal('b')\nu, e = pt.tanh(a)**2, b**2",
+        "different values of a and b may give the same variances",
+    ),
+    "total above three": (
+        "h = pm.Uniform('h', 0, 1)\nt = pm.TruncatedNormal('t', 8, 4, lower=3)\n"
+        "u, e = h * t**2, (1 - h) * t**2",
+        "t has bounds that are not bounds of h²",
     ),
 }
 BODY = """

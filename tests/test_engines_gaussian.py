@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compiled_models import compiled
@@ -13,6 +15,7 @@ from scipy import stats
 
 from bayeslmm.engines.gaussian import gaussian, log_marginal, spectral_quadratic
 from bayeslmm.engines.hyper import hyper
+from bayeslmm.models import load
 from bayeslmm.spectrum import spectrum
 
 type Floats = NDArray[np.float64]
@@ -46,7 +49,7 @@ def test_correlations_next_to_one_give_a_number_or_no_density() -> None:
         G, R = (correlated(s * g, x) for s, g, x in zip(signs, gap, scale, strict=True))
         value = log_marginal(quadratic([G, R]), effects.mean, effects.factor)
         assert not np.isnan(value)
-        assert value < np.inf
+        assert value < 24 * 40.0  # 24 records, no direction with a variance below e^-80
         impossible += value == -np.inf
         assert value > -np.inf or gap.max() > 1 - 1e-4  # only next to an edge
     assert impossible > 10
@@ -91,3 +94,33 @@ def test_a_kernel_without_variance_along_the_covariates_and_next_to_no_residual(
         assert not np.isnan(values).any()
         impossible += sum(q is None for q in found)
     assert impossible > 0  # where rounding hides the residual
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("additive", ""),
+        ("dominance", ""),
+        ("gxe", "records and groups"),
+        ("bivariate", "2 traits"),
+        ("bivariate", "2 traits, some missing"),
+    ],
+)
+def test_the_mean_of_the_phenotype_costs_no_digits(model: str, name: str) -> None:
+    """y and y + 2³⁰ have one log p(y), β integrated out, the prior moved along.
+
+    Of the terms of the density at β = 0, about n 2⁶⁰, rounding alone is a thousand.
+    """
+    one = case(model, name)
+    values = []
+    for shift in (0.0, 2.0**30):
+        y = np.round(one.cohort.y * 1024) / 1024 + shift  # exact
+        built = load(model)(replace(one.cohort, y=y), *one.matrices)
+        split = hyper(built)
+        effects = split.effects_prior(*split.data)
+        _, parameters = split.parameters(split.start[None], *split.data)
+        at = [np.asarray(x)[0] for x in parameters]
+        quadratic = gaussian(built).quadratic(at)
+        assert quadratic is not None
+        values.append(log_marginal(quadratic, effects.mean, effects.factor))
+    assert values[1] == pytest.approx(values[0], abs=1e-5)

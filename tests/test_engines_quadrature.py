@@ -133,19 +133,21 @@ def test_the_brute_force_is_scipys_multivariate_normal() -> None:
         assert found[i] == pytest.approx(stats.multivariate_normal(mean, cov).logpdf(data.y))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 4.0), (0.5, 1.1)])
-def test_uniform_total_sd_is_integrated_between_its_bounds(low: float, high: float) -> None:
-    """Gauss-Legendre between the bounds: a trapezoid rule would stumble over the jumps."""
-    data = small()
+def require_scale_prior(model: Any, data: Data, low: float, high: float, law: Any) -> None:
+    """Exact fit against Gauss-Legendre between the bounds: a trapezoid would stumble over jumps.
+
+    `law` is the prior of τ in units of sd(y | X), `low` and `high` hold all of it that matters.
+    """
     z = np.linspace(-36, 36, 145)
     x, weights = np.polynomial.legendre.leggauss(200)
     start = max(low, 0.05)
-    tau = data.unit * (0.5 * (high - start) * x + 0.5 * (high + start))
-    weights = weights * 0.5 * (high - start) / (high - low)
-    log_like = np.stack([log_marginal(data, np.full(200, v), np.log(tau)) for v in z])
+    place = 0.5 * (high - start) * x + 0.5 * (high + start)
+    weights = weights * 0.5 * (high - start) * law.pdf(place)
+    log_tau = np.log(data.unit * place)
+    log_like = np.stack([log_marginal(data, np.full(200, v), log_tau) for v in z])
     rows = np.exp(log_like - log_like.max()) @ weights * np.exp(beta_logit(1, 1)(z))
     h = 1 / (1 + np.exp(-z))
-    found = solved(data.model(total_sd=f"uniform({low}, {high})"), 4000)
+    found = solved(model, 4000)
     mean = rows @ h / rows.sum()
     assert found.share.moments()[0] == pytest.approx(mean, abs=2e-5)
     evidence = np.log(rows.sum() * (z[1] - z[0])) + log_like.max()
@@ -155,18 +157,18 @@ def test_uniform_total_sd_is_integrated_between_its_bounds(low: float, high: flo
     assert drawn.max() < high
 
 
-def test_uniform_h2_on_a_part_of_its_range() -> None:
-    low, high = 0.1, 0.6
-    data = small()
+def require_share_prior(model: Any, data: Data, low: float, high: float, law: Any) -> None:
+    """The same for the prior `law` of h²; τ half-t(3, 2.5) in units of sd(y | X)."""
     t = np.log(data.unit) + np.linspace(-3.5, 5.5, 300)
     x, weights = np.polynomial.legendre.leggauss(80)
     h = 0.5 * (high - low) * x + 0.5 * (high + low)
     log_like = np.stack([log_marginal(data, np.full(300, np.log(v / (1 - v))), t) for v in h])
     prior = SCALE_PRIORS["half_t(3, 2.5)"](np.exp(t) / data.unit) + t - np.log(data.unit)
-    rows = (np.exp(log_like + prior - log_like.max()) * weights[:, None]).sum(axis=1) / 2
+    rows = (np.exp(log_like + prior - log_like.max()) * weights[:, None]).sum(axis=1)
+    rows *= 0.5 * (high - low) * law.pdf(h)
     evidence = np.log(rows.sum() * (t[1] - t[0])) + log_like.max()
     mean = rows @ h / rows.sum()
-    found = solved(data.model(h2=f"uniform({low}, {high})"), 4000)
+    found = solved(model, 4000)
     assert found.log_evidence == pytest.approx(evidence, abs=1e-5)
     assert found.share.moments()[0] == pytest.approx(mean, abs=1e-5)
     share = found.share
@@ -177,6 +179,59 @@ def test_uniform_h2_on_a_part_of_its_range() -> None:
     assert drawn.max() < high
     at_zero = brute().posterior(beta_logit(1, 1), SCALE_PRIORS["half_t(3, 2.5)"])
     assert found.log_evidence_at_zero == pytest.approx(at_zero["log_evidence_h2_0"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 4.0), (0.5, 1.1)])
+def test_uniform_total_sd_is_integrated_between_its_bounds(low: float, high: float) -> None:
+    data = small()
+    model = data.model(total_sd=f"uniform({low}, {high})")
+    require_scale_prior(model, data, low, high, stats.uniform(low, high - low))
+
+
+def test_uniform_h2_on_a_part_of_its_range() -> None:
+    data = small()
+    require_share_prior(data.model(h2="uniform(0.1, 0.6)"), data, 0.1, 0.6, stats.uniform(0.1, 0.5))
+
+
+SCALE = "from bayeslmm.components import phenotype_unit\nunit = phenotype_unit(cohort)\n"
+BOUNDED_SCALES = {
+    "between": ("pm.TruncatedNormal('t', 0.8 * unit, 0.3 * unit, lower=0.5 * unit, "
+                "upper=1.1 * unit)", 0.5, 1.1, stats.truncnorm(-1.0, 1.0, 0.8, 0.3)),
+    "below": ("pm.TruncatedNormal('t', 0.8 * unit, 0.3 * unit, lower=0, upper=1.1 * unit)",
+              0.0, 1.1, stats.truncnorm(-8.0 / 3.0, 1.0, 0.8, 0.3)),
+    "above zero": ("pm.TruncatedNormal('t', 0.8 * unit, 0.3 * unit, lower=0)",
+                   0.0, 3.2, stats.truncnorm(-8.0 / 3.0, np.inf, 0.8, 0.3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDED_SCALES)
+def test_other_bounded_priors_of_the_total_sd(name: str, tmp_path: Path) -> None:
+    """Until 2026-11-22 only `pm.Uniform` was bounded; other priors gave another τ silently."""
+    text, low, high, law = BOUNDED_SCALES[name]
+    data = small()
+    lines = f"{SCALE}h = pm.Uniform('h', 0, 1)\nt = {text}\nu, e = h * t**2, (1 - h) * t**2"
+    require_scale_prior(own_model(tmp_path, lines, data), data, low, high, law)
+
+
+BOUNDED_SHARES = {
+    "truncated normal": ("pm.TruncatedNormal('h', 0.3, 0.2, lower=0.1, upper=0.6)", 0.1, 0.6,
+                         stats.truncnorm(-1.0, 1.5, 0.3, 0.2)),
+    "truncated": ("pm.Truncated('h', pm.Normal.dist(0.3, 0.2), lower=0.1, upper=0.6)", 0.1, 0.6,
+                    stats.truncnorm(-1.0, 1.5, 0.3, 0.2)),
+    "all of it": ("pm.TruncatedNormal('h', 0.3, 0.2, lower=0, upper=1)", 0.0, 1.0,
+                  stats.truncnorm(-1.5, 3.5, 0.3, 0.2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDED_SHARES)
+def test_other_bounded_priors_of_h2(name: str, tmp_path: Path) -> None:
+    text, low, high, law = BOUNDED_SHARES[name]
+    data = small()
+    lines = (
+        f"{SCALE}h = {text}\nt = pm.HalfStudentT('t', nu=3, sigma=2.5 * unit)\n"
+        "u, e = h * t**2, (1 - h) * t**2"
+    )
+    require_share_prior(own_model(tmp_path, lines, data), data, low, high, law)
 
 
 OWN = '''"""A user's model."""
@@ -320,10 +375,10 @@ def test_evidence_in_another_unit_of_y() -> None:
 
 def test_rows_are_followed_to_where_the_density_is_and_must_end() -> None:
     """Normal rows outside of the interval tried, wider and narrower; a flat one has no end."""
-    law = stats.norm([[-30.0], [1.7]], [[4.0], [0.1]])
-    low, high = np.zeros(2), np.ones(2)
+    law = stats.norm([[-30.0], [1.7], [40.0], [-1000.0]], [[4.0], [0.1], [0.2], [1e-3]])
+    low, high = np.zeros(4), np.ones(4)
     t, values = quadrature.integrate_rows(law.logpdf, low, high)
     step = t[:, 1] - t[:, 0]
-    assert np.exp(values).sum(axis=1) * step == pytest.approx([1.0, 1.0], abs=1e-9)
+    assert np.exp(values).sum(axis=1) * step == pytest.approx(np.ones(4), abs=1e-9)
     with pytest.raises(ModelError, match=r"total standard deviation has no end: is its prior prop"):
         quadrature.integrate_rows(np.zeros_like, low, high)

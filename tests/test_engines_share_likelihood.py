@@ -21,22 +21,33 @@ from bayeslmm.shares import LogRatio, shares
 from bayeslmm.spectrum import spectrum
 
 
-def lopsided() -> Any:
-    """e ~ Beta(1, 1) in parts that are Dirichlet(1, 3): two kernels that are not alike."""
+def custom(weights: list[float], density: Any) -> Any:
+    """Shares drawn as e ~ Beta(1, 1) in Dirichlet parts, with a log density of their own."""
 
     def draw(first: Any, second: Any, weights: Any, size: Any = None) -> Any:
         e = pm.Beta.dist(first, second, size=size)
         w = pm.Dirichlet.dist(weights, size=size)
         return pt.concatenate([e[..., None] * w, (1 - e)[..., None]], axis=-1)
 
+    return pm.CustomDist(
+        "share", np.float64(1), np.float64(1), np.array(weights), dist=draw, logp=density,
+        dims="component", transform=LogRatio(), signature="(),(),(k)->(l)",
+    )  # fmt: skip
+
+
+def lopsided() -> Any:
+    """Parts that are Dirichlet(1, 3): two kernels that are not alike."""
+
     def density(value: Any, *_: Any) -> Any:
         total = value[..., :-1].sum(axis=-1)
         return np.log(3.0) + 2 * pt.log(value[..., 1]) - 3 * pt.log(total)
 
-    return pm.CustomDist(
-        "share", np.float64(1), np.float64(1), np.array([1.0, 3.0]), dist=draw, logp=density,
-        dims="component", transform=LogRatio(), signature="(),(),(k)->(l)",
-    )  # fmt: skip
+    return custom([1.0, 3.0], density)
+
+
+def other_density() -> Any:
+    """One kernel, a share that looks uniform and has the density 2s."""
+    return custom([1.0], lambda value, *_: np.log(2.0) + pt.log(value[..., 0]))
 
 
 def made(kind: str, data: Data) -> pm.Model:
@@ -49,6 +60,12 @@ def made(kind: str, data: Data) -> pm.Model:
         else:
             if kind == "lopsided":
                 share = lopsided()
+            elif kind == "log-ratio":
+                share = pm.Dirichlet(
+                    "share", np.ones(2), dims="component", default_transform=LogRatio()
+                )
+            elif kind == "other":
+                share = other_density()
             elif kind == "dirichlet":
                 share = pm.Dirichlet("share", np.ones(2), dims="component")
             else:
@@ -80,6 +97,8 @@ def made(kind: str, data: Data) -> pm.Model:
         ("dirichlet", "the shares or the total standard deviation have priors of another kind"),
         ("bounded", "the shares or the total standard deviation have priors of another kind"),
         ("lopsided", "the prior of the shares is not Beta times symmetric Dirichlet"),
+        ("log-ratio", "the prior of the shares is not Beta times symmetric Dirichlet"),
+        ("other", "the prior of the shares is not Beta times symmetric Dirichlet"),
         ("sd", "the variances are not shares of the total variance"),
     ],
 )

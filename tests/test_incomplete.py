@@ -143,7 +143,7 @@ def test_the_quadratic_is_the_dense_forms(T: int, kind: str) -> None:
         found = incomplete.quadratic(where, records, G, R)
         assert expected is not None
         assert found is not None
-        assert found.constant == pytest.approx(expected.constant, rel=1e-9)
+        assert found.level == pytest.approx(expected.level, rel=1e-9)
         a, b = (one.A @ back for one in (found, expected))
         np.testing.assert_allclose(a.T @ a, b.T @ b, rtol=1e-9, atol=1e-9 * np.abs(b.T @ b).min())
         np.testing.assert_allclose(a.T @ found.w, b.T @ expected.w, rtol=1e-8)

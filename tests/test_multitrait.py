@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kernel_problems import Problem, problems
 from multitrait_oracles import correlated, covariance, dense, parts, stacked, traits
-from oracles import log_normal_density, relative
+from oracles import LONG, log_normal_density, relative
 from scipy.stats import multivariate_normal
 
 from bayeslmm.likelihood import spectral_logp
@@ -139,10 +139,10 @@ def test_outside_the_support_the_density_is_zero_and_never_a_number(G: Any, R: A
     value, *slopes = multi_trait_logp(S.rotate(Y), B, G, R, *parts(S))
     assert value == -np.inf
     assert not any(slope.any() for slope in slopes)
-    level, h, P = beta_quadratic(S.rotate(Y), G, R, S)
+    level, A, w = beta_quadratic(S.rotate(Y), G, R, S)
     assert level == -np.inf
-    assert not h.any()
-    assert not P.any()
+    assert not A.any()
+    assert not w.any()
 
 
 @EACH
@@ -232,29 +232,46 @@ def test_units_of_the_traits(problem: Problem, S: Spectrum, c: float) -> None:
 @EACH
 @TWO_THREE
 def test_the_quadratic_in_beta_is_the_density_for_all_beta(name: str, T: int) -> None:
-    """ℓ₀ + hᵀβ - ½βᵀPβ. Terms in y'V⁻¹y and βᵀPβ cancel: 1e-8 of their size is kept."""
+    """ℓ - ½‖w - Aβ‖² and its slope Aᵀ(w - Aβ): 1e-13 of their terms is kept."""
     problem = problems()[name]
     S = decompose(problem.kernel, problem.X)
     Y, B = traits(problem, T, seed=21)
     rng = np.random.default_rng(22)
     for G, R in points(T, seed=23):
-        level, h, P = beta_quadratic(S.rotate(Y), G, R, S)
+        level, A, w = beta_quadratic(S.rotate(Y), G, R, S)
         for move in (0.0, rng.standard_normal(B.shape) * 1e-3):
             beta = stacked(B + move)
             value, slope, *_ = multi_trait_logp(S.rotate(Y), B + move, G, R, *parts(S))
-            size = abs(level) + abs(h) @ abs(beta)
-            assert abs(level + h @ beta - 0.5 * beta @ P @ beta - value) < 1e-13 * size + 1e-11
-            bound = 1e-12 * (np.abs(h) + np.abs(P) @ np.abs(beta)) + 1e-9
-            assert (np.abs(h - P @ beta - stacked(slope)) < bound).all()
-        np.testing.assert_allclose(P, P.T, rtol=1e-12, atol=1e-12 * np.abs(P).max())
+            residual, size = w - A @ beta, np.abs(w) + np.abs(A) @ np.abs(beta)
+            bound = 1e-13 * (abs(level) + size @ np.abs(residual)) + 1e-11
+            assert abs(level - 0.5 * residual @ residual - value) < bound
+            bound = 1e-12 * np.abs(A).T @ size + 1e-9
+            assert (np.abs(A.T @ residual - stacked(slope)) < bound).all()
 
 
 def test_the_precision_of_beta_is_the_dense_one(problem: Problem, S: Spectrum) -> None:
     rng = np.random.default_rng(24)
     G, R = covariance(rng, 2), covariance(rng, 2)
     Y, _ = traits(problem, 2, seed=25)
-    _, h, P = beta_quadratic(S.rotate(Y), G, R, S)
+    _, A, w = beta_quadratic(S.rotate(Y), G, R, S)
     V = np.kron(G, problem.kernel) + np.kron(R, np.eye(S.n))
     X = np.kron(np.eye(2), problem.X)
-    np.testing.assert_allclose(P, X.T @ np.linalg.solve(V, X), rtol=1e-9)
-    np.testing.assert_allclose(h, X.T @ np.linalg.solve(V, stacked(Y)), rtol=1e-9)
+    np.testing.assert_allclose(A.T @ A, X.T @ np.linalg.solve(V, X), rtol=1e-9)
+    np.testing.assert_allclose(A.T @ w, X.T @ np.linalg.solve(V, stacked(Y)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("gap", [1e-4, 1e-7, 1e-9])
+def test_both_correlations_next_to_one(gap: float) -> None:
+    """Traits drawn from such covariances: an error of n rounding / (1 - r²), as G + R holds it."""
+    problem = problems()["centred GRM, X = 1"]
+    S = decompose(problem.kernel, problem.X)
+    n, rng = problem.y.size, np.random.default_rng(31)
+    B = np.zeros((problem.X.shape[1], 2))
+    for _ in range(5):
+        scale = np.diag(10 ** rng.uniform(-2, 2, 2))
+        G, R = (scale @ correlated(2, 1 - x * gap) @ scale for x in rng.uniform(0.2, 1.0, 2))
+        one, other = rng.standard_normal((2, n))
+        Y = np.stack([one, one + np.sqrt(gap) * other], axis=1) @ scale
+        wanted = dense(Y, problem.X, problem.kernel.astype(LONG), B, [(G, R)])[0]
+        found = multi_trait_logp(S.rotate(Y), B, G, R, *parts(S))[0]
+        assert found == pytest.approx(float(wanted[0]), abs=5e-16 * n / gap)

@@ -37,6 +37,8 @@ def test_a_copy_is_the_same_and_a_change_is_not(tmp_path: Path) -> None:
     package = Path(bayeslmm.__file__).parent
     shutil.copytree(package, tmp_path / "bayeslmm", ignore=shutil.ignore_patterns("__pycache__"))
     assert digest_of(tmp_path) == source_digest()
+    shutil.copytree(package.parent / "models", tmp_path / "bayeslmm" / "_models")  # as in a wheel
+    assert digest_of(tmp_path) == source_digest()
     file = tmp_path / "bayeslmm" / "engines" / "exact.py"
     file.write_text(file.read_text() + "\n")
     assert digest_of(tmp_path) != source_digest()

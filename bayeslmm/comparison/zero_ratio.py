@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
@@ -26,6 +25,7 @@ from bayeslmm.comparison.savage_dickey import FEW, NOTHING, Ratio
 from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, rest, without
 from bayeslmm.engines.share_likelihood import ShareLikelihood
 from bayeslmm.engines.target import run
+from bayeslmm.pareto import LOWEST, smooth_tail
 
 type Floats = NDArray[np.float64]
 
@@ -92,11 +92,9 @@ def mean_of_terms(log_terms: Floats, cluster: NDArray[np.intp], effective: float
     if finite.sum() < FEW:
         return NOTHING
     top = float(log_terms[finite].max())
-    terms = np.where(finite, np.exp(np.maximum(log_terms - top, -700.0)), 0.0)
-    if np.ptp(log_terms[finite]) > 1e-9:
-        k = float(array_stats.psislw(-np.maximum(log_terms - top, -700.0))[1])
-        if not k < KHAT:
-            return NOTHING
+    terms = np.where(finite, np.exp(np.maximum(log_terms - top, LOWEST)), 0.0)
+    if not smooth_tail(log_terms)[1] < KHAT:
+        return NOTHING
     n, mean = terms.size, float(terms.mean())
     sums = np.bincount(cluster, weights=terms - mean)
     variance = float(np.sum(sums**2)) / n**2

@@ -11,16 +11,12 @@ import pymc as pm
 from numpy.typing import NDArray
 
 from bayeslmm.covariance import Covariance
-from bayeslmm.dense import (
-    BetaQuadratic,
-    beta_quadratic,
-    integrate_beta,
-    marginal_gradient,
-)
+from bayeslmm.dense import beta_quadratic, marginal_gradient
 from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.distributions import SpectralNormalRV
 from bayeslmm.incomplete import IncompleteTraits, rotated_records
 from bayeslmm.incomplete import quadratic as incomplete_quadratic
+from bayeslmm.integrated_effects import BetaQuadratic, integrate_beta
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.multitrait import beta_quadratic as multi_trait_quadratic
 from bayeslmm.multitrait_distribution import MultiTraitNormalRV
@@ -76,14 +72,8 @@ def gaussian(model: pm.Model) -> Gaussian:
         )
 
     def several(parameters: list[Floats]) -> BetaQuadratic | None:
-        constant, h, P = multi_trait_quadratic(rotated, parameters[0], parameters[1], spectrum)
-        if not np.isfinite(constant):
-            return None
-        try:
-            A = np.linalg.cholesky(P).T
-        except np.linalg.LinAlgError:  # at an edge, beyond what float64 holds
-            return None
-        return BetaQuadratic(constant, A, np.linalg.solve(A.T, h))
+        level, A, w = multi_trait_quadratic(rotated, parameters[0], parameters[1], spectrum)
+        return BetaQuadratic(level, A, w) if np.isfinite(level) else None
 
     return Gaussian(several, None, False)
 
@@ -116,9 +106,8 @@ def spectral_quadratic(
         return None
     w = np.linalg.solve(L, rotated[:p] - a * (C @ (e / d)))
     log_det = np.log(d).sum() + 2.0 * np.log(np.diagonal(L)).sum()
-    constant = -0.5 * ((m + p) * LOG_2PI + log_det + (e * e / d).sum())
-    constant -= 0.5 * float(w @ w)
-    return BetaQuadratic(float(constant), np.linalg.solve(L, spectrum.triangle), w)
+    level = -0.5 * ((m + p) * LOG_2PI + log_det + (e * e / d).sum())
+    return BetaQuadratic(float(level), np.linalg.solve(L, spectrum.triangle), w)
 
 
 def log_marginal(quadratic: BetaQuadratic | None, mean: Floats, factor: Floats | None) -> float:

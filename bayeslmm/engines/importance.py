@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
-from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
@@ -28,6 +27,7 @@ from bayeslmm.engines.mode import Mode, find_mode
 from bayeslmm.engines.proposal import Proposal
 from bayeslmm.engines.slices import first_margins
 from bayeslmm.engines.target import Target, evaluate
+from bayeslmm.pareto import FEW, LOWEST, smooth_tail
 
 type Floats = NDArray[np.float64]
 
@@ -210,26 +210,24 @@ def importance_sample(
 def smooth(log_weights: Floats) -> tuple[Floats, float, float]:
     """Pareto-smoothed normalised weights (N,), k̂, and log mean of the smoothed weights.
 
-    `psislw` takes minus the log weights; the sum of the weights below its tail gives the constant
-    that it normalises away. Degenerate weights have k̂ = inf.
+    The lowest weight, never in the tail, gives the constant that the smoothing takes away.
+    Degenerate weights have k̂ = inf.
     """
     finite = np.isfinite(log_weights)
     n = log_weights.size
     top = float(log_weights.max()) if finite.any() else -np.inf
-    if finite.sum() < 25:
+    if finite.sum() < FEW:
         return np.full(n, 1.0 / n), np.inf, top - np.log(n)
-    if np.ptp(log_weights) < 1e-9:  # the proposal is the target
-        return np.full(n, 1.0 / n), 0.0, top
-    shifted = np.maximum(log_weights - top, -700.0)
-    logs, k = array_stats.psislw(-shifted)
-    k = float(k)
+    logs, k = smooth_tail(log_weights)
+    shifted = np.maximum(log_weights - top, LOWEST)
     if not (np.isfinite(k) and np.all(np.isfinite(logs))):
         plain = np.exp(shifted)
         return plain / plain.sum(), np.inf, float(logsumexp(log_weights) - np.log(n))
-    low = int(np.argmin(shifted))  # never in the tail
-    constant = float(shifted[low] - logs[low]) + top
+    low = int(np.argmin(shifted))
     weights = np.where(finite, np.exp(logs), 0.0)
-    return weights / weights.sum(), k, constant - float(np.log(n))
+    constant = float(shifted[low] - logs[low]) + top
+    total = weights.sum()
+    return weights / total, k, constant + float(np.log(total / n))
 
 
 def resample(weighted: Weighted, draws: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -18,13 +18,13 @@ import pymc as pm
 from numpy.typing import NDArray
 
 from bayeslmm.caution import caution
-from bayeslmm.dense import BetaQuadratic, draw_beta
 from bayeslmm.engines.effects import EffectsPrior
 from bayeslmm.engines.gaussian import log_marginal
 from bayeslmm.engines.hmc import sample as sample_hmc
 from bayeslmm.engines.hyper import Hyper, hyper
 from bayeslmm.engines.importance import KHAT, Weighted, importance_sample, resample
 from bayeslmm.engines.target import Target, run
+from bayeslmm.integrated_effects import BetaQuadratic, draw_beta
 from bayeslmm.memory import available_cores
 
 type Floats = NDArray[np.float64]

@@ -223,8 +223,8 @@ def integrate_rows(
 ) -> tuple[Floats, Floats]:
     """Nodes (r, k) and log density (r, k) that hold all but e^-45 of each row.
 
-    The interval of each row is moved and stretched until its ends are negligible and narrowed
-    until it is well filled; `density` is unimodal along a row.
+    The interval of each row is stretched until its ends are negligible, then narrowed until it is
+    well filled; `density` is unimodal along a row.
     """
     share = np.linspace(0.0, 1.0, nodes)
     low, high = low.copy(), high.copy()
@@ -239,15 +239,15 @@ def integrate_rows(
         last = nodes - 1 - inside[:, ::-1].argmax(axis=1)
         open_low = values[:, 0] > top - 0.8 * DEPTH
         open_high = values[:, -1] > top - 0.8 * DEPTH
-        narrow = (last - first) < 0.45 * nodes
-        if not np.any(open_low | open_high | narrow):
+        still_open = open_low | open_high
+        narrow = (last - first < 0.45 * nodes) & ~still_open
+        if not np.any(still_open | narrow):
             return t, values
         width = high - low
-        new_low = np.where(open_low, low - 0.6 * width, low + (first - 1) * wide)
-        new_high = np.where(open_high, high + 0.6 * width, low + (last + 1) * wide)
-        changed = open_low | open_high | narrow
-        low = np.where(changed, new_low, low)
-        high = np.where(changed, new_high, high)
+        low, high = (
+            np.where(narrow, low + (first - 1) * wide, low - 0.6 * width * open_low),
+            np.where(narrow, low + (last + 1) * wide, high + 0.6 * width * open_high),
+        )
     raise ModelError("the density of the total standard deviation has no end: is its prior proper?")
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -157,14 +158,31 @@ def _shares_of(
     log_scale = type(model.rvs_to_transforms[model["total_sd"]]).__name__ == "LogTransform"
     if not (usual and log_scale and model.named_vars_to_dims.get("share") == ("component",)):
         raise ModelError("the shares or the total standard deviation have priors of another kind")
-    a, b, weights = (getattr(x, "data", None) for x in share.owner.op.dist_params(share.owner))
-    if a is None or b is None or weights is None or np.ptp(weights) > 0:
-        raise ModelError("the prior of the shares is not Beta times symmetric Dirichlet")
+    (a, b), alpha = _prior_of(model)
     point = pt.dmatrix()  # shares, a row each
     graph = vectorize_graph(model["h2"], {share: point})
     function = pytensor.function([point], graph, mode=PYTHON)
-    counted = np.atleast_1d(function(np.eye(len(weights) + 1)))[:-1]
-    return (float(a), float(b)), float(weights[0]), tuple(bool(x > 0.5) for x in counted)
+    counted = np.atleast_1d(function(np.eye(len(model.coords["component"]))))[:-1]
+    return (a, b), alpha, tuple(bool(x > 0.5) for x in counted)
+
+
+def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
+    """(a, b) and α of the shares, whose density has to be that of `log_prior_of_ratios`."""
+    share = model["share"]
+    op, count = share.owner.op, len(model.coords["component"]) - 1
+    given: list[Any] = [getattr(x, "data", None) for x in op.dist_params(share.owner)]
+    if len(given) == 3 and all(x is not None for x in given) and np.ptp(given[2]) == 0:
+        explained = (float(given[0]), float(given[1]))
+        alpha = float(given[2][0])
+        u = np.random.default_rng(1).normal(size=(5, count))
+        value = model.rvs_to_values[share]
+        graph = vectorize_graph(
+            model.logp(vars=[share], sum=False)[0], {value: (p := pt.dmatrix())}
+        )
+        found = pytensor.function([p], graph, mode=PYTHON)(u)
+        if np.allclose(found, log_prior_of_ratios(u, explained, alpha), rtol=1e-9, atol=1e-9):
+            return explained, alpha
+    raise ModelError("the prior of the shares is not Beta times symmetric Dirichlet")
 
 
 def _check_scale(split: Hyper, count: int) -> None:

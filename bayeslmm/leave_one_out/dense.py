@@ -18,8 +18,9 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from bayeslmm import lapack
-from bayeslmm.dense import DenseForm, integrate_beta, quadratic_of
+from bayeslmm.dense import DenseForm, quadratic_of
 from bayeslmm.engines.target import run
+from bayeslmm.integrated_effects import integrate_beta
 from bayeslmm.leave_one_out.blocks import Blocks, Conditionals, empty, fill_block, fill_singles
 from bayeslmm.memory import require_memory
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.covariance import Covariance
-from bayeslmm.dense import BetaQuadratic, beta_quadratic, dense_form, marginal_gradient
+from bayeslmm.dense import beta_quadratic, dense_form, marginal_gradient
 from bayeslmm.distributions import SpectralNormalRV
 from bayeslmm.engines import exact
 from bayeslmm.engines.gaussian import Gaussian
@@ -23,6 +23,7 @@ from bayeslmm.engines.laplace import target_of
 from bayeslmm.engines.marginal import marginal, why_not_exact
 from bayeslmm.engines.mode import Mode
 from bayeslmm.engines.target import Target
+from bayeslmm.integrated_effects import BetaQuadratic
 from bayeslmm.leave_one_out.dense import Dense
 from bayeslmm.leave_one_out.model import Fitted, efficiency
 from bayeslmm.spectrum import Spectrum, decompose

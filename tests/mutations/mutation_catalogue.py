@@ -74,9 +74,9 @@ CATALOGUE = (
     ),
     Mutation(
         "ML for REML",
-        "bayeslmm/dense.py",
-        "(w @ w) - log_det + 0.5 * len(w) * LOG_2PI)\n",
-        "(w @ w))\n",
+        "bayeslmm/integrated_effects.py",
+        "        return float(quadratic.level - log_det + 0.5 * len(quadratic.w) * LOG_2PI)\n",
+        "        return float(quadratic.level)\n",
         DENSE,
     ),
     Mutation(
@@ -109,9 +109,9 @@ CATALOGUE = (
     ),
     Mutation(
         "dropped term",
-        "bayeslmm/dense.py",
-        "    return float(at_mean + 0.5 * (x @ x) - np.log(np.diagonal(C)).sum())\n",
-        "    return float(at_mean + 0.5 * (x @ x))\n",
+        "bayeslmm/integrated_effects.py",
+        "(left @ left) - np.log(np.diagonal(R)).sum())\n",
+        "(left @ left))\n",
         DENSE,
     ),
     Mutation(
@@ -132,9 +132,9 @@ CATALOGUE = (
         "half log-determinant",
         "bayeslmm/dense.py",
         "    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())\n"
-        "    constant = -0.5 * (n * LOG_2PI + log_det + float(z @ z))\n",
+        "    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))\n",
         "    log_det = float(np.log(np.diagonal(L)).sum())\n"
-        "    constant = -0.5 * (n * LOG_2PI + log_det + float(z @ z))\n",
+        "    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))\n",
         DENSE,
     ),
     Mutation(
@@ -220,9 +220,9 @@ CATALOGUE = (
     ),
     Mutation(
         "too wide",
-        "bayeslmm/dense.py",
-        "    return np.asarray(mean + factor @ np.linalg.solve(C.T, x + z))\n",
-        "    return np.asarray(mean + factor @ np.linalg.solve(C.T, x + 1.2 * z))\n",
+        "bayeslmm/integrated_effects.py",
+        "    return np.asarray(mean + factor @ np.linalg.solve(R, x + z))\n",
+        "    return np.asarray(mean + factor @ np.linalg.solve(R, x + 1.2 * z))\n",
         DENSE,
     ),
     Mutation(
