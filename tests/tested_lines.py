@@ -35,12 +35,12 @@ exclude_also =
 """
 CORE = (  # where the numbers come from
     *("canonical", "codings", "covariance", "cross_product", "dense", "dense_distribution"),
-    *("distributions", "eigen", "grm", "grms", "haseman_elston", "hwe", "incomplete", "integrated_effects"),
-    *("kernels", "lapack", "likelihood", "loco", "monotone_cubic", "multitrait", "pareto"),
-    *("multitrait_distribution", "multitrait_posterior", "multitrait_reml", "pedigree_matrix"),
-    *("posterior", "priors", "profile_likelihood", "reml", "residual_contrasts", "share_priors"),
-    *("shares", "spectral_solve", "spectrum", "spectrum_svd", "threads", "trait_estimates"),
-    *("x_chromosome", "engines", "comparison", "leave_one_out", "coverage"),
+    *("distributions", "eigen", "grm", "grms", "haseman_elston", "hwe", "incomplete"),
+    *("integrated_effects", "kernels", "lapack", "likelihood", "loco", "monotone_cubic"),
+    *("multitrait", "multitrait_distribution", "multitrait_posterior", "multitrait_reml", "pareto"),
+    *("pedigree_matrix", "posterior", "priors", "profile_likelihood", "reml", "residual_contrasts"),
+    *("share_priors", "shares", "spectral_solve", "spectrum", "spectrum_svd", "threads"),
+    *("trait_estimates", "x_chromosome", "engines", "comparison", "leave_one_out", "coverage"),
 )
 
 
