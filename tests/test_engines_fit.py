@@ -236,6 +236,15 @@ LINES = {
         "a = pm.Normal('a')\nb = pm.HalfNormal('b')\nu, e = pt.tanh(a)**2, b**2",
         "different values of a and b may give the same variances",
     ),
+    "h² above one": (
+        "h = pm.Uniform('h', 0, 1.5)\nt = pm.HalfNormal('t', 8)\nu, e = h * t**2, (1 - h) * t**2",
+        "h² lies between 0 and 1.5, the total standard deviation between 0 and inf: take bounds",
+    ),
+    "no transform": (
+        "h = pm.Beta('h', 2, 2, default_transform=None)\nt = pm.HalfNormal('t', 8)\n"
+        "u, e = h * t**2, (1 - h) * t**2",
+        "different values of h and t may give the same variances",
+    ),
     "total above three": (
         "h = pm.Uniform('h', 0, 1)\nt = pm.TruncatedNormal('t', 8, 4, lower=3)\n"
         "u, e = h * t**2, (1 - h) * t**2",

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bayeslmm.engines import hmc
 from bayeslmm.engines.hmc import _start, _whitened
+from bayeslmm.engines.mode import Mode
 from bayeslmm.engines.target import Target
 
 CENTRE = np.array([1.0, -2.0])
@@ -74,3 +76,25 @@ def test_a_chain_begins_where_the_density_is_not_zero() -> None:
     near = law(lambda u: 0.0 if np.abs(u - CENTRE).max() < 0.05 else -np.inf)
     assert 0 < np.abs(ROOT @ _start(near, CENTRE, ROOT, 3)).max() < 0.05
     assert (_start(law(lambda u: -np.inf), CENTRE, ROOT, 3) == 0.0).all()
+
+
+def test_chains_are_cancelled_when_they_are_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nutpie's own `wait` would give the draws so far as if they were all."""
+    cancelled: list[bool] = []
+
+    class Running:
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+        def cancel(self) -> None:
+            cancelled.append(True)
+
+    def start(*_: object, **options: object) -> Running:
+        assert options["blocking"] is False
+        return Running()
+
+    monkeypatch.setattr(hmc.nutpie, "sample", start)
+    mode = Mode(CENTRE, 0.0, ROOT @ ROOT.T, 0, 0, ())
+    with pytest.raises(KeyboardInterrupt):
+        hmc.sample(TARGETS["gradient"], mode=mode, draws=10, tune=10, chains=2)
+    assert cancelled == [True]
