@@ -14,6 +14,8 @@ import pytest
 import xarray as xr
 from engine_oracles import (
     Data,
+    beta_logit,
+    brute,
     exact_tree,
     family_data,
     family_model,
@@ -26,6 +28,7 @@ from engine_oracles import (
 from scipy import stats
 
 from bayeslmm import models
+from bayeslmm.comparison.evidence import estimate_evidence
 from bayeslmm.components import set_phenotype
 from bayeslmm.diagnostics import convergence
 from bayeslmm.engines import choose_engine, exact, fit, fit_traits, laplace
@@ -245,6 +248,10 @@ LINES = {
         "u, e = h * t**2, (1 - h) * t**2",
         "different values of h and t may give the same variances",
     ),
+    "improper": (
+        "u = pm.HalfFlat('u')\ne = pm.HalfFlat('e')",
+        "the prior of u, e is improper",
+    ),
     "total above three": (
         "h = pm.Uniform('h', 0, 1)\nt = pm.TruncatedNormal('t', 8, 4, lower=3)\n"
         "u, e = h * t**2, (1 - h) * t**2",
@@ -314,6 +321,33 @@ def test_why_a_model_is_not_exact(case: str, tmp_path: Path) -> None:
     model = models.load(path)(data.cohort(), data.relationship())
     assert words in str(why_not_exact(model))
     assert choose_engine(model)[0] == ("laplace" if case in LINES else "nuts")
+
+
+def test_improper_priors_of_the_variances(tmp_path: Path) -> None:
+    """A flat density on both variances, in two ways: h² as by brute force, no marginal likelihood.
+
+    ``dσ²_u dσ²_e = 2 τ³ dh² dτ``. A `pm.CustomDist` without draws is like a proper one otherwise.
+    """
+    data = small()
+    wanted = brute().posterior(beta_logit(1, 1), lambda x: 3 * np.log(x))
+    for lines in (
+        "u = pm.HalfFlat('u')\ne = pm.HalfFlat('e')",
+        "flat = {'logp': lambda x: 0.0 * x, 'default_transform': log, 'initval': 1.0}\n"
+        "u, e = (pm.CustomDist(k, **flat) for k in 'ue')",
+    ):
+        path = tmp_path / "mine.py"
+        text = BODY.replace("EFFECTS", "beta = fixed_effects(cohort)").replace("VARIANCES", lines)
+        text = text.replace("\ne = ", "\n        e = ").replace("\nu, e = ", "\n        u, e = ")
+        path.write_text("from pymc.distributions.transforms import log\n" + text)
+        model = models.load(path)(data.cohort(), data.relationship())
+        tree = fit(model, "laplace")
+        assert "prior" not in tree.children
+        h2 = tree["posterior"]["h2"].to_numpy()
+        # 1000 effective draws of an sd of 0.27; five standard errors
+        assert h2.mean() == pytest.approx(wanted["mean"], abs=5 * wanted["sd"] / np.sqrt(1000))
+        if "HalfFlat" in lines:
+            with pytest.raises(ModelError, match="the prior of u, e is improper, so that the marg"):
+                estimate_evidence(tree)
 
 
 def test_correlated_effects_in_several_variables_are_integrated(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.distributions import SpectralNormalRV, draw_unit_genetic, kernel_cholesky
 from bayeslmm.engines.conditional import prior_draw
 from bayeslmm.engines.hyper import covariance_inputs
-from bayeslmm.engines.tree import PYTHON, Variables, chain_draw
+from bayeslmm.engines.tree import PYTHON, Variables, chain_draw, improper_priors
 from bayeslmm.errors import ModelError
 from bayeslmm.multitrait_distribution import MultiTraitNormalRV
 from bayeslmm.multitrait_posterior import root
@@ -78,7 +78,7 @@ def simulator(model: pm.Model) -> Callable[[np.random.SeedSequence], Truth]:
     ModelError
         For a model that cannot be drawn from: a prior without a distribution (``flat()``).
     """
-    if flat := [rv.name for rv in model.free_RVs if "Flat" in type(rv.owner.op).__name__]:
+    if flat := improper_priors(model):
         raise ModelError(
             f"the prior of {', '.join(flat)} is improper: there is nothing to draw a truth from -> "
             "give every parameter a proper prior"

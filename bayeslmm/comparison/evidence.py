@@ -10,6 +10,7 @@ only if they share X; the model comparison of `bayeslmm.comparison` refuses anyt
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -24,8 +25,8 @@ from pytensor.graph.replace import vectorize_graph
 from bayeslmm.comparison.bridge import sample_bridge
 from bayeslmm.engines.hyper import Hyper, hyper
 from bayeslmm.engines.laplace import target_of
-from bayeslmm.engines.tree import PYTHON
-from bayeslmm.errors import InputError
+from bayeslmm.engines.tree import PYTHON, improper_priors
+from bayeslmm.errors import InputError, ModelError
 from bayeslmm.fitted import model_of
 from bayeslmm.memory import available_cores
 from bayeslmm.threads import one_thread
@@ -89,8 +90,14 @@ def estimate_evidence(
     InputError
         If the tree has no evidence of the method asked for.
     ModelError
-        If the model's β or random effects cannot be integrated out.
+        If the model's β or random effects cannot be integrated out, or if the prior of a variance
+        is improper, so that log p(y) has an arbitrary constant.
     """
+    if flat := json.loads(tree["sample_stats"].attrs.get("improper", "[]")):
+        raise ModelError(
+            f"the prior of {', '.join(flat)} is improper, so that the marginal likelihood has an "
+            "arbitrary factor; give every variance parameter a proper prior"
+        )
     found = _known(tree)
     if method == "auto" and found is not None:
         return found
@@ -218,5 +225,4 @@ def _same_design(one: xr.DataTree, other: xr.DataTree) -> bool:
 
 def has_flat_effects(model: pm.Model) -> bool:
     """Is the prior of β flat, so that log p(y) has an arbitrary constant?"""
-    names = [type(rv.owner.op).__name__ for rv in model.free_RVs]
-    return "FlatRV" in names
+    return bool(improper_priors(model, "beta"))

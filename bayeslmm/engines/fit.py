@@ -27,6 +27,7 @@ from bayeslmm.engines.tree import (
     chain_draw,
     constant_data,
     dataset,
+    improper_priors,
     prior_draws,
     provenance,
 )
@@ -200,6 +201,8 @@ def _posterior(
     add_named_quantities(variables)
     dropped = {} if genetic_values else _latent_health(variables)
     groups["sample_stats"].attrs["latent"] = json.dumps(dropped)
+    if flat := improper_priors(model, "variance"):
+        groups["sample_stats"].attrs["improper"] = json.dumps(flat)
     parts = add_genetic(model, variables, rng, keep=genetic_values)
     coords = {**model.coords, "pve_part": parts}
     groups["posterior"] = dataset(variables, coords)

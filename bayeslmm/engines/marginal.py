@@ -37,6 +37,7 @@ from bayeslmm.engines.parameters import (
     parameters_behind,
     require_usable_bounds,
 )
+from bayeslmm.engines.tree import improper_priors
 from bayeslmm.errors import ModelError
 from bayeslmm.spectrum import Spectrum
 
@@ -116,6 +117,8 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     for rv in hyper:
         if set(ancestors([rv])) & (free - {rv}):
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
+    if flat := improper_priors(model, "variance"):
+        raise ModelError(f"the prior of {', '.join(flat)} is improper")
     require_usable_bounds(model, hyper)
     return hyper, effects
 

@@ -14,6 +14,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
+from pymc.distributions.continuous import FlatRV, HalfFlatRV
 from pymc.distributions.shape_utils import change_dist_size
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import vectorize_graph
@@ -61,13 +62,28 @@ def add_named_quantities(variables: Variables) -> None:
         variables.setdefault(name, (dims[:-1], value))
 
 
-def prior_draws(model: pm.Model, draws: int, seed: int) -> Variables | None:
-    """Independent draws of the parameters from the prior; None where it is improper.
+def improper_priors(model: pm.Model, behind: str | None = None) -> list[str]:
+    """Names of the parameters, behind one variable or all, that are flat on a line or half-line."""
+    free = set(model.free_RVs if behind is None else ancestors([model[behind]]))
+    flat = [rv for rv in model.free_RVs if isinstance(rv.owner.op, FlatRV | HalfFlatRV)]
+    return [rv.name for rv in flat if rv in free]
 
-    Latent vectors (more than 200 entries, as g is) and what depends on them are left out.
+
+def prior_draws(model: pm.Model, draws: int, seed: int) -> Variables | None:
+    """Independent draws of the parameters from the prior; None where there is nothing to draw from.
+
+    That is an improper prior, or a `pm.CustomDist` of a density alone. Latent vectors (more than
+    200 entries, as g is) and what depends on them are left out.
     """
-    if any(type(rv.owner.op).__name__ == "FlatRV" for rv in model.free_RVs):
+    if improper_priors(model):
         return None
+    try:
+        return _proper_draws(model, draws, seed)
+    except NotImplementedError:
+        return None
+
+
+def _proper_draws(model: pm.Model, draws: int, seed: int) -> Variables:
     latent = [rv for rv in model.free_RVs if int(np.prod(rv.shape.eval())) > 200]
     free = [rv for rv in model.free_RVs if rv not in latent]
     derived = [v for v in model.deterministics if not set(ancestors([v])) & set(latent)]

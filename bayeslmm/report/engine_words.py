@@ -76,7 +76,7 @@ def pareto_words(k: float) -> str:
 def evidence(facts: Facts) -> str:
     """The log marginal likelihood with its Monte Carlo standard error, if there is one."""
     known = facts.statistics
-    if "log_evidence" not in known:
+    if "log_evidence" not in known or "improper" in known:
         return ""
     error = float(known.get("log_evidence_mcse", math.nan))
     value = float(known["log_evidence"])
