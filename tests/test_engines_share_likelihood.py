@@ -70,8 +70,13 @@ def made(kind: str, data: Data) -> pm.Model:
                 share = pm.Dirichlet("share", np.ones(2), dims="component")
             else:
                 share = shares("share", (1.0, 1.0), 1.0, 1)
-            bounded = kind == "bounded"
-            total: Any = pm.Uniform("total_sd", 0, 9) if bounded else pm.HalfNormal("total_sd", 3)
+            total: Any
+            if kind == "bounded":
+                total = pm.Uniform("total_sd", 0, 9)
+            elif kind == "improper":
+                total = pm.HalfFlat("total_sd")
+            else:
+                total = pm.HalfNormal("total_sd", 3)
             pm.Deterministic("h2", share[:-1].sum())
             scale = total if kind == "sd" else total**2
             variance = pm.Deterministic("variance", share * scale, dims="component")
@@ -99,6 +104,7 @@ def made(kind: str, data: Data) -> pm.Model:
         ("lopsided", "the prior of the shares is not Beta times symmetric Dirichlet"),
         ("log-ratio", "the prior of the shares is not Beta times symmetric Dirichlet"),
         ("other", "the prior of the shares is not Beta times symmetric Dirichlet"),
+        ("improper", "the prior of total_sd is improper"),
         ("sd", "the variances are not shares of the total variance"),
     ],
 )

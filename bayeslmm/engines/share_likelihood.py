@@ -35,7 +35,7 @@ from bayeslmm.dense import DenseForm
 from bayeslmm.dense_distribution import DenseNormalRV
 from bayeslmm.engines.hyper import Hyper, hyper
 from bayeslmm.engines.quadrature import integrate_rows, likelihood_width, log_sum_exp
-from bayeslmm.engines.tree import PYTHON
+from bayeslmm.engines.tree import PYTHON, improper_priors
 from bayeslmm.errors import ModelError
 from bayeslmm.likelihood import LOG_2PI
 from bayeslmm.shares import LogRatio
@@ -153,6 +153,8 @@ def _shares_of(
         raise ModelError(
             f"the variances depend on {', '.join(sorted(names))}, not on shares of one total alone"
         )
+    if flat := improper_priors(model, "variance"):
+        raise ModelError(f"the prior of {', '.join(flat)} is improper")
     share = model["share"]
     usual = isinstance(model.rvs_to_transforms[share], LogRatio)
     log_scale = type(model.rvs_to_transforms[model["total_sd"]]).__name__ == "LogTransform"
