@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import inspect
 import shutil
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bayeslmm.caution import caution
 from bayeslmm.confounding import check_confounded_trait, confounded_kernel, dominating_axis
 from bayeslmm.covariance import Grouping
-from bayeslmm.errors import InputError, ModelError
+from bayeslmm.errors import BayesLMMError, InputError, ModelError
 from bayeslmm.files import PathArg, atomic_path, read_bytes, read_lines, require_file
 from bayeslmm.kernel_checks import check_kernels
 from bayeslmm.relatedness import check_duplicates, values_of_people
@@ -77,7 +78,7 @@ class ModelFile:
         except SyntaxError as error:
             raise _syntax_error(self.path, error) from error
         except Exception as error:  # whatever the user's file does
-            raise ModelError(f"{self.path}: {type(error).__name__}: {error}") from error
+            raise _mistake(self.path, error) from error
         build = getattr(module, "build", None)
         if not callable(build):
             raise InputError(
@@ -135,7 +136,7 @@ class ModelFile:
         InputError
             If a matrix is missing, or the file has no prior of a given name.
         ModelError
-            If the model breaks the contract (`check_contract`).
+            If the model breaks the contract (`check_contract`), or if its file fails.
         """
         build = self.function()
         known = inspect.signature(build).parameters
@@ -185,7 +186,12 @@ class ModelFile:
                 caution(text)
         named = {name: matrix for name, matrix in matrices.items() if name not in rest}
         first = [named.pop(name) for name in self.matrices()]
-        model = build(cohort, *first, *(matrices[name] for name in rest), **named, **priors)
+        try:
+            model = build(cohort, *first, *(matrices[name] for name in rest), **named, **priors)
+        except (BayesLMMError, MemoryError, Warning):
+            raise
+        except Exception as error:  # whatever the user's file does
+            raise _mistake(self.path, error) from error
         check_contract(model, cohort, self.path)
         spectrum = getattr(model["phenotype"].owner.op, "spectrum", None)
         if spectrum is not None and cohort.trait_index is None:
@@ -282,6 +288,14 @@ def _syntax_error(path: Path, error: SyntaxError) -> InputError:
     return InputError(
         f"syntax error: {error.msg}", "Python", "mend it", path=path, line=error.lineno
     )
+
+
+def _mistake(path: Path, error: Exception) -> ModelError:
+    """An error of the code of a model file, with the line of the file that led to it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    where = f"{path}:{lines[-1]}" if lines else f"{path}"
+    return ModelError(f"{where}: {type(error).__name__}: {error} -> mend the file")
 
 
 def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:

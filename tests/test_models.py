@@ -475,8 +475,37 @@ def test_a_file_without_build(tmp_path: Path) -> None:
 )
 def test_a_file_that_fails_when_it_is_run(tmp_path: Path, text: str, message: str) -> None:
     file = write(tmp_path / "bad.py", text)
-    with pytest.raises(ModelError, match=rf"bad\.py: {message}"):
+    with pytest.raises(ModelError, match=rf"bad\.py:1: {message}.* -> mend the file"):
         file.function()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x = undefined", "NameError: name 'undefined'"),
+        ("unit = phenotype_unit(cohort)", "TypeError: No model on context stack"),
+        ("x = cohort.y @ cohort.X.T", "ValueError: matmul"),
+    ],
+)
+def test_a_build_that_fails_is_told_at_its_line(tmp_path: Path, line: str, message: str) -> None:
+    text = (
+        "from bayeslmm.components import phenotype_unit\n\n\n"
+        f"def build(cohort, additive):\n    {line}\n"
+    )
+    file = write(tmp_path / "bad.py", text)
+    with pytest.raises(ModelError, match=rf"bad\.py:5: {message}.* -> mend the file"):
+        file(COUPLED.cohort, COUPLED.relationship())
+
+
+def test_our_own_errors_in_build_stay_what_they_are(tmp_path: Path) -> None:
+    """So do warnings that are errors, and a machine without memory."""
+    for name, kind in (("InputError('a', 'b', 'c')", InputError), ("MemoryError()", MemoryError)):
+        text = (
+            f"from bayeslmm.errors import InputError\n\n\ndef build(cohort, A):\n    raise {name}\n"
+        )
+        with pytest.raises(kind) as caught:
+            write(tmp_path / "bad.py", text)(COUPLED.cohort, COUPLED.relationship())
+        assert "mend the file" not in str(caught.value)
 
 
 def test_copy_starts_a_model_and_overwrites_nothing(tmp_path: Path) -> None:
