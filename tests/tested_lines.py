@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,11 +51,12 @@ def is_core(path: str) -> bool:
 
 
 def measure(folder: Path) -> None:
-    """Run the suite; every process leaves its data in the folder."""
+    """Run the suite; every process leaves its data in the folder. It has to pass."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings").write_text(SETTINGS)
     command = [sys.executable, "-m", "coverage", "run", "-m", "pytest"]
-    subprocess.run(command, cwd=ROOT, env=environment(folder), check=True)
+    if subprocess.run(command, cwd=ROOT, env=environment(folder)).returncode:
+        raise SystemExit(f"the suite fails; the data stay: --keep --data {folder}")
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -108,11 +110,12 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="do not run the suite")
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = (options.data or Path(temporary)).resolve()
-        if not options.keep:
-            measure(folder)
-        found = table(read(folder))
+    folder = (options.data or Path(tempfile.mkdtemp())).resolve()
+    if not options.keep:
+        measure(folder)
+    found = table(read(folder))
+    if options.data is None:
+        shutil.rmtree(folder)
     print(found)
     if options.table is not None:
         head = "# Lines and branches that the tests run\n\n`uv run python tests/tested_lines.py"
