@@ -113,7 +113,7 @@ class DenseForm:
 
     def factor(self, c: Floats) -> Floats | None:
         """L (n, n), lower triangle, of ``WᵀV(c)W``; None where V is not positive definite."""
-        L = np.empty((self.n, self.n))
+        L = np.zeros((self.n, self.n))  # what is not written has to be finite for SciPy's checks
         k = len(self.stack)
         assemble(self.stack, np.ascontiguousarray(c[:k]), float(c[k]) if self.identity else 0.0, L)
         return L if lapack.cholesky(L) else None

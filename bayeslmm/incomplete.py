@@ -196,7 +196,7 @@ def _precision(form: IncompleteTraits, G: Floats, R: Floats) -> tuple[Floats, fl
 def _missing_precision(form: IncompleteTraits, weights: Floats) -> Floats:
     """Λ_mm, its lower triangle by blocks of traits."""
     ends = np.cumsum([0, *(len(rows) for rows in form.missing)])
-    out = np.empty((ends[-1], ends[-1]))
+    out = np.zeros((ends[-1], ends[-1]))
     for u, rows in enumerate(form.missing):
         here = slice(ends[u], ends[u + 1])
         half = rows * np.sqrt(weights[u, u])

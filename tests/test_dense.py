@@ -214,6 +214,15 @@ def test_beta_integrated_out(kind: str, p: int, flat: bool) -> None:
             assert relative(value, scipys) < 1e-8
 
 
+def test_nothing_of_a_factor_is_left_to_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was in memory above the diagonal, NaN at times, made SciPy refuse the whole matrix."""
+    monkeypatch.setattr(np, "empty", lambda *a, **k: np.full(*a, np.nan, **k))
+    form = problem("two kernels", 2)[0]
+    L = form.factor(coefficients("two kernels", 1))
+    assert L is not None
+    np.testing.assert_array_equal(np.triu(L, 1), 0.0)
+
+
 def test_the_oracle_of_a_flat_prior_is_the_limit_of_a_wide_one() -> None:
     _, X, y, matrices = problem("two kernels", 2)
     c = coefficients("two kernels", 1)

@@ -109,7 +109,9 @@ class Dense:
         if factor is None:
             B, z = B[:, :m], z[:m]
         else:
-            A = scipy.linalg.solve_triangular(L[m:, m:], form.triangle, lower=True)
+            A = scipy.linalg.solve_triangular(
+                L[m:, m:], form.triangle, lower=True, check_finite=False
+            )
             half = A @ factor
             root = np.linalg.cholesky(np.eye(form.p) + half @ half.T)
             z[m:] = np.linalg.solve(root, z[m:])
