@@ -216,8 +216,8 @@ def test_beta_integrated_out(kind: str, p: int, flat: bool) -> None:
 
 def test_nothing_of_a_factor_is_left_to_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was in memory above the diagonal, NaN at times, made SciPy refuse the whole matrix."""
-    monkeypatch.setattr(np, "empty", lambda *a, **k: np.full(*a, np.nan, **k))
     form = problem("two kernels", 2)[0]
+    monkeypatch.setattr(np, "empty", lambda shape, *_, **__: np.full(shape, np.nan))
     L = form.factor(coefficients("two kernels", 1))
     assert L is not None
     np.testing.assert_array_equal(np.triu(L, 1), 0.0)
