@@ -10,8 +10,9 @@ Files → genotypes → GRM → cohort → PyMC model → posterior → heritabi
     tree = bl.fit(bl.models.additive(cohort, grm))
     bl.heritability(tree)
 
-Importing the package imports nothing heavy: every name is loaded when it is first used. Functions
-are verbs, so that none has the name of a submodule (``bayeslmm.grm`` is always the module).
+Importing the package imports nothing heavy: every name is loaded when it is first used. Public
+functions are verbs, so that none has the name of a package.
+Writers of model files import from `bayeslmm.modelling`.
 """
 
 from __future__ import annotations
@@ -21,37 +22,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm import models
-    from bayeslmm.agreement_table import agreement
     from bayeslmm.calibration.sbc import calibrate
-    from bayeslmm.cohort import Cohort, cohort_from_arrays
-    from bayeslmm.cohort import cohort as build_cohort
+    from bayeslmm.checks.agreement import agreement
+    from bayeslmm.checks.sensitivity import prior_sensitivity
+    from bayeslmm.cohort.build import cohort as build_cohort
+    from bayeslmm.cohort.build import cohort_from_arrays
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.cohort.records import read_records, record_cohorts
+    from bayeslmm.cohort.traits import stack_traits
+    from bayeslmm.comparison.loo.elpd import kfold, loo
+    from bayeslmm.comparison.loo.grouping import group_labels
     from bayeslmm.comparison.table import compare
-    from bayeslmm.coverage.power import expected_power
-    from bayeslmm.coverage.study import estimate_coverage
-    from bayeslmm.diagnostics import diagnose
-    from bayeslmm.engines.fit import fit
-    from bayeslmm.engines.traits import fit_traits
     from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
-    from bayeslmm.genotypes import Genotypes, from_array, read_genotypes
-    from bayeslmm.grm import grm as compute_grm
-    from bayeslmm.grm_files import read_grm, write_grm
-    from bayeslmm.grms import compute_grms
-    from bayeslmm.kernels import hadamard
-    from bayeslmm.leave_one_out.elpd import kfold, loo
-    from bayeslmm.leave_one_out.grouping import group_labels
-    from bayeslmm.pedigree import read_pedigree
-    from bayeslmm.pedigree_matrix import additive_relationship
-    from bayeslmm.prediction import prediction_table
-    from bayeslmm.qc import quality_control
-    from bayeslmm.records import read_records, record_cohorts
-    from bayeslmm.relationship import Relationship
+    from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes
+    from bayeslmm.genotypes.qc import quality_control
+    from bayeslmm.inference.diagnostics import diagnose
+    from bayeslmm.inference.fit import fit
+    from bayeslmm.inference.traits import fit_traits
+    from bayeslmm.likelihood.spectrum import spectrum as compute_spectrum
+    from bayeslmm.posterior.prediction import prediction_table
+    from bayeslmm.posterior.summary import heritability
+    from bayeslmm.relationship.derived import hadamard
+    from bayeslmm.relationship.files import read_grm, write_grm
+    from bayeslmm.relationship.genomic import compute_grms
+    from bayeslmm.relationship.genomic_one import grm as compute_grm
+    from bayeslmm.relationship.pedigree.matrix import additive_relationship
+    from bayeslmm.relationship.pedigree.pedigree import read_pedigree
+    from bayeslmm.relationship.relationship import Relationship
     from bayeslmm.report import report as write_report
-    from bayeslmm.sensitivity import prior_sensitivity
-    from bayeslmm.simulate import simulate as simulate_cohort
-    from bayeslmm.spectrum import spectrum as compute_spectrum
-    from bayeslmm.summary import heritability
-    from bayeslmm.tables import read_covariates, read_phenotypes
-    from bayeslmm.trait_stack import stack_traits
+    from bayeslmm.simulation.cohort import simulate as simulate_cohort
+    from bayeslmm.study.coverage import estimate_coverage
+    from bayeslmm.study.power import expected_power
+    from bayeslmm.tables.phenotypes import read_covariates, read_phenotypes
 
     __version__: str
 
@@ -102,44 +104,44 @@ __all__ = [
 
 _HOME = {  # public name -> module:name
     "BayesLMMWarning": "errors:BayesLMMWarning",
-    "Cohort": "cohort:Cohort",
-    "Genotypes": "genotypes:Genotypes",
+    "Cohort": "cohort.cohort:Cohort",
+    "Genotypes": "genotypes.genotypes:Genotypes",
     "InputError": "errors:InputError",
     "ModelError": "errors:ModelError",
-    "Relationship": "relationship:Relationship",
-    "additive_relationship": "pedigree_matrix:additive_relationship",
-    "agreement": "agreement_table:agreement",
-    "build_cohort": "cohort:cohort",
+    "Relationship": "relationship.relationship:Relationship",
+    "additive_relationship": "relationship.pedigree.matrix:additive_relationship",
+    "agreement": "checks.agreement:agreement",
+    "build_cohort": "cohort.build:cohort",
     "calibrate": "calibration.sbc:calibrate",
-    "cohort_from_arrays": "cohort:cohort_from_arrays",
+    "cohort_from_arrays": "cohort.build:cohort_from_arrays",
     "compare": "comparison.table:compare",
-    "compute_grm": "grm:grm",
-    "compute_grms": "grms:compute_grms",
-    "compute_spectrum": "spectrum:spectrum",
-    "diagnose": "diagnostics:diagnose",
-    "estimate_coverage": "coverage.study:estimate_coverage",
-    "expected_power": "coverage.power:expected_power",
-    "fit": "engines.fit:fit",
-    "fit_traits": "engines.traits:fit_traits",
-    "from_array": "genotypes:from_array",
-    "group_labels": "leave_one_out.grouping:group_labels",
-    "hadamard": "kernels:hadamard",
-    "heritability": "summary:heritability",
-    "kfold": "leave_one_out.elpd:kfold",
-    "loo": "leave_one_out.elpd:loo",
-    "prediction_table": "prediction:prediction_table",
-    "prior_sensitivity": "sensitivity:prior_sensitivity",
-    "quality_control": "qc:quality_control",
-    "read_covariates": "tables:read_covariates",
-    "read_genotypes": "genotypes:read_genotypes",
-    "read_grm": "grm_files:read_grm",
-    "read_pedigree": "pedigree:read_pedigree",
-    "read_phenotypes": "tables:read_phenotypes",
-    "read_records": "records:read_records",
-    "record_cohorts": "records:record_cohorts",
-    "simulate_cohort": "simulate:simulate",
-    "stack_traits": "trait_stack:stack_traits",
-    "write_grm": "grm_files:write_grm",
+    "compute_grm": "relationship.genomic_one:grm",
+    "compute_grms": "relationship.genomic:compute_grms",
+    "compute_spectrum": "likelihood.spectrum:spectrum",
+    "diagnose": "inference.diagnostics:diagnose",
+    "estimate_coverage": "study.coverage:estimate_coverage",
+    "expected_power": "study.power:expected_power",
+    "fit": "inference.fit:fit",
+    "fit_traits": "inference.traits:fit_traits",
+    "from_array": "genotypes.genotypes:from_array",
+    "group_labels": "comparison.loo.grouping:group_labels",
+    "hadamard": "relationship.derived:hadamard",
+    "heritability": "posterior.summary:heritability",
+    "kfold": "comparison.loo.elpd:kfold",
+    "loo": "comparison.loo.elpd:loo",
+    "prediction_table": "posterior.prediction:prediction_table",
+    "prior_sensitivity": "checks.sensitivity:prior_sensitivity",
+    "quality_control": "genotypes.qc:quality_control",
+    "read_covariates": "tables.phenotypes:read_covariates",
+    "read_genotypes": "genotypes.genotypes:read_genotypes",
+    "read_grm": "relationship.files:read_grm",
+    "read_pedigree": "relationship.pedigree.pedigree:read_pedigree",
+    "read_phenotypes": "tables.phenotypes:read_phenotypes",
+    "read_records": "cohort.records:read_records",
+    "record_cohorts": "cohort.records:record_cohorts",
+    "simulate_cohort": "simulation.cohort:simulate",
+    "stack_traits": "cohort.traits:stack_traits",
+    "write_grm": "relationship.files:write_grm",
     "write_report": "report:report",
 }
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike, fspath
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class BayesLMMError(Exception):
@@ -50,3 +54,8 @@ class ModelError(BayesLMMError):
 
 class BayesLMMWarning(UserWarning):
     """Something that the reader of the numbers has to know."""
+
+
+def warn_user(message: str) -> None:
+    """Warn with a `BayesLMMWarning` located at the first caller outside the package."""
+    warnings.warn(message, BayesLMMWarning, skip_file_prefixes=(_PACKAGE,))

@@ -15,11 +15,14 @@ Reference: Yang et al. (2010) Nat Genet 42:565; Henderson (1984) for the animal 
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import fixed_effects, variance_shares
-from bayeslmm.distributions import spectral_normal
-from bayeslmm.relationship import Relationship
-from bayeslmm.spectrum import spectrum
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    fixed_effects,
+    spectral_normal,
+    spectrum,
+    variance_shares,
+)
 
 
 def build(

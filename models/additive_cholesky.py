@@ -17,10 +17,14 @@ Reference: Papaspiliopoulos, Roberts & Sköld (2007) Stat Sci 22:59 (non-centred
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import fixed_effects, variance_shares
-from bayeslmm.distributions import kernel_cholesky, polygenic
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    fixed_effects,
+    kernel_cholesky,
+    polygenic,
+    variance_shares,
+)
 
 
 def build(

@@ -18,15 +18,21 @@ Reference: Henderson & Quaas (1976) J Anim Sci 43:1188; Lewandowski et al. (2009
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import correlation_matrix, fixed_effects, trait_shares
-from bayeslmm.covariance import residual_trait_term, trait_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.incomplete import fast_traits
-from bayeslmm.multitrait_distribution import multi_trait_normal
-from bayeslmm.relationship import Relationship
-from bayeslmm.spectrum import decompose
-from bayeslmm.trait_stack import complete_traits, trait_matrix
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    complete_traits,
+    correlation_matrix,
+    decompose,
+    dense_normal,
+    fast_traits,
+    fixed_effects,
+    multi_trait_normal,
+    residual_trait_term,
+    trait_matrix,
+    trait_shares,
+    trait_term,
+)
 
 SEVERAL_TRAITS = True
 

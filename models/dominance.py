@@ -17,11 +17,14 @@ Reference: Vitezica, Varona & Legarra (2013) Genetics 195:1223; Zhu et al. (2015
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects
-from bayeslmm.covariance import kernel_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    component_variances,
+    dense_normal,
+    fixed_effects,
+    kernel_term,
+)
 
 
 def build(

@@ -17,11 +17,14 @@ Reference: Henderson (1985) J Anim Sci 60:111; Vitezica et al. (2017) Genetics 2
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects
-from bayeslmm.covariance import kernel_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    component_variances,
+    dense_normal,
+    fixed_effects,
+    kernel_term,
+)
 
 NAMES = ("additive", "dominance", "additive_additive", "additive_dominance")
 

@@ -22,11 +22,15 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects, residual_by_group
-from bayeslmm.covariance import reaction_norm_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    component_variances,
+    dense_normal,
+    fixed_effects,
+    reaction_norm_term,
+    residual_by_group,
+)
 
 COLUMNS = ("environment",)
 OPTIONAL_COLUMNS = ("group",)

@@ -16,12 +16,16 @@ Reference: Falconer & Mackay (1996), chapter 9; Xia et al. (2016) PLoS Genet 12:
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects
-from bayeslmm.covariance import Grouping, kernel_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.errors import InputError
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Grouping,
+    InputError,
+    Relationship,
+    component_variances,
+    dense_normal,
+    fixed_effects,
+    kernel_term,
+)
 
 
 def build(

@@ -22,11 +22,15 @@ Reference: Willham (1972) J Anim Sci 35:1288; Wilson et al. (2010) J Anim Ecol 7
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects
-from bayeslmm.covariance import codes_of, dam_index, maternal_term, simple_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    component_variances,
+    dam_term,
+    dense_normal,
+    fixed_effects,
+    maternal_term,
+)
 
 PARTS = ("direct", "maternal", "maternal_environment", "residual")
 COMPONENTS = ("direct", "maternal", "direct_maternal", "maternal_environment", "residual")
@@ -44,11 +48,7 @@ def build(
     beta: str = "normal(0, 10)",
 ) -> pm.Model:
     """Build the model for one trait."""
-    dams, _ = codes_of(list(dam_index(cohort)), "dam")
-    terms = [
-        maternal_term(cohort, additive),
-        simple_term("maternal_environment", None, dams, genetic=False),
-    ]
+    terms = [maternal_term(cohort, additive), dam_term(cohort, "maternal_environment")]
     with pm.Model(coords={**cohort.coords(*COMPONENTS), "part": PARTS}) as model:
         effects = fixed_effects(cohort, beta)
         a, m, c, e = component_variances(

@@ -16,12 +16,16 @@ Reference: Yang et al. (2011) Nat Genet 43:519; Speed et al. (2017) Nat Genet 49
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects
-from bayeslmm.covariance import Grouping, kernel_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.errors import InputError
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    Grouping,
+    InputError,
+    Relationship,
+    component_variances,
+    dense_normal,
+    fixed_effects,
+    kernel_term,
+)
 
 
 def build(

@@ -17,12 +17,16 @@ Reference: Henderson (1984), chapter 8; Wilson et al. (2010) J Anim Ecol 79:13.
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import component_variances, fixed_effects
-from bayeslmm.covariance import individual_term, kernel_term
-from bayeslmm.dense_distribution import dense_normal
-from bayeslmm.errors import InputError
-from bayeslmm.relationship import Relationship
+from bayeslmm.modelling import (
+    Cohort,
+    InputError,
+    Relationship,
+    component_variances,
+    dense_normal,
+    fixed_effects,
+    individual_term,
+    kernel_term,
+)
 
 
 def build(

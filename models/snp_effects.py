@@ -7,8 +7,8 @@ W are the standardised dosages of all m variants, each with an effect of its own
 variance: the fixed effect of one variant turned into the random effects of all (ridge regression,
 SNP-BLUP). c is the average semivariance of WWᵀ among the analysed individuals, so K is their GRM,
 and the posterior of h² = σ²_u/(σ²_u + σ²_e) that of the model `additive`. The effects s themselves
-are had by `bayeslmm.variant_effects`. With fewer variants than individuals the spectrum comes from
-the singular values of W.
+are had by `bayeslmm.posterior.variant_effects`. With fewer variants than individuals the spectrum
+comes from the singular values of W.
 
 Priors: h² is uniform between 0 and 1; the total standard deviation τ is half-t with 3 degrees of
 freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is
@@ -20,11 +20,14 @@ Genetics 177:2389 (the two forms are one model).
 
 import pymc as pm
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import fixed_effects, variance_shares
-from bayeslmm.distributions import spectral_normal
-from bayeslmm.spectrum_svd import variant_spectrum
-from bayeslmm.variants import Variants
+from bayeslmm.modelling import (
+    Cohort,
+    Variants,
+    fixed_effects,
+    spectral_normal,
+    variance_shares,
+    variant_spectrum,
+)
 
 
 def build(

@@ -31,8 +31,8 @@ import xarray as xr
 from scipy.stats import beta as beta_distribution
 
 import bayeslmm as bl
-from bayeslmm.qc import variant_counts
-from bayeslmm.simulate import write_simulation
+from bayeslmm.genotypes.qc import variant_counts
+from bayeslmm.simulation.cohort import write_simulation
 
 folder = Path(tempfile.mkdtemp())
 
@@ -269,11 +269,11 @@ sd of the covariate, is normal with mean 0 and sd 10.
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import fixed_effects, phenotype_unit
-from bayeslmm.distributions import spectral_normal
-from bayeslmm.relationship import Relationship
-from bayeslmm.spectrum import spectrum
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.priors.components import fixed_effects, phenotype_unit
+from bayeslmm.distributions.spectral_normal import spectral_normal
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.likelihood.spectrum import spectrum
 
 
 def build(cohort: Cohort, additive: Relationship, *, beta: str = "normal(0, 10)") -> pm.Model:

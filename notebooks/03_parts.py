@@ -32,10 +32,10 @@ import numpy as np
 import pandas as pd
 
 import bayeslmm as bl
-from bayeslmm.kernel_checks import check_kernels
-from bayeslmm.relationship import average_semivariance
-from bayeslmm.simulate_genotypes import nuclear_families, simulate_dosages
-from bayeslmm.variant_sets import by_chromosome
+from bayeslmm.models.kernel_checks import check_kernels
+from bayeslmm.relationship.relationship import average_semivariance
+from bayeslmm.relationship.variant_sets import by_chromosome
+from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 
 # %% [markdown]
 # ## 1. Kernels from one pass

@@ -35,7 +35,7 @@ import pandas as pd
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
-from bayeslmm.pedigree_matrix import inbreeding, inverse_relationship
+from bayeslmm.relationship.pedigree.matrix import inbreeding, inverse_relationship
 
 folder = Path(tempfile.mkdtemp())
 

@@ -34,8 +34,8 @@ import numpy as np
 import pandas as pd
 
 import bayeslmm as bl
-from bayeslmm.relationship import average_semivariance
-from bayeslmm.simulate_genotypes import nuclear_families, simulate_dosages
+from bayeslmm.relationship.relationship import average_semivariance
+from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 
 # %% [markdown]
 # ## 1. Two traits of 300 people

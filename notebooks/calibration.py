@@ -36,7 +36,7 @@ import pymc as pm
 import bayeslmm as bl
 from bayeslmm.calibration.ecdf_band import proportions, simultaneous_band
 from bayeslmm.calibration.fit import Drawn
-from bayeslmm.simulate_genotypes import nuclear_families, simulate_dosages
+from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 
 # %% [markdown]
 # ## 1. Coverage for your own matrix

@@ -34,8 +34,8 @@ import bayeslmm as bl
 from bayeslmm.comparison.evidence import estimate_evidence
 from bayeslmm.comparison.table import null_model, weigh_models
 from bayeslmm.comparison.zero_tests import weigh_zeros
-from bayeslmm.covariance import Grouping
-from bayeslmm.simulate_genotypes import nuclear_families, simulate_dosages
+from bayeslmm.likelihood.terms import Grouping
+from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 
 # %% [markdown]
 # ## 1. The data

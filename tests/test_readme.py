@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bayeslmm.cli.parser import build_parser
-from bayeslmm.summary import COLUMNS
+from bayeslmm.posterior.summary import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from scipy.stats import binom
 
-type Floats = NDArray[np.float64]
-type Counts = NDArray[np.int64]
+from bayeslmm.numerics.arrays import Counts, Floats
 
 POINTS = 100  # K
 ROUNDING = 1e-9  # two levels that differ by less are the same number

@@ -17,14 +17,15 @@ import pymc as pm
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
-from bayeslmm.engines import exact, nuts
-from bayeslmm.engines.choose import Chosen
-from bayeslmm.engines.hyper import hyper
-from bayeslmm.engines.importance import importance_sample, resample
-from bayeslmm.engines.laplace import ESS, Quadratics, conditional_beta, target_of
-from bayeslmm.engines.tree import Variables, chain_draw
+from bayeslmm.inference import nuts
+from bayeslmm.inference.choose import Chosen
+from bayeslmm.inference.exact import exact
+from bayeslmm.inference.laplace.hyper import hyper
+from bayeslmm.inference.laplace.importance import importance_sample, resample
+from bayeslmm.inference.laplace.laplace import ESS, Quadratics, conditional_beta, target_of
+from bayeslmm.inference.tree import Variables, chain_draw
+from bayeslmm.numerics.arrays import Floats
 
-type Floats = NDArray[np.float64]
 type Engine = Literal["auto", "exact", "laplace", "nuts"]
 type Sampler = Callable[[pm.Model, int, np.random.Generator], Drawn]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg, write_text
+from bayeslmm.system.files import PathArg, write_text
 
 FORMAT = 1
 

@@ -27,14 +27,14 @@ from bayeslmm.calibration.simulated_families import (
     pedigree_kernel,
     standardised_families,
 )
-from bayeslmm.cohort import Cohort
-from bayeslmm.covariance import Grouping
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.traits import stack_traits
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import individual_index
-from bayeslmm.models import ModelFile
-from bayeslmm.relationship import Relationship
-from bayeslmm.trait_stack import stack_traits
-from bayeslmm.variants import Variants
+from bayeslmm.likelihood.terms import Grouping
+from bayeslmm.models.file import ModelFile
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.variants import Variants
 
 COLUMNS = ("dam", "environment", "group", "household")
 TRAITS = ("a", "b")

@@ -18,23 +18,21 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from numpy.typing import NDArray
 from pymc.logprob.basic import logp
 from pytensor.graph.replace import vectorize_graph
 
-from bayeslmm.dense_distribution import DenseNormalRV
-from bayeslmm.distributions import SpectralNormalRV
-from bayeslmm.engines.conditional import corrected, covariance_draws, solve_records
-from bayeslmm.engines.gaussian import LIKELIHOODS, gaussian
-from bayeslmm.engines.genetic import add_genetic
-from bayeslmm.engines.tree import PYTHON, Variables, add_named_quantities, dataset
-from bayeslmm.multitrait_distribution import MultiTraitNormalRV
-from bayeslmm.multitrait_posterior import blup_multi
-from bayeslmm.posterior import blup
-from bayeslmm.quantities import columns, quantities
-from bayeslmm.spectrum import decompose
-
-type Floats = NDArray[np.float64]
+from bayeslmm.distributions.dense_normal import DenseNormalRV
+from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
+from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.inference.effects import corrected, covariance_draws, solve_records
+from bayeslmm.inference.gaussian import LIKELIHOODS, gaussian
+from bayeslmm.inference.pve import add_genetic
+from bayeslmm.inference.quantities import columns, quantities
+from bayeslmm.inference.tree import PYTHON, Variables, add_named_quantities, dataset
+from bayeslmm.likelihood.genetic_values import blup
+from bayeslmm.likelihood.genetic_values_traits import blup_multi
+from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.numerics.arrays import Floats
 
 LOG_LIKELIHOOD = "log_likelihood"
 MAX_BLUP = "max_blup"

@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.calibration.ecdf_band import proportions, simultaneous_band
-
-type Floats = NDArray[np.float64]
+from bayeslmm.numerics.arrays import Floats
 
 LEVEL = 0.05  # of the verdict over all quantities
 MOST_FAILED = 0.01  # share of fits that may fail before the verdict does

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pymc as pm
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayeslmm.calibration.fit import Drawn, Engine, Sampler, chain_of, sampler
@@ -22,12 +21,11 @@ from bayeslmm.calibration.parts import Unit
 from bayeslmm.calibration.problem import Problem
 from bayeslmm.calibration.quantities import distinct, log_likelihood_at, quantities_at
 from bayeslmm.calibration.truth import Truth, exchange, simulator
-from bayeslmm.engines.choose import choose_engine
-from bayeslmm.engines.tree import Variables
 from bayeslmm.errors import BayesLMMWarning
-from bayeslmm.models import ModelFile
-
-type Floats = NDArray[np.float64]
+from bayeslmm.inference.choose import choose_engine
+from bayeslmm.inference.tree import Variables
+from bayeslmm.models.file import ModelFile
+from bayeslmm.numerics.arrays import Floats
 
 PILOTS = 12  # truths that tell which quantities vary and differ
 PILOT = 2**31  # spawn key of the first, far from the simulations'

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-from numpy.typing import NDArray
 
 from bayeslmm.calibration.ecdf_band import p_value
 from bayeslmm.calibration.fit import Engine, Sampler
@@ -25,16 +24,15 @@ from bayeslmm.calibration.problem import Problem, small_problem
 from bayeslmm.calibration.processes import run_units
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.run import Setup, Study, build, prepare
-from bayeslmm.cohort import Cohort
-from bayeslmm.components import set_phenotype
+from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg
-from bayeslmm.models import ModelFile
-from bayeslmm.relationship import Relationship
-from bayeslmm.variants import Variants
-from bayeslmm.versions import exact_versions
+from bayeslmm.models.file import ModelFile
+from bayeslmm.priors.components import set_phenotype
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.variants import Variants
+from bayeslmm.system.files import PathArg
+from bayeslmm.system.versions import exact_versions
 
-type Floats = NDArray[np.float64]
 type Progress = Callable[[int, int], None]
 
 FEWEST = 20

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-type Floats = NDArray[np.float64]
+from bayeslmm.numerics.arrays import Floats
 
 N = 48
 VARIANTS = 20

@@ -15,24 +15,24 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-from numpy.typing import NDArray
 from pymc.pytensorf import compile as compile_graph
 from pymc.pytensorf import find_rng_nodes, reseed_rngs
 from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import ancestors
 
-from bayeslmm.components import set_phenotype
-from bayeslmm.dense_distribution import DenseNormalRV
-from bayeslmm.distributions import SpectralNormalRV, draw_unit_genetic, kernel_cholesky
-from bayeslmm.engines.conditional import prior_draw
-from bayeslmm.engines.hyper import covariance_inputs
-from bayeslmm.engines.tree import PYTHON, Variables, chain_draw, improper_priors
+from bayeslmm.distributions.dense_normal import DenseNormalRV
+from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
+from bayeslmm.distributions.polygenic import kernel_cholesky
+from bayeslmm.distributions.spectral_normal import SpectralNormalRV
 from bayeslmm.errors import ModelError
-from bayeslmm.multitrait_distribution import MultiTraitNormalRV
-from bayeslmm.multitrait_posterior import root
-from bayeslmm.posterior import realised_pve
+from bayeslmm.inference.effects import prior_draw
+from bayeslmm.inference.laplace.hyper import covariance_inputs
+from bayeslmm.inference.tree import PYTHON, Variables, chain_draw, improper_priors
+from bayeslmm.likelihood.genetic_values import draw_unit_genetic, realised_pve
+from bayeslmm.likelihood.genetic_values_traits import root
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.priors.components import set_phenotype
 
-type Floats = NDArray[np.float64]
 type Parts = tuple[Floats, list[Floats], Floats, Floats]  # what `realised_pve` takes, of a trait
 
 UNITS = ("phenotype_unit", "phenotype_centre")
@@ -50,7 +50,7 @@ class Truth:
     y
         (n,) phenotype.
     pve
-        Realised PVE, one draw, as `bayeslmm.engines.genetic.add_genetic` names them; empty where
+        Realised PVE, one draw, as `bayeslmm.inference.pve.add_genetic` names them; empty where
         the random effects are parameters of the model, or unknown.
     """
 
@@ -186,7 +186,7 @@ def _dense(op: DenseNormalRV) -> Callable[..., tuple[Floats, list[Parts]]]:
 
 
 def _realised(traits: list[Parts]) -> Variables:
-    """Realised PVE of one draw, in the shape of `bayeslmm.engines.genetic.add_genetic`."""
+    """Realised PVE of one draw, in the shape of `bayeslmm.inference.pve.add_genetic`."""
     found = [realised_pve(*trait) for trait in traits]
     out: Variables = {}
     for name in found[0]:

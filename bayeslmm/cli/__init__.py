@@ -24,7 +24,7 @@ from bayeslmm.cli.parser import build_parser
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from bayeslmm.terminal import Terminal
+    from bayeslmm.cli.terminal import Terminal
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # --help, --version, wrong usage
         return int(stop.code or 0)
     args.arguments = arguments
-    from bayeslmm.terminal import Terminal
+    from bayeslmm.cli.terminal import Terminal
 
     terminal = Terminal()
     try:

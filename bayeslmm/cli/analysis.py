@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
-from bayeslmm.models import ModelFile
+from bayeslmm.models.file import ModelFile
 
 if TYPE_CHECKING:
     import pandas as pd
     import pymc as pm
     import xarray as xr
 
-    from bayeslmm.cohort import Cohort
-    from bayeslmm.diagnostics import Diagnosis
-    from bayeslmm.terminal import Terminal
+    from bayeslmm.cli.terminal import Terminal
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.inference.diagnostics import Diagnosis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,13 +33,13 @@ class Result:
     tree
         What `fit` returned.
     table
-        Its rows of `bayeslmm.summary.heritability`.
+        Its rows of `bayeslmm.posterior.summary.heritability`.
     diagnosis
         Its health.
     breeding_values
         ``FID IID trait mean sd``, or None.
     predicted
-        What `bayeslmm.prediction.prediction_table` gave, or None.
+        What `bayeslmm.posterior.prediction.prediction_table` gave, or None.
     """
 
     cohort: Cohort
@@ -98,12 +98,12 @@ def fit_all(
     """
     import xarray as xr
 
-    from bayeslmm.cli.cohorts import check_group_names
     from bayeslmm.cli.fit_checks import check_fit
-    from bayeslmm.cohort import group_by_individuals
-    from bayeslmm.relationship import Relationship
+    from bayeslmm.cli.inputs.cohorts import check_group_names
+    from bayeslmm.cohort.cohort import group_by_individuals
+    from bayeslmm.likelihood.spectrum import spectrum
+    from bayeslmm.relationship.relationship import Relationship
     from bayeslmm.report import add_relatedness
-    from bayeslmm.spectrum import spectrum
 
     done: dict[str, Result] = {}
     groups = group_by_individuals(cohorts)
@@ -138,7 +138,7 @@ def fit_all(
 
 def groupings(args: Namespace, cohort: Cohort) -> dict[str, Any]:
     """The shared environments that --group-column names."""
-    from bayeslmm.covariance import Grouping
+    from bayeslmm.likelihood.terms import Grouping
 
     return {
         name: Grouping(name, tuple(cohort.column_text(name))) for name in args.group_column or ()
@@ -176,11 +176,11 @@ def fit_one(
     model: pm.Model,
 ) -> Result:
     """Fit one trait with its model."""
-    from bayeslmm.checkpoint import unit_name
-    from bayeslmm.diagnostics import diagnose
-    from bayeslmm.engines import fit
-    from bayeslmm.memory import require_memory
-    from bayeslmm.summary import heritability
+    from bayeslmm.inference.checkpoint import unit_name
+    from bayeslmm.inference.diagnostics import diagnose
+    from bayeslmm.inference.fit import fit
+    from bayeslmm.posterior.summary import heritability
+    from bayeslmm.system.memory import require_memory
 
     if args.breeding_values:
         needed = 3 * 8 * cohort.n * args.draws
@@ -199,8 +199,8 @@ def fit_one(
         )
     predicted = None
     if args.predict:
-        from bayeslmm.covariance import Grouping
-        from bayeslmm.prediction import prediction_table
+        from bayeslmm.likelihood.terms import Grouping
+        from bayeslmm.posterior.prediction import prediction_table
 
         kernels = {k: v for k, v in matrices.items() if not isinstance(v, Grouping)}
         with terminal.step(f"{cohort.trait}: prediction"):
@@ -242,7 +242,7 @@ def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
 
 def warn_of(terminal: Terminal, trait: str, tree: xr.DataTree, diagnosis: Diagnosis) -> None:
     """Say loudly that a posterior is not healthy, or that the data say little."""
-    from bayeslmm.summary import weakly_informed
+    from bayeslmm.posterior.summary import weakly_informed
 
     if not diagnosis.ok:
         terminal.warn(f"{trait}: {diagnosis.verdict}")

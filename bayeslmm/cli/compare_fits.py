@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import pymc as pm
 
     from bayeslmm.cli.compare_models import Files
-    from bayeslmm.cohort import Cohort
+    from bayeslmm.cli.terminal import Terminal
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.comparison.loo.result import LeaveOneOut
     from bayeslmm.comparison.zero_tests import ZeroTest
-    from bayeslmm.engines.choose import Engine
-    from bayeslmm.leave_one_out.result import LeaveOneOut
-    from bayeslmm.report.compare import Fit
-    from bayeslmm.terminal import Terminal
+    from bayeslmm.inference.choose import Engine
+    from bayeslmm.report.compared_fit import Fit
 
 LOO_DRAWS = 500
 
@@ -46,9 +46,9 @@ def fit_models(
     ModelError
         A model that cannot be built, fitted or left out of, with its name.
     """
-    from bayeslmm.diagnostics import diagnose
-    from bayeslmm.engines import fit
-    from bayeslmm.report.compare import Fit
+    from bayeslmm.inference.diagnostics import diagnose
+    from bayeslmm.inference.fit import fit
+    from bayeslmm.report.compared_fit import Fit
 
     built = _build(args, terminal, files, cohort, kernels, groups)
     found = []
@@ -74,8 +74,8 @@ def _build(
 ) -> dict[str, pm.Model]:
     """The models by name, each one that can be fitted and compared."""
     from bayeslmm.comparison.table import null_model
-    from bayeslmm.engines import choose_engine
-    from bayeslmm.engines.gaussian import LIKELIHOODS
+    from bayeslmm.inference.choose import choose_engine
+    from bayeslmm.inference.gaussian import LIKELIHOODS
 
     built = {}
     with terminal.step(f"models of {cohort.n} records"):
@@ -104,7 +104,7 @@ def _engine(args: Namespace, name: str) -> Engine:
 
 def leave_out(args: Namespace, terminal: Terminal, fits: Sequence[Fit]) -> dict[str, LeaveOneOut]:
     """Leave-one-out of every model."""
-    from bayeslmm.leave_one_out.elpd import loo
+    from bayeslmm.comparison.loo.elpd import loo
 
     found = {}
     for one in fits:

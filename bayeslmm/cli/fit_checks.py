@@ -12,9 +12,9 @@ from bayeslmm.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayeslmm.cohort import Cohort
-    from bayeslmm.relationship import Relationship
-    from bayeslmm.terminal import Terminal
+    from bayeslmm.cli.terminal import Terminal
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.relationship.relationship import Relationship
 
 
 def check_fit(
@@ -25,8 +25,8 @@ def check_fit(
     relationship: Relationship | None,
 ) -> None:
     """Check a fit on its relatives and against other estimates; the tree keeps what is found."""
-    from bayeslmm.agreement_table import add_agreement
-    from bayeslmm.disagreement import disagreements
+    from bayeslmm.checks.agreement import add_agreement
+    from bayeslmm.checks.disagreement import disagreements
     from bayeslmm.report.relatives import add_relative_checks, alarms
 
     if tree["posterior"]["h2"].dims != ("chain", "draw"):
@@ -43,8 +43,8 @@ def check_fit(
 
 def _check_traits(args: Namespace, terminal: Terminal, tree: xr.DataTree) -> None:
     """Other estimates of several traits, where their model is one that REML knows."""
-    from bayeslmm.disagreement import trait_disagreements
-    from bayeslmm.trait_agreement import add_trait_agreement
+    from bayeslmm.checks.agreement_traits import add_trait_agreement
+    from bayeslmm.checks.disagreement import trait_disagreements
 
     with terminal.step("other estimates of the traits"):
         try:
@@ -77,7 +77,7 @@ def check_external(args: Namespace) -> list[Path]:
     InputError
         A file that is missing or cannot be read.
     """
-    from bayeslmm.external import read_external
+    from bayeslmm.estimates.external import read_external
 
     files = [file for _, file in external_files(args)]
     for file in files:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bayeslmm.cli import parser_trust as trust
+from bayeslmm.cli import parser_checks as trust
 from bayeslmm.cli.arguments import integer, names, real
 from bayeslmm.cli.parser_common import (
     analysis,

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bayeslmm.outputs import checksums, json_text
-from bayeslmm.terminal import Terminal
+from bayeslmm.cli.outputs import checksums, json_text
+from bayeslmm.cli.terminal import Terminal
 
 PACKAGES = (
     "bayeslmm", "pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "pandas",

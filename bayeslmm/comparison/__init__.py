@@ -1,1 +1,1 @@
-"""Comparison of models: marginal likelihoods, Bayes factors, leave-one-out."""
+"""Which model: evidence, Bayes factors, leave-one-out."""

@@ -19,16 +19,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from bayeslmm.engines import margins
-from bayeslmm.engines import proposal as family
-from bayeslmm.engines.proposal import Proposal
-from bayeslmm.engines.target import Target, evaluate
 from bayeslmm.errors import ModelError
-
-type Floats = NDArray[np.float64]
+from bayeslmm.inference.laplace import margins
+from bayeslmm.inference.laplace import proposal as family
+from bayeslmm.inference.laplace.proposal import Proposal
+from bayeslmm.inference.laplace.target import Target, evaluate
+from bayeslmm.numerics.arrays import Floats
 
 TURNS = 1000
 
@@ -103,7 +101,7 @@ def sample_bridge(
 
 
 def fit_proposal(points: Floats, rng: np.random.Generator) -> Proposal:
-    """The proposal family of `bayeslmm.engines.proposal`, fitted to draws (N, d)."""
+    """The proposal family of `bayeslmm.inference.laplace.proposal`, fitted to draws (N, d)."""
     mean, sd = points.mean(axis=0), np.maximum(points.std(axis=0, ddof=1), 1e-8)
     levels = np.broadcast_to(margins.LEVELS, (points.shape[1], margins.LEVELS.size)).copy()
     straight = margins.through(mean[:, None] + sd[:, None] * levels, levels)

@@ -19,22 +19,21 @@ import numpy as np
 import pymc as pm
 import pytensor
 from arviz_stats.base import array_stats
-from numpy.typing import NDArray
 from pytensor.graph.replace import vectorize_graph
 
 from bayeslmm.comparison.bridge import sample_bridge
-from bayeslmm.engines.hyper import Hyper, hyper
-from bayeslmm.engines.laplace import target_of
-from bayeslmm.engines.tree import PYTHON, improper_priors
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.fitted import model_of
-from bayeslmm.memory import available_cores
-from bayeslmm.threads import one_thread
+from bayeslmm.inference.fitted import model_of
+from bayeslmm.inference.laplace.hyper import Hyper, hyper
+from bayeslmm.inference.laplace.laplace import target_of
+from bayeslmm.inference.tree import PYTHON, improper_priors
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+from bayeslmm.system.memory import available_cores
 
 if TYPE_CHECKING:
     import xarray as xr
 
-type Floats = NDArray[np.float64]
 type Method = Literal["auto", "quadrature", "importance", "bridge"]
 
 

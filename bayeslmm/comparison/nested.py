@@ -4,9 +4,10 @@
 
 p_R is the prior of the model that has the kernels R only: e ~ Beta(a, b) for the share that they
 explain together, their parts Dirichlet(α). It is also what the prior of the full model says of the
-rest where the parts of the others are zero (`bayeslmm.engines.share_likelihood`), so that Z_R / Z
-is the Bayes factor of a point null hypothesis and the Savage-Dickey ratio at once. Without any
-kernel Z is one integral over τ, with one kernel a sum over a line, with more importance sampling.
+rest where the parts of the others are zero (`bayeslmm.inference.laplace.share_likelihood`), so that
+Z_R / Z is the Bayes factor of a point null hypothesis and the Savage-Dickey ratio at once. Without
+any kernel Z is one integral over τ, with one kernel a sum over a line, with more importance
+sampling.
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from bayeslmm.engines.importance import KHAT, importance_sample
-from bayeslmm.engines.share_likelihood import ABSENT, ShareLikelihood
-from bayeslmm.engines.target import Target
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.threads import one_thread
-
-type Floats = NDArray[np.float64]
+from bayeslmm.inference.laplace.importance import KHAT, importance_sample
+from bayeslmm.inference.laplace.share_likelihood import ABSENT, ShareLikelihood
+from bayeslmm.inference.laplace.target import Target
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
 
 DEPTH = 18.0  # nats below the maximum that still count (e^-18 = 1.5e-8)
 STEP = 0.6  # of the line, in units of the width at the maximum
@@ -67,7 +66,7 @@ def nested_evidence(
     Parameters
     ----------
     shares
-        The model (`bayeslmm.engines.share_likelihood.share_likelihood`).
+        The model (`bayeslmm.inference.laplace.share_likelihood.share_likelihood`).
     without
         Names of the kernels left out; none: the model itself.
     ess, seed, workers

@@ -27,14 +27,13 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pymc as pm
 import scipy.linalg
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
-from bayeslmm.dense import DenseForm
-from bayeslmm.threads import one_thread
+from bayeslmm.likelihood.dense import DenseForm
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
 
-type Floats = NDArray[np.float64]
 type Pair = tuple[Floats, Floats]  # eigenvalues (m,) and eigenvectors (m, m)
 
 NODES = np.concatenate([[0.0], expit(np.linspace(-9.0, 9.0, 49))])  # h² of the profile

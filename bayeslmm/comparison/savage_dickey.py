@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betainc, betaln, expit
+
+from bayeslmm.numerics.arrays import Floats
 
 if TYPE_CHECKING:
     import xarray as xr
 
-type Floats = NDArray[np.float64]
 
 FEW = 20  # draws near zero below which nothing is said
 WIDEST = 0.1  # "near" zero ends here at most

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.comparison.evidence import (
     Evidence,
@@ -29,19 +28,18 @@ from bayeslmm.comparison.evidence import (
     estimate_evidence,
     has_flat_effects,
 )
+from bayeslmm.comparison.loo.elpd import loo
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
-from bayeslmm.fitted import model_of
-from bayeslmm.leave_one_out.elpd import loo
-from bayeslmm.threads import one_thread
+from bayeslmm.inference.fitted import model_of
+from bayeslmm.numerics.threads import one_thread
 
 if TYPE_CHECKING:
     import pymc as pm
     import xarray as xr
 
-    from bayeslmm.cohort import Cohort
-    from bayeslmm.leave_one_out.result import LeaveOneOut
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.comparison.loo.result import LeaveOneOut
 
-type Floats = NDArray[np.float64]
 
 COLUMNS = (
     "model", "elpd", "se", "elpd_diff", "diff_se", "weight", "log_ml", "pareto_k_max",
@@ -183,8 +181,8 @@ def null_model(cohort: Cohort, priors: Mapping[str, str] | None = None) -> pm.Mo
         Of ``total_sd`` and ``beta``, by name. Default: those of additive.
     """
     from bayeslmm.individuals import individual_index
-    from bayeslmm.models import load
-    from bayeslmm.relationship import Relationship
+    from bayeslmm.models.gallery import load
+    from bayeslmm.relationship.relationship import Relationship
 
     if cohort.records is not None:  # every record is an individual of its own
         alone = individual_index(["0"] * cohort.n, list(cohort.records))

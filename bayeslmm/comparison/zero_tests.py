@@ -4,7 +4,7 @@ For every component of a fitted model, and for h² (all genetic components toget
 
 - the ratio of marginal likelihoods, p(y | the model without it) / p(y | the model);
 - the Savage-Dickey ratio, from the posterior near zero (`bayeslmm.comparison.zero_ratio`);
-- the p-value of the restricted likelihood ratio test (`bayeslmm.boundary` and
+- the p-value of the restricted likelihood ratio test (`bayeslmm.estimates.boundary` and
   `bayeslmm.comparison.rlrt`).
 
 The two Bayes factors are of the same hypothesis and agree within their Monte Carlo errors; where
@@ -18,27 +18,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bayeslmm.boundary import restricted_lrt
 from bayeslmm.comparison.evidence import Evidence, estimate_evidence
 from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.rlrt import component_lrt
 from bayeslmm.comparison.savage_dickey import NOTHING, Ratio, exact_ratio
 from bayeslmm.comparison.zero_ratio import ratio_with_model
-from bayeslmm.dense_distribution import DenseNormalRV
-from bayeslmm.engines.share_likelihood import ShareLikelihood, share_likelihood
-from bayeslmm.engines.target import run
+from bayeslmm.distributions.dense_normal import DenseNormalRV
 from bayeslmm.errors import ModelError
-from bayeslmm.fitted import model_of
-from bayeslmm.memory import available_cores
-from bayeslmm.threads import one_thread
+from bayeslmm.estimates.boundary import restricted_lrt
+from bayeslmm.inference.fitted import model_of
+from bayeslmm.inference.laplace.share_likelihood import ShareLikelihood, share_likelihood
+from bayeslmm.inference.laplace.target import run
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+from bayeslmm.system.memory import available_cores
 
 if TYPE_CHECKING:
     import pymc as pm
     import xarray as xr
 
-type Floats = NDArray[np.float64]
 
 MOST = 4  # kernels of which each is tested; of more only h²
 DRAWS = 200  # posterior draws of the Savage-Dickey ratio where a density is expensive, else 400
@@ -92,8 +91,8 @@ def weigh_zeros(
     -------
     list of ZeroTest
         h² first. Empty for a model whose variances are not shares of one total
-        (`bayeslmm.engines.share_likelihood`; `why_no_zeros` says why); h² alone for more than four
-        kernels.
+        (`bayeslmm.inference.laplace.share_likelihood`; `why_no_zeros` says why); h² alone for more
+        than four kernels.
     """
     if "quadrature" in tree.children:
         return [_of_one_kernel(tree, seed)]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayeslmm.errors import InputError
-from bayeslmm.files import PathArg, write_text
 from bayeslmm.report.facts import read_facts
 from bayeslmm.report.relatedness import Relatedness, add_relatedness, relatedness
+from bayeslmm.system.files import PathArg, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +76,10 @@ def render(
     `sensitivity` is `bayeslmm.prior_sensitivity` of the tree, if it is there already. The same
     tree and arguments give the same text.
     """
+    from bayeslmm.posterior.summary import heritability, trait_trees
     from bayeslmm.report.overview import overview
     from bayeslmm.report.page import fill
     from bayeslmm.report.sections import section
-    from bayeslmm.summary import heritability, trait_trees
 
     if not trait_trees(tree):
         raise InputError(

@@ -7,10 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bayeslmm.agreement_table import estimates
-from bayeslmm.disagreement import disagreements
+from bayeslmm.checks.agreement import estimates
+from bayeslmm.checks.disagreement import disagreements
 from bayeslmm.errors import InputError
-from bayeslmm.h2_estimate import Estimate
+from bayeslmm.estimates.estimate import Estimate
 from bayeslmm.report import svg
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name

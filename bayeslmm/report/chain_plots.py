@@ -9,7 +9,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import binom, rankdata
 
-from bayeslmm.quantities import quantities
+from bayeslmm.inference.quantities import quantities
+from bayeslmm.numerics.arrays import Floats
 from bayeslmm.report import svg
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from bayeslmm.report.facts import Facts
 
-type Floats = NDArray[np.float64]
 
 SHOWN = {"h2": "h²", "sigma2_u": "σ²ᵤ", "sigma2_e": "σ²ₑ"}
 MOST = 6  # quantities shown

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from bayeslmm.checks.predictive import NormalCheck, VarianceCheck
+from bayeslmm.numerics.arrays import Floats
 from bayeslmm.report import svg
 from bayeslmm.report.numbers import plain
-from bayeslmm.report.predictive import NormalCheck, VarianceCheck
 from bayeslmm.report.relatedness import Relatedness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-type Floats = NDArray[np.float64]
 
 
 def predictive_bands(axes: Axes, observed: Floats, replicated: Floats) -> None:

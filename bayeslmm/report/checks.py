@@ -8,13 +8,15 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from bayeslmm.quantities import trait_of
-from bayeslmm.relative_checks import RelativeChecks
-from bayeslmm.report import check_plots, predictive, relatives, relatives_plots
-from bayeslmm.report.facts import Facts, Floats
+from bayeslmm.checks import predictive
+from bayeslmm.checks.predictive import NormalCheck, VarianceCheck
+from bayeslmm.checks.relatives import RelativeChecks
+from bayeslmm.inference.quantities import trait_of
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.report import check_plots, relatives, relatives_plots
+from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, sign, span
-from bayeslmm.report.predictive import NormalCheck, VarianceCheck
 from bayeslmm.report.relatives import relative_checks_of
 from bayeslmm.report.svg import clean
 

@@ -4,59 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bayeslmm.report import compare_plots, compare_words, plots
+from bayeslmm.report import compare_plots, plots
+from bayeslmm.report import compare_text as compare_words
 from bayeslmm.report.compare_tables import model_rows, share_rows, untested_rows, zero_rows
+from bayeslmm.report.compared_fit import Fit
 from bayeslmm.report.names import name
 from bayeslmm.report.page import fill
 from bayeslmm.report.svg import FULL, clean
 
 if TYPE_CHECKING:
-    import pymc as pm
-    import xarray as xr
-
-    from bayeslmm.cohort import Cohort
+    from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.comparison.table import Comparison
     from bayeslmm.comparison.zero_tests import ZeroTest
-    from bayeslmm.diagnostics import Diagnosis
-
-type Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """One of the models compared.
-
-    Parameters
-    ----------
-    name
-        What it is called in the comparison.
-    tree, model
-        Fit and model.
-    diagnosis
-        Health of its draws.
-    """
-
-    name: str
-    tree: xr.DataTree
-    model: pm.Model
-    diagnosis: Diagnosis
-
-    def facts(self) -> dict[str, Any]:
-        """What the record of the run says of it."""
-        attrs = dict(self.tree.attrs)
-        kept = ("model", "model_file", "model_sha256", "engine", "engine_reason", "draws", "chains")
-        return {
-            **{key: attrs[key] for key in kept if key in attrs},
-            "ok": self.diagnosis.ok,
-            "verdict": self.diagnosis.verdict,
-            **{key: json.loads(attrs[key]) for key in ("priors", "relationships") if key in attrs},
-        }
 
 
 def render_comparison(

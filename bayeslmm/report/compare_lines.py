@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bayeslmm.report.compare_words import conclusions
+from bayeslmm.report.compare_text import conclusions
 from bayeslmm.report.svg import clean
 
 if TYPE_CHECKING:
-    from bayeslmm.cohort import Cohort
+    from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.comparison.table import Comparison
 
 HEAD = ("elpd", "SE", "difference", "its SE", "weight", "log p(y)", "largest k")

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from bayeslmm.numerics.arrays import Floats
 from bayeslmm.report import svg
 
 if TYPE_CHECKING:
     import pandas as pd
 
-type Floats = NDArray[np.float64]
 
 COLOURS = (svg.BLUE, svg.ORANGE, svg.GREEN, svg.PURPLE)
 BAND = 1.358  # √n times the largest distance of 95 % of uniform samples (Kolmogorov)

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from bayeslmm.quantities import component_names, quantities
-from bayeslmm.report import compare_words, plots
+from bayeslmm.inference.quantities import component_names, quantities
+from bayeslmm.posterior.summary import describe, exact_share
+from bayeslmm.report import compare_text as compare_words
+from bayeslmm.report import plots
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, p_value, plain, probability, sign, span
 from bayeslmm.report.svg import clean
-from bayeslmm.summary import describe, exact_share
 
 if TYPE_CHECKING:
     from bayeslmm.comparison.savage_dickey import Ratio
     from bayeslmm.comparison.table import Comparison
     from bayeslmm.comparison.zero_tests import ZeroTest
-    from bayeslmm.report.compare import Fit
+    from bayeslmm.report.compared_fit import Fit
 
 
 def model_rows(comparison: Comparison) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslmm.boundary import WEAK
+from bayeslmm.estimates.boundary import WEAK
 from bayeslmm.report.numbers import percent, plain, sign
 from bayeslmm.report.page import fill
 from bayeslmm.report.svg import clean
@@ -52,7 +52,7 @@ def coverage_page(
     Parameters
     ----------
     table
-        From `bayeslmm.coverage.study.estimate_coverage`.
+        From `bayeslmm.study.coverage.estimate_coverage`.
     facts
         kernel (in words), n, expected_se_at_0, priors.
     prob

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from bayeslmm.numerics.arrays import Floats
 
 if TYPE_CHECKING:
     from bayeslmm.report.facts import Facts
 
-type Floats = NDArray[np.float64]
 
 POINTS = 401
 EDGE = 1e-5

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bayeslmm.diagnostics import Diagnosis, diagnose, importance_ess
+from bayeslmm.inference.diagnostics import Diagnosis, diagnose, importance_ess
+from bayeslmm.numerics.arrays import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-
-type Floats = NDArray[np.float64]
 
 NESTED = ("versions", "priors", "ledger", "relationships")
 
@@ -33,9 +31,9 @@ class Facts:
     tree
         Its tree.
     table
-        Its rows of `bayeslmm.summary.heritability`, by quantity.
+        Its rows of `bayeslmm.posterior.summary.heritability`, by quantity.
     diagnosis
-        `bayeslmm.diagnostics.diagnose`.
+        `bayeslmm.inference.diagnostics.diagnose`.
     attrs
         Attributes of the tree, JSON decoded.
     prior_share
@@ -181,9 +179,9 @@ def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
     tree
         A fit of one trait or of several.
     summary
-        Its `bayeslmm.summary.heritability`.
+        Its `bayeslmm.posterior.summary.heritability`.
     """
-    from bayeslmm.summary import prior_contribution, trait_trees
+    from bayeslmm.posterior.summary import prior_contribution, trait_trees
 
     out = []
     for trait, one in trait_trees(tree).items():

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from bayeslmm.numerics.arrays import Floats
 from bayeslmm.report import svg
 from bayeslmm.report.density import POINTS, bounded_density
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-type Floats = NDArray[np.float64]
 type Kind = Literal["genetic", "environment", "covariance", "residual"]
 
 COLOURS: dict[str, str] = {

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from bayeslmm.numerics.arrays import Counts, Floats
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayeslmm.relationship import Relationship
+    from bayeslmm.relationship.relationship import Relationship
 
-type Floats = NDArray[np.float64]
-type Counts = NDArray[np.int64]
 
 BINS = 60
 
@@ -32,7 +31,7 @@ class Relatedness:
     diagonal_edges, diagonal_counts
         Histogram of the diagonal.
     notes
-        What the reader should know (`bayeslmm.relatedness.relationship_warnings`).
+        What the reader should know (`bayeslmm.relationship.relatedness.relationship_warnings`).
     name
         Name of the relationship, "additive" for a GRM.
     """
@@ -60,8 +59,8 @@ def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
     bins
         Number of bins.
     """
-    from bayeslmm.relatedness import relationship_warnings
-    from bayeslmm.relationship import row_blocks
+    from bayeslmm.relationship.relatedness import relationship_warnings
+    from bayeslmm.relationship.relationship import row_blocks
 
     matrix = relationship.matrix
     low, high = np.inf, -np.inf
@@ -120,7 +119,7 @@ def add_relatedness(
         made and kept too, in the group ``relatives``, and REML and Haseman-Elston estimates in
         ``agreement``.
     """
-    from bayeslmm.summary import trait_trees
+    from bayeslmm.posterior.summary import trait_trees
 
     common = None if isinstance(relationship, dict) else relatedness(relationship)
     for trait, one in trait_trees(tree).items():
@@ -149,10 +148,11 @@ def _check(tree: xr.DataTree, relationship: Relationship) -> None:
 
     The relatives where each record is that of one individual of the matrix.
     """
-    from bayeslmm import agreement_table, trait_agreement
+    from bayeslmm.checks import agreement as agreement_table
+    from bayeslmm.checks import agreement_traits as trait_agreement
     from bayeslmm.errors import InputError
     from bayeslmm.individuals import labels_of
-    from bayeslmm.quantities import h2_dims
+    from bayeslmm.inference.quantities import h2_dims
     from bayeslmm.report.relatives import GROUP, add_relative_checks
 
     labels = [str(x) for x in tree["observed_data"]["individual"].to_numpy()]

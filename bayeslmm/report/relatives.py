@@ -9,12 +9,12 @@ import xarray as xr
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from bayeslmm.checks.families import FamilyCheck
+from bayeslmm.checks.pair_likeness import PairCheck
+from bayeslmm.checks.pairs import Pairs
+from bayeslmm.checks.records import RecordCheck
+from bayeslmm.checks.relatives import RelativeChecks, check_relatives
 from bayeslmm.errors import InputError
-from bayeslmm.family_check import FamilyCheck
-from bayeslmm.pair_check import PairCheck
-from bayeslmm.record_check import RecordCheck
-from bayeslmm.relative_checks import RelativeChecks, check_relatives
-from bayeslmm.relative_pairs import Pairs
 from bayeslmm.report.names import listed, name
 from bayeslmm.report.numbers import number, p_value, plain, span
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pymc as pm
 
-    from bayeslmm.relationship import Relationship
+    from bayeslmm.relationship.relationship import Relationship
 
 GROUP = "relatives"
 ODD = 0.01  # p-value below which a check says that something is wrong
@@ -41,7 +41,7 @@ def add_relative_checks(
 ) -> RelativeChecks | None:
     """Check a fit of one trait on its relatives and keep what was found in its group ``relatives``.
 
-    Arguments as for `bayeslmm.relative_checks.check_relatives`. A model that these checks do not
+    Arguments as for `bayeslmm.checks.relatives.check_relatives`. A model that these checks do not
     serve (a latent g, several traits) is left as it is, and None returned.
     """
     try:

@@ -6,8 +6,8 @@ import numpy as np
 from markupsafe import Markup
 from scipy.stats import norm
 
-from bayeslmm.family_check import FamilyCheck
-from bayeslmm.pair_check import PairCheck
+from bayeslmm.checks.families import FamilyCheck
+from bayeslmm.checks.pair_likeness import PairCheck
 from bayeslmm.report import svg
 from bayeslmm.report.check_plots import predictive_bands
 from bayeslmm.report.numbers import plain

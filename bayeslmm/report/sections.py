@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from bayeslmm.report import (
-    check_plots,
-    engine_words,
-    kernel_words,
-    model_words,
-    plots,
-    words,
-)
+from bayeslmm.report import check_plots, plots
+from bayeslmm.report import engine_text as engine_words
+from bayeslmm.report import kernel_text as kernel_words
+from bayeslmm.report import model_text as model_words
+from bayeslmm.report import text as words
 from bayeslmm.report.agreement import agreement_section
 from bayeslmm.report.chain_plots import chain_figure
 from bayeslmm.report.checks import checks_section
-from bayeslmm.report.could_say import could_say_section
+from bayeslmm.report.detectable import could_say_section
 from bayeslmm.report.estimates import (
     MOST_EFFECTS,
     REALISED,
@@ -41,7 +38,7 @@ from bayeslmm.report.trait_agreement import trait_agreement_section
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayeslmm.models import ModelFile
+    from bayeslmm.models.file import ModelFile
 
 
 def section(
@@ -61,7 +58,7 @@ def section(
     given
         Relatedness to show; default what the tree keeps.
     sensitivity
-        Rows of this trait of `bayeslmm.sensitivity.prior_sensitivity`; computed by default.
+        Rows of this trait of `bayeslmm.checks.sensitivity.prior_sensitivity`; computed by default.
     """
     related = given if given is not None else relatedness_of(facts.tree)
     return {

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from bayeslmm.alternatives import Alternative, reweighted_posteriors
-from bayeslmm.boundary import WEAK
+from bayeslmm.checks.other_priors import Alternative, reweighted_posteriors
+from bayeslmm.checks.sensitivity import SENSITIVE, prior_sensitivity
+from bayeslmm.estimates.boundary import WEAK
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import listed, name
 from bayeslmm.report.numbers import number, percent, probability, span
 from bayeslmm.report.sensitivity_plots import density_figure, forest, row_label
 from bayeslmm.report.svg import clean
-from bayeslmm.sensitivity import SENSITIVE, prior_sensitivity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def sensitivity_section(
     key
         Prefix of ids in the page.
     table
-        Rows of this trait of `bayeslmm.sensitivity.prior_sensitivity`; computed by default.
+        Rows of this trait of `bayeslmm.checks.sensitivity.prior_sensitivity`; computed by default.
     """
     found = prior_sensitivity(facts.tree, facts.prob) if table is None else table
     rows = [{str(k): v for k, v in row.items()} for row in found.to_dict(orient="records")]

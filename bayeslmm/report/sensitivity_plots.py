@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 from scipy.special import expit
 
-from bayeslmm.alternatives import Alternative
+from bayeslmm.checks.other_priors import Alternative
+from bayeslmm.numerics.arrays import Floats
 from bayeslmm.report import svg
 from bayeslmm.report.density import POINTS, bounded_density
 from bayeslmm.report.plots import Interval, interval_figure
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 type Row = dict[str, Any]
-type Floats = NDArray[np.float64]
 
 STYLES = {
     "flat": (svg.BLUE, "-"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bayeslmm.quantities import trait_of
+from bayeslmm.inference.quantities import trait_of
 from bayeslmm.report import svg
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name

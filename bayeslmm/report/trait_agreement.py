@@ -7,13 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bayeslmm.disagreement import trait_disagreements
+from bayeslmm.checks.agreement_traits import TraitEstimate, estimates, estimates_of
+from bayeslmm.checks.disagreement import trait_disagreements
 from bayeslmm.report import svg
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, span
 from bayeslmm.report.plots import Interval, interval_figure
-from bayeslmm.trait_agreement import TraitEstimate, estimates, estimates_of
 
 
 def trait_agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.linalg
 from threadpoolctl import threadpool_limits
 
-from bayeslmm.eigen import eigh
+from bayeslmm.numerics.eigen import eigh
 
 
 def seconds(A: np.ndarray, threads: int, repeats: int = 2) -> tuple[float, float]:

@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm import models
-from bayeslmm.cohort import cohort_from_arrays
-from bayeslmm.engines import exact, fit_traits, nuts
-from bayeslmm.relationship import Relationship
-from bayeslmm.spectrum import decompose
+from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.inference import nuts
+from bayeslmm.inference.exact import exact
+from bayeslmm.inference.traits import fit_traits
+from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.relationship.relationship import Relationship
 
 
 def simulated(

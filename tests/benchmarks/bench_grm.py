@@ -24,18 +24,18 @@ import numpy as np
 from scipy.linalg.blas import ssyrk
 from threadpoolctl import threadpool_limits
 
-from bayeslmm.codings import standardise
-from bayeslmm.genotypes import read_genotypes
-from bayeslmm.grm import grm
-from bayeslmm.grms import compute_grms
-from bayeslmm.variant_sets import VariantSets
+from bayeslmm.genotypes.codings import standardise
+from bayeslmm.genotypes.genotypes import read_genotypes
+from bayeslmm.relationship.genomic import compute_grms
+from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.variant_sets import VariantSets
 
 BLOCK = 1024
 SETS = 3  # scattered, as bins of the allele frequency are; with two codings six GRMs
 MEMORY = """
 import sys
-from bayeslmm.genotypes import read_genotypes
-from bayeslmm.grm import grm
+from bayeslmm.genotypes.genotypes import read_genotypes
+from bayeslmm.relationship.genomic_one import grm
 
 def status(name):  # not ru_maxrss, which a process inherits from its parent
     rows = open("/proc/self/status").read().splitlines()

@@ -25,10 +25,11 @@ from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
 from bayeslmm import models
-from bayeslmm.cohort import cohort_from_arrays
-from bayeslmm.engines import laplace, nuts
-from bayeslmm.engines.hyper import hyper
-from bayeslmm.relationship import Relationship
+from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.inference import nuts
+from bayeslmm.inference.laplace import laplace
+from bayeslmm.inference.laplace.hyper import hyper
+from bayeslmm.relationship.relationship import Relationship
 
 EFFECTIVE = 1000
 

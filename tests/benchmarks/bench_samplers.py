@@ -5,7 +5,7 @@
 Families, n = 500, p = 3, 4 chains of 1000 draws after 1000 of warm-up, once compiled: with g
 integrated out (``models/additive.py``) and with g = Lz as parameters
 (``models/additive_cholesky.py``). z is the error of the mean of h² in Monte Carlo standard errors,
-against quadrature (`bayeslmm.engines.exact`) of the same model. An R-hat above 1.01 or few
+against quadrature (`bayeslmm.inference.exact.exact`) of the same model. An R-hat above 1.01 or few
 effective draws come without a single divergence: `bayeslmm.diagnose` asks for all three.
 """
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from bayeslmm.likelihood import spectral_logp
-from bayeslmm.multitrait import multi_trait_logp, multi_trait_quadratic
-from bayeslmm.spectrum import decompose
+from bayeslmm.likelihood.one_kernel import spectral_logp
+from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.traits import multi_trait_logp, multi_trait_quadratic
 
 
 def microseconds(run: Callable[[], Any], calls: int = 500, repeats: int = 7) -> float:

@@ -15,8 +15,8 @@ from glimix_core.lmm import LMM
 from numpy.typing import NDArray
 from numpy_sugar.linalg import economic_qs
 
-from bayeslmm.reml import reml_one_kernel
-from bayeslmm.spectrum import decompose
+from bayeslmm.estimates.reml import reml_one_kernel
+from bayeslmm.likelihood.spectrum import decompose
 
 type Floats = NDArray[np.float64]
 

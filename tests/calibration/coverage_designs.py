@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bayeslmm.coverage.designs import marchenko_pastur
-from bayeslmm.relationship import average_semivariance
-from bayeslmm.simulate_genotypes import nuclear_families
-from bayeslmm.spectrum import decompose
+from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.relationship.relationship import average_semivariance
+from bayeslmm.simulation.genotypes import nuclear_families
+from bayeslmm.study.eigenvalues import marchenko_pastur
 
 FOLDER = Path(__file__).resolve().parent
 

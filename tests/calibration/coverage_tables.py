@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayeslmm.boundary import expected_se
-from bayeslmm.coverage.designs import read_eigenvalues
-from bayeslmm.coverage.study import COLUMNS, H2, METHODS, Study, simulator
-from bayeslmm.outputs import write_table
+from bayeslmm.cli.outputs import write_table
+from bayeslmm.estimates.boundary import expected_se
+from bayeslmm.study.coverage import COLUMNS, H2, METHODS, Study, simulator
+from bayeslmm.study.eigenvalues import read_eigenvalues
 
 FOLDER = Path(__file__).resolve().parent
 DESIGNS = ("families", "unrelated", "msprime", "inbred")

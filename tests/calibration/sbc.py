@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bayeslmm import models
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.sbc import calibrate
-from bayeslmm.files import write_text
+from bayeslmm.system.files import write_text
 
 TABLE = Path(__file__).with_name("sbc.md")
 HEADER = """\

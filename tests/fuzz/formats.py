@@ -69,7 +69,7 @@ def rows_of(data: bytes, *headers: str) -> int:
 
 
 def read_genotypes(prefix: Path) -> Shape:
-    from bayeslmm.genotypes import read_genotypes as read
+    from bayeslmm.genotypes.genotypes import read_genotypes as read
 
     found = read(prefix)
     for dtype in (np.float32, np.int8):
@@ -94,7 +94,7 @@ def genotypes_expected(people: str, variants: str) -> Callable[[Files, set[str]]
 
 def read_matrix(name: str, fam: str | None = None) -> Callable[[Path], Shape]:
     def read(prefix: Path) -> Shape:
-        from bayeslmm.grm_files import read_grm
+        from bayeslmm.relationship.files import read_grm
 
         folder = prefix.parent
         found = read_grm(folder / name, fam=None if fam is None else folder / fam)
@@ -113,7 +113,7 @@ def matrix_expected(people: str) -> Callable[[Files, set[str]], Shape | None]:
 
 
 def read_pheno(prefix: Path) -> Shape:
-    from bayeslmm.tables import read_phenotypes
+    from bayeslmm.tables.phenotypes import read_phenotypes
 
     found = read_phenotypes(prefix.with_suffix(".pheno"))
     if np.isinf(found.to_numpy()).any():
@@ -122,20 +122,20 @@ def read_pheno(prefix: Path) -> Shape:
 
 
 def read_covar(prefix: Path) -> Shape:
-    from bayeslmm.tables import read_covariates
+    from bayeslmm.tables.phenotypes import read_covariates
 
     return (len(read_covariates(prefix.with_suffix(".covar"), categorical=["sex"])),)
 
 
 def read_keep(prefix: Path) -> Shape:
-    from bayeslmm.tables import read_ids
+    from bayeslmm.tables.phenotypes import read_ids
 
     return (len(read_ids(prefix.with_suffix(".keep"))),)
 
 
 def read_extract(prefix: Path) -> Shape:
-    from bayeslmm.genotypes import from_array
-    from bayeslmm.qc import quality_control
+    from bayeslmm.genotypes.genotypes import from_array
+    from bayeslmm.genotypes.qc import quality_control
 
     genotypes = from_array(np.tile([[0], [1], [2], [1], [0], [2]], M), frame())
     genotypes.variants["ID"] = [f"rs{k}" for k in range(M)]
@@ -149,10 +149,10 @@ def extract_expected(files: Files, changed: set[str]) -> Shape | None:
 
 def read_reference(suffix: str) -> Callable[[Path], Shape]:
     def read(prefix: Path) -> Shape:
-        from bayeslmm.array_source import array_variants
-        from bayeslmm.frequency_check import check_frequencies
-        from bayeslmm.reference_freq import reference_rows
-        from bayeslmm.reference_match import match_reference
+        from bayeslmm.genotypes.array import array_variants
+        from bayeslmm.genotypes.frequency_check import check_frequencies
+        from bayeslmm.genotypes.reference_freq import reference_rows
+        from bayeslmm.genotypes.reference_match import match_reference
 
         path = prefix.with_suffix(suffix)
         variants = array_variants(None, M).assign(ID=[f"rs{k}" for k in range(M)], A1="A", A0="G")
@@ -183,13 +183,13 @@ def reference_expected(name: str, *header: str) -> Callable[[Files, set[str]], S
 
 
 def read_records(prefix: Path) -> Shape:
-    from bayeslmm.records import read_records as read
+    from bayeslmm.cohort.records import read_records as read
 
     return (len(read(prefix.with_suffix(".csv"), "id")),)
 
 
 def read_pedigree(prefix: Path) -> Shape:
-    from bayeslmm.pedigree import read_pedigree as read
+    from bayeslmm.relationship.pedigree.pedigree import read_pedigree as read
 
     found = read(prefix.with_suffix(".ped"))
     return (len({int(line) for line in (found.lines if found.lines is not None else ())} - {0}),)
@@ -207,7 +207,7 @@ def pedigree_expected(files: Files, changed: set[str]) -> Shape | None:
 
 
 def read_spectrum(prefix: Path) -> Shape:
-    from bayeslmm.spectrum import Spectrum
+    from bayeslmm.likelihood.spectrum import Spectrum
 
     found = Spectrum.load(prefix.with_suffix(".npz"))
     return found.n, found.p
@@ -215,8 +215,8 @@ def read_spectrum(prefix: Path) -> Shape:
 
 def read_result(prefix: Path) -> Shape:
     """Read as `read_tree` does, the probe in this process: a process each costs 1 s."""
-    from bayeslmm import outputs
-    from bayeslmm.hdf5 import probe
+    from bayeslmm.cli import outputs
+    from bayeslmm.system.hdf5 import probe
 
     path = prefix.with_suffix(".nc")
 

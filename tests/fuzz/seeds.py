@@ -159,7 +159,7 @@ def pedigree() -> Files:
 
 @cache
 def _spectrum() -> bytes:
-    from bayeslmm.spectrum import decompose
+    from bayeslmm.likelihood.spectrum import decompose
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npz"
@@ -174,7 +174,7 @@ def spectrum() -> Files:
 @cache
 def _result() -> bytes:
     """A result as `bayeslmm h2` keeps it: small, with every kind of group and attribute."""
-    from bayeslmm.outputs import write_tree
+    from bayeslmm.cli.outputs import write_tree
 
     rng = np.random.default_rng(5)
     chains = ("chain", "draw")

@@ -55,82 +55,82 @@ ROWS = (
     "wrong Jacobian",
 )
 
-QUADRATURE = ("tests/test_engines_quadrature.py", "tests/test_posterior.py")
-LIKELIHOOD = ("tests/test_likelihood.py",)
-DENSE = ("tests/test_dense.py",)
-LAPLACE = ("tests/test_engines_hyper.py", "tests/test_engines_fit.py")
-DRAWS = ("tests/test_engines_draws.py",)
-MULTITRAIT = ("tests/test_multitrait.py",)
-RELATIONSHIP = ("tests/test_relationship.py",)
-GENOTYPES = ("tests/test_plink.py", "tests/test_genotypes.py")
+QUADRATURE = ("tests/inference/exact/test_quadrature.py", "tests/likelihood/test_genetic_values.py")
+LIKELIHOOD = ("tests/likelihood/test_one_kernel.py",)
+DENSE = ("tests/likelihood/test_dense.py",)
+LAPLACE = ("tests/inference/laplace/test_hyper.py", "tests/inference/test_fit.py")
+DRAWS = ("tests/inference/exact/test_draws.py",)
+MULTITRAIT = ("tests/likelihood/test_traits.py",)
+RELATIONSHIP = ("tests/relationship/test_relationship.py",)
+GENOTYPES = ("tests/genotypes/test_plink.py", "tests/genotypes/test_genotypes.py")
 
 CATALOGUE = (
     Mutation(
         "ML for REML",
-        "bayeslmm/engines/quadrature.py",
+        "bayeslmm/inference/exact/quadrature.py",
         "            total += np.log(spread) + w2[:, j, None] / spread\n",
         "            total += 2 * t + 0.0 * w2[:, j, None] / spread\n",
         QUADRATURE,
     ),
     Mutation(
         "ML for REML",
-        "bayeslmm/integrated_effects.py",
+        "bayeslmm/likelihood/fixed_effects.py",
         "        return float(quadratic.level - log_det + 0.5 * len(quadratic.w) * LOG_2PI)\n",
         "        return float(quadratic.level)\n",
         DENSE,
     ),
     Mutation(
         "n for n - p",
-        "bayeslmm/engines/quadrature.py",
+        "bayeslmm/inference/exact/quadrature.py",
         "        total = const[:, None] + 2 * m * t + rows.rss[:, None] / variance\n",
         "        total = const[:, None] + 2 * (m + p) * t + rows.rss[:, None] / variance\n",
         QUADRATURE,
     ),
     Mutation(
         "n for n - p",
-        "bayeslmm/components.py",
+        "bayeslmm/priors/components.py",
         "    return float(np.sqrt(residual @ residual / (n - p)))\n",
         "    return float(np.sqrt(residual @ residual / n))\n",
-        ("tests/test_components.py",),
+        ("tests/priors/test_components.py",),
     ),
     Mutation(
         "dropped term",
-        "bayeslmm/engines/quadrature.py",
+        "bayeslmm/inference/exact/quadrature.py",
         "        const = (p + m) * LOG_2PI + kernel.log_d + kernel.log_S\n",
         "        const = (p + m) * LOG_2PI + kernel.log_d\n",
         QUADRATURE,
     ),
     Mutation(
         "dropped term",
-        "bayeslmm/likelihood.py",
+        "bayeslmm/likelihood/one_kernel.py",
         "    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + log_S + quadratic)\n",
         "    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + quadratic)\n",
         LIKELIHOOD,
     ),
     Mutation(
         "dropped term",
-        "bayeslmm/integrated_effects.py",
+        "bayeslmm/likelihood/fixed_effects.py",
         "(left @ left) - np.log(np.diagonal(R)).sum())\n",
         "(left @ left))\n",
         DENSE,
     ),
     Mutation(
         "half log-determinant",
-        "bayeslmm/likelihood.py",
+        "bayeslmm/likelihood/one_kernel.py",
         "    log_d += math.log(product)\n    if not cholesky_in_place(S):\n",
         "    log_d = 0.5 * (log_d + math.log(product))\n    if not cholesky_in_place(S):\n",
         LIKELIHOOD,
     ),
     Mutation(
         "half log-determinant",
-        "bayeslmm/engines/quadrature.py",
+        "bayeslmm/inference/exact/quadrature.py",
         "    return KernelRows(w, z, weights, np.log(d).sum(axis=1), log_S, G,",
         "    return KernelRows(w, z, weights, 0.5 * np.log(d).sum(axis=1), log_S, G,",
         QUADRATURE,
     ),
     Mutation(
         "half log-determinant",
-        "bayeslmm/dense.py",
+        "bayeslmm/likelihood/dense.py",
         "    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())\n"
         "    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))\n",
         "    log_det = float(np.log(np.diagonal(L)).sum())\n"
@@ -139,42 +139,42 @@ CATALOGUE = (
     ),
     Mutation(
         "half log-determinant",
-        "bayeslmm/multitrait.py",
+        "bayeslmm/likelihood/traits.py",
         "    level = -rotated.shape[0] * log_det\n",
         "    level = -0.5 * rotated.shape[0] * log_det\n",
         MULTITRAIT,
     ),
     Mutation(
         "posterior = prior",
-        "bayeslmm/engines/quadrature.py",
+        "bayeslmm/inference/exact/quadrature.py",
         "            return likelihood(coordinates.t(v)) + log_prior(column, v)\n",
         "            return 0.0 * likelihood(coordinates.t(v)) + log_prior(column, v)\n",
         QUADRATURE,
     ),
     Mutation(
         "posterior = prior",
-        "bayeslmm/engines/laplace.py",
+        "bayeslmm/inference/laplace/laplace.py",
         "            return float(log_prior[i]) + log_marginal(quadratic, mean, factor)\n",
         "            return float(log_prior[i])\n",
         LAPLACE,
     ),
     Mutation(
         "GRM x 1.02",
-        "bayeslmm/relationship.py",
+        "bayeslmm/relationship/relationship.py",
         "            matrix=matrix if divisor == 1.0 else matrix / divisor,\n",
         "            matrix=matrix if divisor == 1.0 else 1.02 * matrix / divisor,\n",
         RELATIONSHIP,
     ),
     Mutation(
         "GRM x 1.02",
-        "bayeslmm/cross_product.py",
+        "bayeslmm/relationship/cross_product.py",
         "        matrix /= self.count\n",
         "        matrix *= 1.02 / self.count\n",
-        ("tests/test_grm.py",),
+        ("tests/relationship/test_genomic_one.py",),
     ),
     Mutation(
         "2 of 200 IDs swapped",
-        "bayeslmm/relationship.py",
+        "bayeslmm/relationship/relationship.py",
         "        return self.matrix[np.ix_(rows, rows)]\n",
         "        rows[:2] = rows[1::-1].copy()\n        return self.matrix[np.ix_(rows, rows)]\n",
         RELATIONSHIP,
@@ -187,25 +187,25 @@ CATALOGUE = (
         "    tenth = max(2, len(found) // 10)\n"
         "    found[:tenth] = found[:tenth][::-1].copy()\n"
         '    return Match(found, "IID", fids_differ=all(has_families))\n',
-        ("tests/test_cohort.py", "tests/test_relationship.py"),
+        ("tests/cohort/test_cohort.py", "tests/relationship/test_relationship.py"),
     ),
     Mutation(
         "wrong prior",
         "models/additive.py",
         '    h2: str = "beta(1, 1)",\n',
         '    h2: str = "beta(0.5, 0.5)",\n',
-        ("tests/test_models.py", "-k", "default_priors"),
+        ("tests/models/test_gallery.py", "-k", "default_priors"),
     ),
     Mutation(
         "wrong prior",
         "models/partitioned.py",
         '    parts: str = "dirichlet(1)",\n',
         '    parts: str = "dirichlet(0.5)",\n',
-        ("tests/test_models.py", "-k", "default_priors"),
+        ("tests/models/test_gallery.py", "-k", "default_priors"),
     ),
     Mutation(
         "too wide",
-        "bayeslmm/engines/draws.py",
+        "bayeslmm/inference/exact/draws.py",
         "    z = grid.coordinates.z(kernel.w[0] + position * (kernel.w[1] - kernel.w[0]))\n",
         "    z = grid.coordinates.z(kernel.w[0] + position * (kernel.w[1] - kernel.w[0]))\n"
         "    z = np.median(z) + 1.2 * (z - np.median(z))\n",
@@ -213,28 +213,28 @@ CATALOGUE = (
     ),
     Mutation(
         "too narrow",
-        "bayeslmm/engines/draws.py",
+        "bayeslmm/inference/exact/draws.py",
         "            b[k] += normal[i, k]\n",
         "            b[k] += 0.83 * normal[i, k]\n",
         DRAWS,
     ),
     Mutation(
         "too wide",
-        "bayeslmm/integrated_effects.py",
+        "bayeslmm/likelihood/fixed_effects.py",
         "    return np.asarray(mean + factor @ np.linalg.solve(R, x + z))\n",
         "    return np.asarray(mean + factor @ np.linalg.solve(R, x + 1.2 * z))\n",
         DENSE,
     ),
     Mutation(
         "too narrow",
-        "bayeslmm/posterior.py",
+        "bayeslmm/likelihood/genetic_values.py",
         "        noise = np.sqrt(b) * rng.standard_normal((count, spectrum.n))\n",
         "        noise = 0.83 * np.sqrt(b) * rng.standard_normal((count, spectrum.n))\n",
-        ("tests/test_posterior.py",),
+        ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
         "wrong allele",
-        "bayeslmm/plink_readers.py",
+        "bayeslmm/genotypes/plink_readers.py",
         "        self._guard(method, *where, block)\n",
         "        self._guard(method, *where, block)\n"
         "        block[block >= 0] = 2 - block[block >= 0]\n",
@@ -242,42 +242,42 @@ CATALOGUE = (
     ),
     Mutation(
         "wrong allele",
-        "bayeslmm/variant_effects.py",
+        "bayeslmm/posterior/variant_effects.py",
         "        allele_mean=mean * aligned.weight,\n",
         "        allele_mean=-mean * aligned.weight,\n",
-        ("tests/test_snp_effects.py",),
+        ("tests/models/test_snp_effects.py",),
     ),
     Mutation(
         "wrong sign",
-        "bayeslmm/likelihood.py",
+        "bayeslmm/likelihood/one_kernel.py",
         "    d_variance[1] = -0.5 * (trace_b - rss_b + tr_b) - a * cross\n",
         "    d_variance[1] = -0.5 * (trace_b - rss_b + tr_b) + a * cross\n",
         LIKELIHOOD,
     ),
     Mutation(
         "wrong sign",
-        "bayeslmm/posterior.py",
+        "bayeslmm/likelihood/genetic_values.py",
         "    x1 = np.linalg.solve(S, (r[:, :p] - a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]\n",
         "    x1 = np.linalg.solve(S, (r[:, :p] + a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]\n",
-        ("tests/test_posterior.py",),
+        ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
         "wrong sign",
-        "bayeslmm/engines/quadrature.py",
+        "bayeslmm/inference/exact/quadrature.py",
         "        residual = residual - expit(kernel.z)[:, None] * (kernel.weights @ (C * e).T)\n",
         "        residual = residual + expit(kernel.z)[:, None] * (kernel.weights @ (C * e).T)\n",
         QUADRATURE,
     ),
     Mutation(
         "wrong Jacobian",
-        "bayeslmm/shares.py",
+        "bayeslmm/priors/shares.py",
         "        return z.sum(axis=-1) - z.shape[-1] * log_sum\n",
         "        return z.sum(axis=-1) - (z.shape[-1] - 1) * log_sum\n",
-        ("tests/test_shares.py",),
+        ("tests/priors/test_shares.py",),
     ),
     Mutation(
         "wrong Jacobian",
-        "bayeslmm/engines/marginal.py",
+        "bayeslmm/inference/exact/marginal.py",
         "    densities = [model.logp(vars=[rv], jacobian=True) for rv in hyper]"
         "  # independent of each other\n",
         "    densities = [model.logp(vars=[rv], jacobian=False) for rv in hyper]\n",
@@ -285,46 +285,46 @@ CATALOGUE = (
     ),
     Mutation(
         "posterior = prior",
-        "bayeslmm/leave_one_out/weights.py",
+        "bayeslmm/comparison/loo/weights.py",
         "        weights[:, g], k[g], _ = smooth(-found.log_density[:, g])\n",
         "        weights[:, g], k[g], _ = smooth(0.0 * found.log_density[:, g])\n",
-        ("tests/test_leave_one_out.py",),
+        ("tests/comparison/loo/test_elpd.py",),
     ),
     Mutation(
         "wrong sign",
-        "bayeslmm/leave_one_out/weights.py",
+        "bayeslmm/comparison/loo/weights.py",
         "        weights[:, g], k[g], _ = smooth(-found.log_density[:, g])\n",
         "        weights[:, g], k[g], _ = smooth(found.log_density[:, g])\n",
-        ("tests/test_leave_one_out.py",),
+        ("tests/comparison/loo/test_elpd.py",),
     ),
     Mutation(
         "dropped term",
-        "bayeslmm/leave_one_out/weights.py",
+        "bayeslmm/comparison/loo/weights.py",
         "    spread = (each * (found.sd**2 + (found.mean - centre) ** 2)).sum(axis=0)\n",
         "    spread = (each * found.sd**2).sum(axis=0)\n",
-        ("tests/test_loo_weights.py", "tests/test_leave_one_out.py"),
+        ("tests/comparison/loo/test_weights.py", "tests/comparison/loo/test_elpd.py"),
     ),
     Mutation(
         "wrong prior",
-        "bayeslmm/alternatives.py",
+        "bayeslmm/checks/other_priors.py",
         "            other.log_density(own.explained, own.rest)\n"
         "            - own.prior.log_density(own.explained, own.rest)\n",
         "            other.log_density(own.explained, own.rest)\n"
         "            + own.prior.log_density(own.explained, own.rest)\n",
-        ("tests/test_alternatives.py", "tests/test_sensitivity.py"),
+        ("tests/checks/test_other_priors.py", "tests/checks/test_sensitivity.py"),
     ),
     Mutation(
         "n for n - p",
-        "bayeslmm/profile_likelihood.py",
+        "bayeslmm/estimates/profile_likelihood.py",
         "    variance = rss / m\n",
         "    variance = rss / (m + 5)\n",
-        ("tests/test_coverage.py",),
+        ("tests/study/test_coverage.py",),
     ),
     Mutation(
         "wrong Jacobian",
         "bayeslmm/comparison/nested.py",
         "    fine = float(np.log(np.exp(logs - peak).sum() * step) + peak)\n",
         "    fine = float(np.log(np.exp(logs - peak).sum() * 2 * step) + peak)\n",
-        ("tests/test_nested.py",),
+        ("tests/comparison/test_nested.py",),
     ),
 )

@@ -1,0 +1,1 @@
+"""Is this fit to be believed: relatives, outliers, priors, other estimates."""

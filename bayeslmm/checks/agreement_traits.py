@@ -1,0 +1,279 @@
+"""The posterior of several traits beside REML and Haseman-Elston: every h² and every r_g.
+
+Where all individuals have all traits, the estimates are those of the traits together
+(`bayeslmm.estimates.traits`). Where some miss some, h² is estimated from each trait by itself with
+all its records, and r_g from the individuals that have both traits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayeslmm.errors import InputError
+from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
+from bayeslmm.estimates.reml import reml_one_kernel
+from bayeslmm.estimates.traits import TraitCovariances, haseman_elston_traits, reml_traits
+from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+GROUP = "trait_agreement"
+COLUMNS = ["quantity", "source", "estimate", "se", "lower", "upper", "note"]
+Z = 1.959964  # half the width of a 95 % interval in standard errors
+ROUNDING = 1e-10  # the design of a trait has such entries instead of zeros for the other traits
+FEWEST = 10  # error contrasts below which nothing is estimated
+REML, HE = "REML", "Haseman-Elston"
+TOGETHER, ALONE, BOTH = "the traits together", "the trait by itself", "individuals with both traits"
+
+
+@dataclass(frozen=True, slots=True)
+class TraitEstimate:
+    """One estimate of one quantity.
+
+    Parameters
+    ----------
+    quantity
+        "h2[TRAIT]" or "r_g[TRAIT, TRAIT]".
+    source
+        "posterior", "REML" or "Haseman-Elston".
+    estimate, se, lower, upper
+        Estimate, standard error (posterior sd) and interval (the posterior's, otherwise ± 1.96
+        standard errors); nan where there is none.
+    note
+        What the reader should know.
+    """
+
+    quantity: str
+    source: str
+    estimate: float
+    se: float
+    lower: float
+    upper: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rotated:
+    """Records of one or more traits of the same individuals in a basis of their own."""
+
+    spectrum: Spectrum
+    rotated: Floats  # (n, T)
+
+    @property
+    def contrasts(self) -> Floats:
+        return self.rotated[self.spectrum.p :]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stacked:
+    """Records of several traits one below the other, with the kernel of their individuals."""
+
+    kernel: Floats  # (q, q)
+    people: NDArray[np.intp]  # (n,)
+    traits: NDArray[np.intp]  # (n,)
+    design: Floats  # (n, p)
+    y: Floats  # (n,)
+
+    def of(self, *wanted: int) -> _Rotated | None:
+        """The individuals that have all of the traits; None if their designs differ, or too few."""
+        rows = [np.flatnonzero(self.traits == t) for t in wanted]
+        common = self.people[rows[0]]
+        for one in rows[1:]:
+            common = np.intersect1d(common, self.people[one])
+        rows = [one[np.isin(self.people[one], common)] for one in rows]
+        rows = [one[np.argsort(self.people[one], kind="stable")] for one in rows]
+        size = np.abs(self.design).max(axis=0)
+        designs = [self.design[one] for one in rows]
+        designs = [X[:, np.abs(X).max(axis=0, initial=0.0) > ROUNDING * size] for X in designs]
+        X = np.ascontiguousarray(designs[0])
+        if any(
+            X.shape != other.shape or not np.allclose(X, other, rtol=0, atol=1e-9)
+            for other in designs[1:]
+        ):
+            return None
+        if len(X) < X.shape[1] + FEWEST:
+            return None
+        where = self.people[rows[0]]
+        spectrum = decompose(np.ascontiguousarray(self.kernel[np.ix_(where, where)]), X)
+        return _Rotated(spectrum, spectrum.rotate(np.stack([self.y[one] for one in rows], axis=1)))
+
+
+def trait_agreement(
+    tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
+) -> pd.DataFrame:
+    """Posterior, REML and Haseman-Elston of every h² and genetic correlation.
+
+    Parameters
+    ----------
+    tree
+        A fit of several traits and one kernel.
+    model
+        Needed where the tree is a copy or was read from a file and has not kept the estimates.
+    prob
+        Probability of the posterior's intervals.
+
+    Returns
+    -------
+    DataFrame
+        ``quantity source estimate se lower upper note``.
+
+    Raises
+    ------
+    InputError
+        Another model, or one that is not known any more.
+    """
+    found = estimates(tree, model=model, prob=prob)
+    return pd.DataFrame([asdict(one) for one in found], columns=COLUMNS)
+
+
+@one_thread()
+def estimates(
+    tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
+) -> list[TraitEstimate]:
+    """What `trait_agreement` shows, quantity by quantity."""
+    posterior = _posterior(tree, prob)
+    own = estimates_of(tree)
+    if own is None:
+        from bayeslmm.inference.fitted import model_of
+
+        own = list(_own(_records(model_of(tree, model)), _names(tree)))
+    out: list[TraitEstimate] = []
+    for one in posterior:
+        out += [one, *(other for other in own if other.quantity == one.quantity)]
+    return out
+
+
+def add_trait_agreement(
+    tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
+) -> list[TraitEstimate]:
+    """Keep the estimates with a fit, in its group ``trait_agreement``, for a report."""
+    found = estimates(tree, model=model, prob=prob)
+    kept = [one for one in found if one.source != "posterior"]
+    columns = {name: [getattr(one, name) for one in kept] for name in COLUMNS}
+    tree[GROUP] = xr.DataTree(xr.Dataset({name: ("estimate_of", v) for name, v in columns.items()}))
+    return found
+
+
+def estimates_of(tree: xr.DataTree) -> list[TraitEstimate] | None:
+    """REML and Haseman-Elston as `add_trait_agreement` has kept them, or None."""
+    if GROUP not in tree.children:
+        return None
+    data = tree[GROUP].to_dataset()
+    words = [data[name].to_numpy().astype(str) for name in ("quantity", "source", "note")]
+    numbers = [data[name].to_numpy() for name in ("estimate", "se", "lower", "upper")]
+    return [
+        TraitEstimate(
+            str(quantity), str(source), float(x), float(se), float(low), float(up), str(n)
+        )
+        for quantity, source, n, x, se, low, up in zip(*words, *numbers, strict=True)
+    ]
+
+
+def _names(tree: xr.DataTree) -> list[str]:
+    return [str(trait) for trait in tree["posterior"]["trait"].to_numpy()]
+
+
+def _posterior(tree: xr.DataTree, prob: float) -> list[TraitEstimate]:
+    """Of h² and r_g."""
+    from bayeslmm.inference.quantities import h2_dims, quantities
+    from bayeslmm.posterior.summary import describe
+
+    if "trait" not in (h2_dims(tree) or ()):
+        raise InputError(
+            "a tree of one trait, or without a posterior", "a fit of several traits",
+            "bayeslmm.agreement serves both",
+        )  # fmt: skip
+    out = []
+    for name, draws in quantities(tree["posterior"].to_dataset()).items():
+        if name.startswith(("h2[", "r_g[")):
+            row = describe(draws, name, prob)
+            mean, sd, lower, upper = (float(row[key]) for key in ("mean", "sd", "lower", "upper"))
+            note = f"mean, sd and {100 * prob:g} % interval of the posterior"
+            out.append(TraitEstimate(name, "posterior", mean, sd, lower, upper, note))
+    return out
+
+
+def _records(model: pm.Model) -> _Rotated | _Stacked:
+    """The records that a model of several traits and one kernel holds now."""
+    from bayeslmm.distributions.dense_normal import DenseNormalRV
+    from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
+
+    op = model["phenotype"].owner.op
+    if isinstance(op, MultiTraitNormalRV):
+        rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+        return _Rotated(op.spectrum, rotated)
+    if isinstance(op, DenseNormalRV) and op.trait_index is not None:
+        first, *others = op.form.covariance.terms
+        plain = first.kernel is not None and first.genetic and len(others) == 1
+        once = len(np.unique(op.trait_index * first.q + first.levels[:, 0])) == len(first.levels)
+        if plain and others[0].kernel is None and once:
+            y = np.asarray(model["phenotype_observed"].get_value())
+            assert first.kernel is not None
+            return _Stacked(first.kernel, first.levels[:, 0], op.trait_index, op.design, y)
+    raise InputError(
+        "a model that REML of several traits does not know",
+        "several traits, one kernel, one record of each trait of an individual",
+        "compare the traits one by one",
+    )
+
+
+def _own(records: _Rotated | _Stacked, traits: list[str]) -> Iterator[TraitEstimate]:
+    """REML and Haseman-Elston of every quantity that has an estimate."""
+    pairs = list(combinations(range(len(traits)), 2))
+    if isinstance(records, _Rotated):
+        for source, found in _both(records):
+            for t, trait in enumerate(traits):
+                yield _usual(f"h2[{trait}]", source, found.h2(t), TOGETHER, found)
+            for t, u in pairs:
+                yield _usual(_pair(traits[t], traits[u]), source, found.r_g(t, u), TOGETHER, found)
+        return
+    for t, trait in enumerate(traits):
+        if (alone := records.of(t)) is not None:
+            s, e = alone.spectrum.eigenvalues, alone.contrasts[:, 0]
+            reml, he = reml_one_kernel(s, e), haseman_elston_one_kernel(s, e)
+            yield _usual(f"h2[{trait}]", REML, (reml.h2, reml.se), ALONE, reml)
+            yield _usual(f"h2[{trait}]", HE, (he.h2, he.se), ALONE)
+    for t, u in pairs:
+        if (both := records.of(t, u)) is not None:
+            for source, found in _both(both):
+                note = f"{both.spectrum.n} {BOTH}"
+                yield _usual(_pair(traits[t], traits[u]), source, found.r_g(0, 1), note, found)
+
+
+def _both(records: _Rotated) -> Iterator[tuple[str, TraitCovariances]]:
+    """REML, unless the traits determine each other, and Haseman-Elston."""
+    try:
+        yield REML, reml_traits(records.spectrum, records.rotated)
+    except InputError:
+        return
+    yield HE, haseman_elston_traits(records.spectrum.eigenvalues, records.contrasts)
+
+
+def _pair(one: str, other: str) -> str:
+    return f"r_g[{one},{other}]"
+
+
+def _usual(
+    quantity: str, source: str, found: tuple[float, float], note: str, how: Any = None
+) -> TraitEstimate:
+    value, se = found
+    if getattr(how, "at_edge", False):
+        note += "; a variance or a correlation is at its edge: the interval means nothing"
+    if not getattr(how, "converged", True):
+        note += "; the search did not end at a maximum"
+    if math.isnan(value):
+        note += "; no correlation: a genetic variance is not positive"
+    return TraitEstimate(quantity, source, value, se, value - Z * se, value + Z * se, note)

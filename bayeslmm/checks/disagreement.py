@@ -1,0 +1,67 @@
+"""Where other estimates of h² differ from ours by more than the uncertainties explain, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bayeslmm.checks.agreement_traits import TraitEstimate
+from bayeslmm.estimates.estimate import Estimate
+
+FAR = 3.0  # standard errors of a difference beyond which it is said aloud
+
+
+def disagreements(found: Sequence[Estimate]) -> list[str]:
+    """Differences from our REML estimate that the uncertainties do not explain, in sentences.
+
+    Haseman-Elston has the same expectation and a larger variance, the difference the variance of
+    both apart (Hausman); another program's REML of the same data should give the same number, and
+    a difference of a standard error says that data, matrix or scale are not the same. Our
+    posterior holds our REML estimate in its interval unless the prior is strong.
+
+    References
+    ----------
+    Hausman (1978) Econometrica 46:1251.
+    """
+    by_name = {one.source: one for one in found}
+    posterior, reml = by_name.get("posterior"), by_name.get("REML")
+    out: list[str] = []
+    if posterior is None or reml is None or not math.isfinite(reml.se):
+        return out
+    if not posterior.lower - 0.5 * reml.se <= reml.h2 <= posterior.upper + 0.5 * reml.se:
+        out.append(
+            f"REML ({reml.h2:.3g}) lies outside the posterior's interval "
+            f"({posterior.lower:.3g} to {posterior.upper:.3g}): the prior decides, look at it"
+        )
+    for one in found:
+        if one in (posterior, reml) or not math.isfinite(one.h2_here):
+            continue
+        gap = abs(one.h2_here - reml.h2)
+        if one.source == "Haseman-Elston":
+            apart = math.sqrt(max(one.se**2 - reml.se**2, 0.25 * one.se**2))
+            if gap > FAR * apart > 0.0:
+                out.append(
+                    f"Haseman-Elston ({one.h2:.3g}) and REML ({reml.h2:.3g}) differ by "
+                    f"{gap / apart:.1f} standard errors of their difference: likeness does not "
+                    "grow with the relationship as the model says"
+                )
+        elif gap > max(reml.se, 1e-3):
+            out.append(
+                f"{one.source} gives {one.h2_here:.3g} on our scale, our REML {reml.h2:.3g}: more "
+                "than a standard error apart, so not the same individuals, covariates or matrix"
+            )
+    return out
+
+
+def trait_disagreements(found: Sequence[TraitEstimate]) -> list[str]:
+    """`disagreements` of the h² of every one of several traits."""
+    out: list[str] = []
+    for quantity in dict.fromkeys(one.quantity for one in found):
+        if quantity.startswith("h2["):
+            mine = [
+                Estimate(one.source, one.estimate, one.se, one.lower, one.upper, "", 1.0, one.note)
+                for one in found
+                if one.quantity == quantity
+            ]
+            out += [f"{quantity}: {words}" for words in disagreements(mine)]
+    return out

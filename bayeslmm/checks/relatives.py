@@ -1,0 +1,162 @@
+"""Does a fitted model describe how alike relatives are? Checks on pairs, records and families.
+
+All of them look at the residuals ``r = My`` after the fixed effects, M the projection off X, or at
+the error contrasts behind them: ``r = Qe``, ``e ~ N(0, QᵀVQ)``, so that no prior of β matters.
+With ``P = Q (QᵀVQ)⁻¹ Qᵀ``, what the rest of the data say of records F (one, or a family) is ::
+
+    y_F | y_-F ~ N(y_F - P_FF⁻¹ (Py)_F,  P_FF⁻¹)
+
+β and the random effects integrated out, the variances at their posterior mean. The checks are
+those of `bayeslmm.checks.pair_likeness`, `bayeslmm.checks.families` and `bayeslmm.checks.records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.checks.contrasts import Contrasts, contrasts_of
+from bayeslmm.checks.families import FamilyCheck, check_families, families_of
+from bayeslmm.checks.pair_likeness import PairCheck, check_pairs
+from bayeslmm.checks.records import RecordCheck, check_records
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pymc as pm
+    import xarray as xr
+
+    from bayeslmm.relationship.relationship import Relationship
+
+
+REPLICATES = 400
+REPLICATES_LARGE = 100  # beyond LARGE records
+LARGE = 5000
+COVARIANCES = 8  # factorisations, of several kernels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RelativeChecks:
+    """The checks of one trait.
+
+    Parameters
+    ----------
+    pairs
+        None where no relationship is known.
+    families, records
+        Families and records.
+    whitened
+        (m,) error contrasts made independent and of variance one by the model.
+    """
+
+    pairs: PairCheck | None
+    families: FamilyCheck
+    records: RecordCheck
+    whitened: Floats
+
+
+@one_thread()
+def check_relatives(
+    tree: xr.DataTree,
+    relationship: Relationship | None = None,
+    *,
+    model: pm.Model | None = None,
+    levels: NDArray[np.intp] | None = None,
+    people: pd.MultiIndex | None = None,
+    seed: int = 1,
+) -> RelativeChecks:
+    """Check a fit of one trait on its pairs of relatives, its families and its records.
+
+    Parameters
+    ----------
+    tree
+        What `bayeslmm.fit` returned.
+    relationship
+        The (genetic) relationship by which pairs are binned, of the individuals analysed, in
+        their order (`Relationship.on`). None: no bins.
+    model
+        Where the tree does not know its model (`bayeslmm.inference.fitted.model_of`).
+    levels
+        (n,) which individual of the relationship each record is of. Default: record i of
+        individual i.
+    people
+        (q,) the individuals, for their family IDs; default the relationship's.
+    seed
+        Of the replicated data.
+
+    Raises
+    ------
+    InputError
+        If the model is not known, or has no marginal normal phenotype of one trait.
+    """
+    from bayeslmm.inference.fitted import model_of
+
+    contrasts = contrasts_of(model_of(tree, model))
+    labels = [str(one) for one in tree["observed_data"]["individual"].to_numpy()]
+    return check_contrasts(
+        contrasts,
+        contrasts.coefficients(tree),
+        labels,
+        relationship,
+        levels=levels,
+        people=people,
+        seed=seed,
+    )
+
+
+@one_thread()
+def check_contrasts(
+    contrasts: Contrasts,
+    variance: Floats,
+    labels: Sequence[str],
+    relationship: Relationship | None = None,
+    *,
+    levels: NDArray[np.intp] | None = None,
+    people: pd.MultiIndex | None = None,
+    seed: int = 1,
+) -> RelativeChecks:
+    """The checks of `check_relatives` from contrasts and posterior draws alone.
+
+    Parameters
+    ----------
+    contrasts
+        Error contrasts of the n records.
+    variance
+        Draws (draws, K) of the coefficients of V.
+    labels
+        (n,) names of the records.
+    relationship, levels, people, seed
+        As for `check_relatives`.
+    """
+    centre = contrasts.at(variance.mean(axis=0))
+    n = contrasts.n
+    owner = np.arange(n, dtype=np.intp) if levels is None else np.asarray(levels, dtype=np.intp)
+    individuals = relationship.individuals if relationship is not None else people
+    if individuals is not None and (owner.size != n or owner.max() >= len(individuals)):
+        raise ValueError(f"{owner.size} levels of {len(individuals)} individuals, {n} records")
+    pairs = None
+    if relationship is not None and n > 2:
+        replicated = _replicates(contrasts, variance, np.random.default_rng(seed))
+        pairs = check_pairs(relationship, owner, contrasts.residuals(), replicated)
+    scores = centre.scores()
+    groups, basis = families_of(individuals, relationship, owner)
+    return RelativeChecks(
+        pairs,
+        check_families(centre, scores, groups, basis),
+        check_records(centre, scores, labels),
+        centre.white,
+    )
+
+
+def _replicates(contrasts: Contrasts, variance: Floats, rng: np.random.Generator) -> Floats:
+    """Residuals (n, replicates) of data drawn from the posterior predictive."""
+    count = REPLICATES if contrasts.n <= LARGE else REPLICATES_LARGE
+    sets = count if contrasts.cheap else COVARIANCES
+    picked = np.linspace(0, len(variance) - 1, sets).astype(int)
+    drawn = [contrasts.at(variance[i]).draw(count // sets, rng) for i in picked]
+    return contrasts.spread(np.hstack(drawn))

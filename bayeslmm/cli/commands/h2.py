@@ -1,0 +1,251 @@
+"""``bayeslmm h2``: files in, posterior of heritability and PVE out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm import models
+from bayeslmm.cli.analysis import Result, check_priors, fit_all, parse_priors
+from bayeslmm.cli.fit_checks import check_external, match_external
+from bayeslmm.cli.inputs.cohorts import build_cohorts
+from bayeslmm.cli.inputs.individuals import Source, limited, named_matrix, open_source
+from bayeslmm.cli.outputs import (
+    BREEDING_VALUES,
+    PREDICTIONS,
+    RESULTS,
+    SENSITIVITY,
+    Writer,
+    check_outputs,
+    join_traits,
+    json_text,
+    output_paths,
+    records,
+    stale,
+    write_table,
+    write_together,
+    write_tree,
+)
+from bayeslmm.cli.record import Clock, command_line, record
+from bayeslmm.cli.terminal import trait_summary
+from bayeslmm.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayeslmm.cli.terminal import Terminal
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.genotypes.frequency_check import FrequencyCheck
+    from bayeslmm.ledger import Ledger
+
+TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude", "reference_freq")
+
+
+def run(args: Namespace, terminal: Terminal) -> int:
+    """Run the command; 0 if every posterior is healthy, else 1."""
+    clock = Clock()
+    _check_options(args)
+    tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
+    tables += check_external(args)
+    suffixes = list(RESULTS)
+    suffixes += [BREEDING_VALUES] * args.breeding_values + [PREDICTIONS] * args.predict
+    paths = output_paths(args.out, suffixes)
+    check_outputs(paths.values(), [*tables, *_sources(args)])
+    model = models.load(args.model)
+    _check_kernel_options(args, model)
+    with limited(args.threads):
+        source = open_source(args, terminal)
+        cohorts = build_cohorts(args, source, model)
+        match_external(args, cohorts)
+        _say_ledger(terminal, [one.ledger for one in cohorts])
+        if source.frequency_check is not None:  # a step that drops nobody
+            terminal.say(f"  {source.frequency_check}")
+        check_priors(model, parse_priors(args.prior))
+        kernels = source.kernels(model.matrices(), model.more() is not None,
+                                 _needed(args, source, cohorts))  # fmt: skip
+        warn_of_relationships(terminal, kernels)
+        results = fit_all(args, terminal, cohorts, kernels, model)
+        inputs = [*source.files, *tables, *([model.path] if args.model.endswith(".py") else [])]
+        with terminal.step("writing the results"):
+            _write(args, terminal, clock, paths, results, inputs, source.frequency_check)
+    for left in stale(args.out, list(paths.values())):
+        terminal.warn(f"{left} is of an earlier run, not of this one")
+    _print(args, terminal, results, paths)
+    return 0 if all(result.diagnosis.ok for result in results) else 1
+
+
+def _sources(args: Namespace) -> list[Path]:
+    """Files of the relationship that the options name as such."""
+    matrices = [named_matrix(text)[1] for text in args.grm or ()]
+    return [Path(name) for name in (args.pedigree, args.by, *matrices) if name is not None]
+
+
+def _check_options(args: Namespace) -> None:
+    """What can be seen to be wrong before any file is read."""
+    if args.pheno is None:
+        prefix = args.bfile or "P"
+        raise InputError(
+            "no --pheno FILE",
+            "a phenotype file: FID IID and a column a trait (the .fam's sixth column is not used)",
+            "to use it, make one, and add --missing-code -9: "
+            f"awk 'BEGIN {{print \"FID IID y\"}} {{print $1, $2, $6}}' {prefix}.fam > y.pheno",
+        )
+    if args.covar is None and args.id_column is None:
+        for name in ("covar_name", "cat_covar", "formula"):
+            if getattr(args, name) is not None:
+                option = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"{option} without --covar", "a covariate file", "add --covar FILE"
+                )
+    if args.formula is not None and args.covar_name is not None:
+        raise InputError(
+            "--formula and --covar-name", "one of the two", "put the names into the formula"
+        )
+    parse_priors(args.prior)
+
+
+def _check_kernel_options(args: Namespace, model: models.ModelFile) -> None:
+    """Options that add kernels, for a model that takes no others, before anything is computed."""
+    for name, use in (("by", "partitioned"), ("group_column", "household or partitioned")):
+        if getattr(args, name) is not None and model.more() is None:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{option} with the model {model.name}",
+                "a model of any number of kernels",
+                f"use --model {use}, or leave {option} out",
+            )
+
+
+def _say_ledger(terminal: Terminal, ledgers: list[Ledger]) -> None:
+    """Steps that dropped somebody, each once."""
+    lines: dict[str, None] = {}
+    for ledger in ledgers:
+        for step, line in zip(ledger.steps, str(ledger).split("\n"), strict=True):
+            if step.dropped:
+                lines[line] = None
+    for line in lines:
+        terminal.say(f"  {line}")
+
+
+def _needed(args: Namespace, source: Source, cohorts: list[Cohort]) -> pd.MultiIndex:
+    """Those among whom kernels are needed: all to predict them, else those analysed and dams."""
+    if args.predict:
+        return source.individuals
+    needed = cohorts[0].people
+    for one in cohorts:
+        needed = needed.append(one.people)
+        if one.columns is not None and "dam" in one.columns:
+            from bayeslmm.likelihood.terms import dam_index
+
+            needed = needed.append(dam_index(one))
+    return needed.unique()
+
+
+def warn_of_relationships(terminal: Terminal, kernels: Mapping[str, Any]) -> None:
+    """What is unusual of relationships that were computed or read."""
+    from bayeslmm.relationship.relatedness import relationship_warnings
+    from bayeslmm.relationship.relationship import Relationship
+
+    for kernel in kernels.values():  # of many parts nobody reads the outliers of each
+        usual = ("gcta", "sample", "centred", "file", "pedigree")
+        if isinstance(kernel, Relationship) and kernel.estimator in usual and len(kernels) <= 4:
+            for text in relationship_warnings(kernel):
+                terminal.warn(text)
+
+
+def _write(
+    args: Namespace,
+    terminal: Terminal,
+    clock: Clock,
+    paths: dict[str, Path],
+    results: list[Result],
+    inputs: list[Path],
+    check: FrequencyCheck | None,
+) -> None:
+    import pandas as pd
+
+    from bayeslmm.checks.sensitivity import prior_sensitivity
+    from bayeslmm.report import render
+
+    tree = join_traits({result.cohort.trait: result.tree for result in results})
+    tree.attrs |= {"command": command_line(args), "prob": args.prob}
+    tree.attrs["warnings"] = json.dumps(terminal.warnings)
+    table = pd.concat([result.table for result in results], ignore_index=True)
+    sensitivity = prior_sensitivity(tree, args.prob)
+    page = render(tree, summary=table, prob=args.prob, sensitivity=sensitivity)
+    files: dict[Path, Writer] = {
+        paths[".h2.tsv"]: partial(write_table, table),
+        paths[SENSITIVITY]: partial(write_table, sensitivity),
+        paths[".nc"]: partial(write_tree, tree),
+        paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
+    }
+    values = [r.breeding_values for r in results if r.breeding_values is not None]
+    if values:
+        files[paths[BREEDING_VALUES]] = partial(write_table, pd.concat(values))
+    predicted = [r.predicted for r in results if r.predicted is not None]
+    if predicted:
+        files[paths[PREDICTIONS]] = partial(write_table, pd.concat(predicted))
+    facts: dict[str, Any] = {"traits": {one.cohort.trait: _facts(one) for one in results}}
+    if check is not None:
+        facts["frequency_check"] = check.facts()
+    text = record(args, terminal, clock, inputs, facts)
+    write_together(files, (paths[".run.json"], text))
+
+
+def _facts(result: Result) -> dict[str, Any]:
+    """What the record says of a trait."""
+    attrs = dict(result.tree.attrs)
+    nested = ("priors", "relationships", "ledger")
+    kept = ("model", "model_file", "model_sha256", "engine", "engine_reason", "draws", "chains")
+    return {
+        "n": result.cohort.n,
+        "covariates": list(result.cohort.covariates),
+        **{name: attrs[name] for name in kept if name in attrs},
+        "ok": result.diagnosis.ok,
+        "verdict": result.diagnosis.verdict,
+        "problems": list(result.diagnosis.problems),
+        **{name: json.loads(attrs[name]) for name in nested if name in attrs},
+    }
+
+
+def _print(
+    args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
+) -> None:
+    """The summary on stdout."""
+    if args.json:
+        sys.stdout.write(json_text(_json(args, terminal, results, paths), ascii_only=True))
+        return
+    for result in results:
+        reason = str(result.tree.attrs.get("engine_reason", ""))
+        rows = result.table.to_dict(orient="records")
+        verdict = result.diagnosis.verdict
+        print(trait_summary([{str(k): v for k, v in row.items()} for row in rows], verdict, reason))
+    print(f"report: {paths['.html']}")
+    print("tables and draws: " + ", ".join(str(p) for s, p in paths.items() if s != ".html"))
+
+
+def _json(
+    args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
+) -> dict[str, Any]:
+    common = ["trait", "model", "engine", "n"]
+    return {
+        "command": command_line(args),
+        "traits": [
+            {
+                **{name: result.table[name].tolist()[0] for name in common},
+                "engine_reason": str(result.tree.attrs.get("engine_reason", "")),
+                "ok": result.diagnosis.ok,
+                "verdict": result.diagnosis.verdict,
+                "problems": list(result.diagnosis.problems),
+                "quantities": records(result.table.drop(columns=common)),
+            }
+            for result in results
+        ],
+        "warnings": list(terminal.warnings),
+        "outputs": {suffix.removeprefix("."): str(path) for suffix, path in paths.items()},
+    }

@@ -1,0 +1,1 @@
+"""From options to individuals, kernels and cohorts."""

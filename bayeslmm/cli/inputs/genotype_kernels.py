@@ -1,0 +1,75 @@
+"""The kernels that a model asks for, from the genotypes in one pass."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayeslmm.cli.inputs.kernels import PRODUCTS, Kernels, check_known, products, scaled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayeslmm.cli.terminal import Terminal
+    from bayeslmm.genotypes.genotypes import Genotypes
+
+
+def genotype_kernels(
+    genotypes: Genotypes,
+    args: Namespace,
+    terminal: Terminal,
+    names: Sequence[str],
+    more: bool,
+    individuals: pd.MultiIndex,
+) -> Kernels:
+    """Kernels by name; with `more` those of --by, or by chromosome if the model asks for no other.
+
+    Raises
+    ------
+    InputError
+        A name that genotypes do not give.
+    """
+    out: Kernels = {}
+    if "variants" in names:
+        from bayeslmm.relationship.variants import variants_of
+
+        with terminal.step(f"standardised genotypes of {genotypes.n} individuals"):
+            out["variants"] = variants_of(genotypes, scale=args.scale)
+    parts = [part for name in names for part in PRODUCTS.get(name, (name,))]
+    kinds = [kind for kind in ("additive", "dominance") if kind in parts]
+    if kinds:
+        out |= _computed(genotypes, args, terminal, kinds, None)
+    out |= products(out, names)
+    if more and (args.by is not None or not names):
+        out |= _parts(genotypes, args, terminal)
+    check_known(out, names, "the genotypes")
+    chosen = {name: out[name] for name in out if name in names or name not in (*kinds,)}
+    return {name: scaled(kernel, args) for name, kernel in chosen.items()}
+
+
+def _computed(
+    genotypes: Genotypes, args: Namespace, terminal: Terminal, kinds: Sequence[Any], sets: Any
+) -> Kernels:
+    from bayeslmm.relationship.genomic import compute_grms
+
+    number = len(kinds) * (1 if sets is None else len(sets.names))
+    what = "GRM" if number == 1 else f"{number} GRMs"
+    words = f"{what} of {genotypes.n} individuals and {genotypes.m} variants"
+    with terminal.step(words) as progress:
+        return dict(
+            compute_grms(
+                genotypes, kinds, sets, scale=args.scale, threads=args.threads, progress=progress
+            )
+        )
+
+
+def _parts(genotypes: Genotypes, args: Namespace, terminal: Terminal) -> Kernels:
+    from bayeslmm.relationship.variant_sets import choose_sets
+
+    by = args.by or "chromosome"
+    with terminal.step(f"variants by {by}"):
+        sets = choose_sets(genotypes, by)
+    for note in getattr(sets, "notes", ()):
+        terminal.say(f"  {note}")
+    return _computed(genotypes, args, terminal, ["additive"], sets)

@@ -1,0 +1,1 @@
+"""The records that a model sees, aligned by ID."""

@@ -1,0 +1,353 @@
+"""The cohort: phenotype, design and individuals, aligned by identifier, with a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from bayeslmm.cohort.alignment import Alignment, align
+from bayeslmm.cohort.checks import as_columns
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.design import FixedEffects, assemble_design, build_design
+from bayeslmm.cohort.design import fixed_effects as resolve_fixed_effects
+from bayeslmm.cohort.trait import check_coding, check_size, check_trait, check_trait_name
+from bayeslmm.errors import InputError
+from bayeslmm.individuals import (
+    NO_FAMILY,
+    as_individuals,
+    individual_index,
+    labels_of,
+    names_of,
+)
+from bayeslmm.ledger import Ledger
+from bayeslmm.tables.phenotypes import require_columns
+
+
+def cohort(
+    phenotypes: pd.DataFrame,
+    trait: str,
+    *,
+    individuals: pd.MultiIndex,
+    covariates: pd.DataFrame | None = None,
+    covariate_names: Sequence[str] | None = None,
+    categorical: Collection[str] = (),
+    formula: str | None = None,
+    columns: Sequence[str] = (),
+    extra: pd.DataFrame | None = None,
+    ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
+    quantitative: bool = False,
+    allow_few_matches: bool = False,
+) -> Cohort:
+    """Align a phenotype, covariates and the genotyped individuals by identifier.
+
+    Parameters
+    ----------
+    phenotypes
+        Traits, float64, NaN where missing, indexed by FID and IID (`read_phenotypes`).
+    trait
+        A column of `phenotypes`.
+    individuals
+        The genotyped individuals, or those of the GRM. The cohort keeps their order.
+    covariates
+        Covariates indexed by FID and IID (`read_covariates`); default an intercept only.
+    covariate_names, categorical, formula
+        What enters the design, see `bayeslmm.cohort.design.fixed_effects`; default all columns.
+    columns, extra
+        Further columns for `Cohort.columns`, such as a household: of the table `extra`
+        (`read_columns`; default all of its columns), or without it of `phenotypes`. Individuals
+        with a missing value there are dropped.
+    ledger
+        Steps taken before, for instance of the genotypes' quality control; put in front.
+    quantitative
+        Take the values of the trait as they are, even if they look like a case-control code.
+    allow_few_matches
+        Go on although less than half of the smaller side is found on the other.
+
+    Returns
+    -------
+    Cohort
+        Individuals with genotypes, phenotype and all covariates. The order of rows in the tables
+        plays no role.
+
+    Raises
+    ------
+    InputError
+        If identifiers do not match, the trait is constant or coded 0/1/2 with 0 or -9 for missing,
+        a value is not finite, or individuals are too few for the covariates.
+
+    Warns
+    -----
+    BayesLMMWarning
+        For binary traits, outliers beyond 6 standard deviations, dropped covariates, small
+        samples, and matches by IID although FIDs are there.
+    """
+    return cohorts(
+        phenotypes,
+        [trait],
+        individuals=individuals,
+        covariates=covariates,
+        covariate_names=covariate_names,
+        categorical=categorical,
+        formula=formula,
+        columns=columns,
+        extra=extra,
+        ledger=ledger,
+        quantitative=quantitative,
+        allow_few_matches=allow_few_matches,
+    )[0]
+
+
+def cohorts(
+    phenotypes: pd.DataFrame,
+    traits: Sequence[str] | None = None,
+    *,
+    individuals: pd.MultiIndex,
+    covariates: pd.DataFrame | None = None,
+    covariate_names: Sequence[str] | None = None,
+    categorical: Collection[str] = (),
+    formula: str | None = None,
+    columns: Sequence[str] = (),
+    extra: pd.DataFrame | None = None,
+    ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
+    quantitative: bool = False,
+    allow_few_matches: bool = False,
+) -> list[Cohort]:
+    """Build one `Cohort` for each trait; see `cohort` for the parameters.
+
+    Traits whose missing values agree share their design. `traits` defaults to all columns.
+    """
+    check_names(phenotypes, "phenotypes")
+    for table, what in ((covariates, "covariates"), (extra, "further columns")):
+        if table is not None:
+            check_names(table, what)
+    if extra is not None and not columns:
+        columns = list(extra.columns)
+    further = phenotypes if extra is None else extra
+    require_columns(columns, list(further.columns), path=further.attrs.get("path"))
+    if traits is None:
+        traits = [name for name in phenotypes.columns if extra is not None or name not in columns]
+    names = trait_columns(phenotypes, traits)
+    effects = resolve_fixed_effects(covariates, covariate_names, categorical, formula)
+    alignment = align(
+        phenotypes, individuals, covariates if effects.columns else None, effects.columns,
+        extra=extra, extra_columns=columns, allow_few_matches=allow_few_matches,
+    )  # fmt: skip
+    return build_cohorts(alignment, phenotypes[names], effects, ledger, quantitative)
+
+
+def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
+    """Check that the traits are different columns of numbers, with names that can be used."""
+    names, path = list(traits), phenotypes.attrs.get("path")
+    if not names:
+        raise InputError("no trait", "at least one", "name one (--pheno-name)")
+    require_columns(names, list(phenotypes.columns), path=path)
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise InputError(
+                f"the trait '{name}' is asked for twice", "different traits", "drop it"
+            )
+        check_trait_name(name)
+        if not pd.api.types.is_numeric_dtype(phenotypes[name]):
+            raise InputError(
+                f"the trait '{name}' holds {phenotypes[name].dtype}", "numbers",
+                "read it with read_phenotypes, or convert it", path=path, column=name,
+            )  # fmt: skip
+    return names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What cohorts with the same complete rows share."""
+
+    X: NDArray[np.float64]
+    covariates: tuple[str, ...]
+    ledger: Ledger
+    individuals: pd.MultiIndex
+    records: tuple[str, ...] | None
+    columns: pd.DataFrame | None
+
+
+def build_cohorts(
+    alignment: Alignment,
+    phenotypes: pd.DataFrame,
+    effects: FixedEffects,
+    before: Ledger,
+    quantitative: bool,
+) -> list[Cohort]:
+    """One cohort a column of `phenotypes`; those with the same complete rows share their design."""
+    shared: dict[bytes, _Shared] = {}
+    return [
+        _one(alignment, phenotypes[trait], str(trait), effects, shared, before, quantitative)
+        for trait in phenotypes.columns
+    ]
+
+
+def _one(
+    alignment: Alignment,
+    phenotype: pd.Series[float],
+    trait: str,
+    effects: FixedEffects,
+    shared: dict[bytes, _Shared],
+    before: Ledger,
+    quantitative: bool,
+) -> Cohort:
+    values = np.asarray(phenotype.to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
+    path = phenotype.attrs.get("path")
+    if not quantitative:
+        check_coding(values, trait, path=path)
+    y, present, steps = alignment.select(values, trait)
+    key = present.tobytes()
+    if key not in shared:
+        shared[key] = _share(alignment, np.flatnonzero(present), effects)
+    parts = shared[key]
+    names = alignment.names[present].tolist()
+    y = check_trait(y[present], trait, names, quantitative=quantitative, path=path)
+    check_size(*parts.X.shape)
+    return Cohort(
+        y=y,
+        X=parts.X,
+        individuals=parts.individuals,
+        covariates=parts.covariates,
+        trait=trait,
+        ledger=before + steps + parts.ledger,
+        records=parts.records,
+        columns=parts.columns,
+    )
+
+
+def _share(alignment: Alignment, rows: NDArray[np.intp], effects: FixedEffects) -> _Shared:
+    # the same order whatever the files' order, so that the design is the same to the bit
+    order = np.argsort(alignment.rank[rows])
+    design = build_design(alignment.columns_of("covariate", rows[order]), effects)
+    X = np.empty_like(design.X)
+    X[order] = design.X
+    individuals = alignment.individuals[rows]
+    further = alignment.columns_of("column", rows)
+    return _Shared(
+        X=X,
+        covariates=design.covariates,
+        ledger=design.ledger,
+        individuals=individuals,
+        records=_record_names(individuals, alignment.numbers, rows),
+        columns=as_columns(further) if len(further.columns) else None,
+    )
+
+
+def _record_names(
+    individuals: pd.MultiIndex, numbers: NDArray[np.intp] | None, rows: NDArray[np.intp]
+) -> tuple[str, ...] | None:
+    """Label of the individual and number of the record; None if every individual has but one."""
+    if numbers is None or individuals.is_unique:
+        return None
+    people = individuals.unique()
+    labels = labels_of(people)
+    levels = people.get_indexer(individuals)
+    return tuple(f"{labels[k]} {number}" for k, number in zip(levels, numbers[rows], strict=True))
+
+
+def cohort_from_arrays(
+    y: ArrayLike,
+    X: ArrayLike | None = None,
+    individuals: pd.Index | Sequence[str] | None = None,
+    trait: str = "y",
+    covariates: Sequence[str] | None = None,
+    *,
+    quantitative: bool = False,
+) -> Cohort:
+    """Build a `Cohort` from arrays whose rows belong together.
+
+    Parameters
+    ----------
+    y
+        (n,) phenotype; NaN where missing, which needs `individuals`.
+    X
+        (n, k) or (n,) covariates; default none. The intercept is added, unless the first column
+        is all ones and so is the intercept.
+    individuals
+        (n,) IIDs, or a MultiIndex of FID and IID; default "1" ... "n".
+    trait
+        Name of the phenotype.
+    covariates
+        (k,) names of the columns of `X` (without or with the intercept's, if `X` has one);
+        default x1, x2, ...
+    quantitative
+        Take `y` as it is, even if it looks like a case-control code.
+
+    Raises
+    ------
+    InputError
+        As `cohort`; and for missing values when `individuals` is not given, because rows that
+        silently disappear would no longer fit the GRM.
+    """
+    values = np.asarray(y, dtype=np.float64)
+    if values.ndim != 1:
+        raise InputError(f"y of shape {values.shape}", "one dimension, (n,)", "pass y.ravel()")
+    n = len(values)
+    columns, names = _columns(X, covariates, n)
+    if not quantitative:
+        check_coding(values, trait)
+    if individuals is None:
+        index = individual_index([NO_FAMILY] * n, [str(i + 1) for i in range(n)])
+    else:
+        given = individuals if isinstance(individuals, pd.Index) else pd.Index(list(individuals))
+        index = as_individuals(given, "individuals")
+    if len(index) != n:
+        raise InputError(f"{len(index)} individuals and y of length {n}", "as many", "check them")
+    ledger, present = Ledger(), np.ones(n, dtype=bool)
+    for what, missing in (
+        (f"phenotype missing: {trait}", np.isnan(values)),
+        *((f"covariate missing: {k}", np.isnan(c)) for k, c in zip(names, columns.T, strict=True)),
+    ):
+        if missing.any() and individuals is None:
+            raise InputError(
+                f"{int(missing.sum())} missing values ({what})",
+                "complete arrays, or individuals, so that the GRM's rows can be found by name",
+                "give individuals=, or drop these rows from y, X and the GRM",
+            )
+        dropped = index[missing & present]
+        present &= ~missing
+        ledger = ledger.add("individuals", what, names_of(dropped), remaining=int(present.sum()))
+    kept = index[present]
+    check_size(int(present.sum()), 1, warn=False)
+    design = assemble_design(columns[present], names, kept)
+    final = check_trait(values[present], trait, names_of(kept), quantitative=quantitative)
+    check_size(*design.X.shape)
+    return Cohort(final, design.X, kept, design.covariates, trait, ledger + design.ledger)
+
+
+def _columns(
+    X: ArrayLike | None, covariates: Sequence[str] | None, n: int
+) -> tuple[NDArray[np.float64], list[str]]:
+    """(n, k) columns without the intercept, and their names."""
+    array = np.empty((n, 0)) if X is None else np.asarray(X, dtype=np.float64)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or len(array) != n:
+        raise InputError(
+            f"X of shape {array.shape} and y of length {n}", "X (n, k)", "give a row a record"
+        )
+    names = list(covariates) if covariates is not None else None
+    if array.shape[1] and bool((array[:, 0] == 1).all()):
+        if names is not None and len(names) == array.shape[1]:
+            names = names[1:]
+        array = array[:, 1:]
+    names = [f"x{i + 1}" for i in range(array.shape[1])] if names is None else names
+    if len(names) != array.shape[1]:
+        raise InputError(
+            f"{len(names)} names for {array.shape[1]} columns of X", "as many", "check them"
+        )
+    return array, names
+
+
+def check_names(table: pd.DataFrame, what: str) -> None:
+    """Refuse a table whose columns are not different names, as text."""
+    if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
+        raise InputError(
+            f"columns {list(table.columns)[:20]} of the {what}",
+            "different names, as text",
+            "rename them",
+            path=table.attrs.get("path"),
+        )

@@ -1,0 +1,1 @@
+"""Leave-one-out and leave-one-family-out for correlated records."""

@@ -1,0 +1,73 @@
+"""Every record given all others, draw by draw: for plots and checks of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayeslmm.comparison.loo.exclusion import THINNED
+from bayeslmm.comparison.loo.grouping import blocks_of
+from bayeslmm.comparison.loo.model import fitted
+from bayeslmm.comparison.loo.weights import psis
+from bayeslmm.inference.fitted import model_of
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+def conditional_predictive(
+    tree: xr.DataTree,
+    model: pm.Model | None = None,
+    *,
+    draws: int | None = THINNED,
+    groups: ArrayLike | None = None,
+    cores: int | None = None,
+) -> xr.Dataset:
+    """Every record given all others, draw by draw: p(y_i | y_-i, θ_s) = N(mean, sd²).
+
+    Parameters
+    ----------
+    tree, model, groups, cores
+        As for `loo`.
+    draws
+        Posterior draws used, spread evenly; None: all.
+
+    Returns
+    -------
+    Dataset
+        ``mean``, ``sd`` (sample, individual) in the unit of y, β integrated out; ``log_density``
+        and ``weight`` (sample, individual): the smoothed importance weights of p(θ | y_-i), which
+        add up to one over the samples, and their ``pareto_k``. With `groups`, mean and sd are given
+        everything outside the group of the record, and ``log_density``, ``weight`` and ``pareto_k``
+        have the dimension ``group``; the coordinate ``group_of`` says who belongs where.
+
+    Raises
+    ------
+    InputError
+        As `loo`.
+    """
+    model = model_of(tree, model)
+    labels = [str(label) for label in model.coords["individual"]]
+    blocks, names = blocks_of(groups, len(labels))
+    data = fitted(model, tree, draws, cores)
+    found = data.conditionals(blocks)
+    one, weights = psis(found, blocks, data.y)
+    order = np.argsort(blocks.records)
+    unit = "group" if names else "individual"
+    coords: dict[str, Any] = {"individual": labels, "sample": np.arange(data.draws)}
+    if names:
+        of = np.repeat(names, np.diff(blocks.starts))[order]
+        coords |= {"group": names, "group_of": ("individual", of)}
+    return xr.Dataset(
+        {
+            "mean": (("sample", "individual"), found.mean[:, order]),
+            "sd": (("sample", "individual"), found.sd[:, order]),
+            "log_density": (("sample", unit), found.log_density),
+            "weight": (("sample", unit), weights),
+            "pareto_k": ((unit,), one.k),
+        },
+        coords=coords,
+    )

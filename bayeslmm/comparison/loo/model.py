@@ -1,0 +1,190 @@
+"""A fitted model as leave-one-out sees it: draws of its (co)variances, and β integrated out.
+
+β is integrated out wherever its prior is normal or flat. That is the better of the two ways: what
+remains are the few (co)variances, on which a single record has little to say, so that the
+importance weights vary less (their k̂ is smaller) than with p further numbers in them; and under a
+flat prior the conditional of the record stays proper, since the others determine β. Where the
+prior of β is neither, the draws of β are used as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from arviz_stats.base import array_stats
+
+from bayeslmm.comparison.loo.dense import Dense
+from bayeslmm.comparison.loo.spectral import Spectral
+from bayeslmm.distributions.dense_normal import DenseNormalRV
+from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.errors import InputError, ModelError
+from bayeslmm.inference.effects import covariance_draws
+from bayeslmm.inference.exact.marginal import marginal
+from bayeslmm.inference.gaussian import LIKELIHOODS
+from bayeslmm.inference.laplace.hyper import hyper
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.system.memory import available_cores
+
+if TYPE_CHECKING:
+    import pymc as pm
+    import xarray as xr
+
+    from bayeslmm.comparison.loo.blocks import Blocks, Conditionals
+    from bayeslmm.inference.graph import EffectsPrior
+
+
+LEAST = 100  # draws
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """Draws and likelihood of a fitted model.
+
+    Parameters
+    ----------
+    model
+        The PyMC model.
+    likelihood
+        Its covariance.
+    inputs
+        Draws of the inputs of the likelihood beyond β (S, ...).
+    effects
+        Prior of β that is integrated out; None: the draws `beta` are used.
+    beta
+        Draws of β (S, p).
+    evidence
+        log p(y) and its standard error, where the engine gave it and the prior of β is proper.
+    efficiency
+        Effective over actual number of draws: below one where they come from Markov chains.
+    workers
+        Cores to use.
+    """
+
+    model: pm.Model
+    likelihood: Spectral | Dense
+    inputs: list[Floats]
+    effects: EffectsPrior | None
+    beta: Floats
+    evidence: tuple[float, float] | None
+    efficiency: float
+    workers: int
+
+    @property
+    def y(self) -> Floats:
+        """Records (n,)."""
+        return self.likelihood.y
+
+    @property
+    def draws(self) -> int:
+        """Number of draws S."""
+        return len(self.beta)
+
+    def conditionals(self, blocks: Blocks, inputs: list[Floats] | None = None) -> Conditionals:
+        """Of every draw, or at other (co)variances (β integrated out)."""
+        if self.effects is not None:
+            mean, factor = self.effects.mean, self.effects.factor
+        elif inputs is None:
+            mean, factor = self.beta, np.zeros((self.beta.shape[1], self.beta.shape[1]))
+        else:
+            raise ModelError("the prior of β is not normal, so β cannot be integrated out")
+        return self.likelihood.conditionals(inputs or self.inputs, mean, factor, blocks)
+
+
+def fitted(
+    model: pm.Model, tree: xr.DataTree, draws: int | None, cores: int | None = None
+) -> Fitted:
+    """Prepare a fitted model.
+
+    Parameters
+    ----------
+    model, tree
+        Model and posterior.
+    draws
+        Draws used, spread evenly over those of the tree; None: all.
+    cores
+        Cores to use; default all.
+
+    Raises
+    ------
+    InputError
+        A model whose random effects are parameters; an impossible number of draws.
+    """
+    op = model["phenotype"].owner.op
+    if not isinstance(op, LIKELIHOODS):
+        raise InputError(
+            "a model whose genetic values g are parameters",
+            "a marginal normal model (spectral_normal, dense_normal, multi_trait_normal)",
+            "fit the model that integrates g out: additive instead of additive_cholesky",
+        )
+    posterior = tree["posterior"]
+    total = posterior.sizes["chain"] * posterior.sizes["draw"]
+    count = total if draws is None else min(draws, total)
+    if count < LEAST:
+        raise InputError(f"{count} draws", f"at least {LEAST}", "importance sampling needs them")
+    chosen = np.linspace(0, total - 1, count).round().astype(np.intp)
+    variables: dict[str, Any] = {}
+    for name in {rv.name for rv in model.free_RVs} | {"beta"}:
+        array = posterior[name].transpose("chain", "draw", ...).to_numpy()
+        flat = array.reshape(total, *array.shape[2:])[chosen]
+        variables[name] = (("chain", "draw"), flat[None])
+    workers = cores or available_cores()
+    rotated: Any = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    y = np.asarray(model["phenotype_observed"].get_value())
+    likelihood: Spectral | Dense
+    if isinstance(op, DenseNormalRV):
+        likelihood = Dense(op.form, y, workers)
+    else:
+        likelihood = Spectral(op.spectrum, y, rotated.reshape(op.spectrum.n, -1))
+    effects = effects_prior(model)
+    return Fitted(
+        model,
+        likelihood,
+        covariance_draws(model, variables),
+        effects,
+        variables["beta"][1][0],
+        None if effects is None or effects.factor is None else evidence_of(tree),
+        efficiency_of(tree),
+        workers,
+    )
+
+
+def evidence_of(tree: xr.DataTree) -> tuple[float, float] | None:
+    """log p(y) and its Monte Carlo standard error; None where the engine does not give it."""
+    if "quadrature" in tree.children:
+        return float(tree["quadrature"].attrs["log_evidence"]), 0.0
+    found = tree["sample_stats"].attrs
+    if "log_evidence" in found:
+        return float(found["log_evidence"]), float(found["log_evidence_mcse"])
+    return None
+
+
+def efficiency_of(tree: xr.DataTree) -> float:
+    """Effective over actual number of draws of the log density; 1 for independent draws."""
+    stats = tree["sample_stats"]
+    if "diverging" not in stats:
+        return 1.0
+    return efficiency(stats["lp"].transpose("chain", "draw").to_numpy())
+
+
+def efficiency(log_density: Floats) -> float:
+    """Effective over actual number of draws of log p (chains, draws); next to 0 if not known."""
+    ess = float(array_stats.ess(log_density, chain_axis=0, draw_axis=1))
+    return min(1.0, ess / log_density.size) if np.isfinite(ess) else 1e-12
+
+
+def effects_prior(model: pm.Model) -> EffectsPrior | None:
+    """Prior of β with the units that the model has now; None if it is neither normal nor flat."""
+    op = model["phenotype"].owner.op
+    if isinstance(op, SpectralNormalRV):
+        try:
+            exact = marginal(model)
+            return exact.effects_prior(*exact.data.values())
+        except ModelError:
+            pass  # more than two variance parameters
+    try:
+        split = hyper(model)
+        return split.effects_prior(*split.data)
+    except ModelError:
+        return None

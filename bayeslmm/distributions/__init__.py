@@ -1,0 +1,1 @@
+"""The PyMC face of the likelihoods."""

@@ -1,0 +1,1 @@
+"""Frequentist estimates: REML, Haseman-Elston, likelihood ratios, other programs' files."""

@@ -1,0 +1,1 @@
+"""Individuals × variants, lazily, from any format."""

@@ -1,0 +1,149 @@
+"""Codings of a genotype: the numbers that stand for 0, 1 and 2 copies of an allele in a kernel."""
+
+# numba carries no types
+# mypy: disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.numerics.arrays import Floats
+
+type Scale = Literal["gcta", "sample", "centred"]
+type Precision = type[np.float32] | type[np.float64]
+
+VARIES = 1e-10  # smallest variance of dosages that is more than rounding
+
+
+def additive(mean: Floats, about_mean: Floats, n: int, scale: Scale) -> Floats:
+    """Additive coding, ``z = (x - 2p) / c``, as coefficients of x.
+
+    Parameters
+    ----------
+    mean
+        (b,) mean dosage 2p of each variant, strictly between 0 and 2.
+    about_mean
+        (b,) ``Σ (x - 2p)²`` over the observed individuals.
+    n
+        Number of individuals.
+    scale
+        c is ``√(2p(1-p))`` ("gcta"), the sd (ddof 1) with missing dosages at the mean ("sample"),
+        or 1 ("centred").
+
+    Returns
+    -------
+    coefficients
+        (b, 3) of 1, x and x².
+    """
+    weight = np.ones_like(mean)
+    if scale == "gcta":
+        weight = (mean * (1.0 - mean / 2.0)) ** -0.5
+    elif scale == "sample":
+        weight = (about_mean / (n - 1)) ** -0.5
+    return np.column_stack([-mean * weight, weight, np.zeros_like(mean)])
+
+
+def dominance(mean: Floats) -> Floats:
+    """Dominance coding orthogonal to the additive one, as coefficients of x and x².
+
+    ``z = d / (2p(1-p))`` with d = -2p², 2p(1-p), -2(1-p)² for 0, 1, 2 copies of an allele of
+    frequency p: that is (0, 2p, 4p-2) - 2p² (Vitezica et al. 2013; GCTA's ``--make-grm-d``).
+    It is the same whichever allele is counted. In Hardy-Weinberg proportions, and only there, it
+    has mean 0, variance 1 and no correlation with the additive coding.
+
+    A dosage x that is not whole is put into the parabola through the three points,
+    ``d = (2p+1)x - x² - 2p²``.
+
+    Parameters
+    ----------
+    mean
+        (b,) mean dosage 2p of each variant, strictly between 0 and 2.
+
+    Returns
+    -------
+    coefficients
+        (b, 3) of 1, x and x².
+
+    References
+    ----------
+    Vitezica, Varona & Legarra (2013) Genetics 195:1223. Zhu et al. (2015) AJHG 96:377.
+    """
+    variance = mean * (1.0 - mean / 2.0)  # 2p(1-p)
+    return np.column_stack([-(mean**2) / 2.0, mean + 1.0, -np.ones_like(mean)]) / variance[:, None]
+
+
+def standardise(dosages: NDArray[Any], scale: Scale, dtype: Precision = np.float32) -> NDArray[Any]:
+    """Centred and scaled dosages of the variants that vary.
+
+    Parameters
+    ----------
+    dosages
+        (b, n) variants by individuals: int8 with -9 for missing, or float with NaN.
+    scale
+        As in `additive`.
+    dtype
+        Of the result.
+
+    Returns
+    -------
+    z
+        (b', n), C order, zero where missing; rows that do not vary are left out.
+    """
+    mean, about_mean, varies = moments(dosages)
+    rows = np.flatnonzero(varies)
+    z: NDArray[Any] = np.empty((rows.size, dosages.shape[1]), dtype)
+    encode(z, dosages, rows, additive(mean[rows], about_mean[rows], dosages.shape[1], scale))
+    return z
+
+
+def moments(dosages: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Mean 2p, ``Σ (x - 2p)²`` and whether it varies, of each variant, (b,) each.
+
+    Missing is below zero (int8) or NaN (float).
+    """
+    observed, total, squares = tally(dosages)
+    mean = total / np.maximum(observed, 1)
+    about_mean = squares - total * mean  # exact for whole dosages
+    return mean, about_mean, about_mean > VARIES * np.maximum(observed, 1)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def tally(dosages: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+    """Number, sum and sum of squares of the observed dosages of each variant, (b,) each.
+
+    Missing is below zero (int8) or NaN (float).
+    """
+    rows, n = dosages.shape
+    observed, total, squares = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    for k in range(rows):
+        count, x1, x2 = 0, 0.0, 0.0
+        for i in range(n):
+            x = dosages[k, i]
+            seen = x >= 0
+            value = np.float64(x) if seen else 0.0
+            count += seen
+            x1 += value
+            x2 += value * value
+        observed[k], total[k], squares[k] = count, x1, x2
+    return observed, total, squares
+
+
+@numba.njit(cache=True, nogil=True)
+def encode(
+    z: NDArray[Any], dosages: NDArray[Any], rows: NDArray[np.intp], coefficients: Floats
+) -> None:
+    """``z[k] = c0 + c1 x + c2 x²`` with x the row ``rows[k]`` of dosages; zero where x is missing.
+
+    Computed in float64 whatever the type of z.
+    """
+    n = dosages.shape[1]
+    for k in range(rows.size):
+        row = rows[k]
+        c0, c1, c2 = coefficients[k, 0], coefficients[k, 1], coefficients[k, 2]
+        for i in range(n):
+            x = np.float64(dosages[row, i])
+            z[k, i] = c0 + x * (c1 + x * c2) if x >= 0 else 0.0

@@ -1,0 +1,1 @@
+"""A model in, an `xarray.DataTree` out: the engines and `fit`."""

@@ -1,0 +1,238 @@
+"""Long fits go on where they were stopped: units of work, each kept whole or not at all.
+
+A checkpoint is a folder. A unit (a Markov chain, or a whole posterior) is one file, put there
+atomically when it is done, so a file that is there is a unit that is complete; nothing half-done
+is ever read. Every file carries the fingerprint of its fit. No pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import InputError
+from bayeslmm.system.atomic import PathArg, atomic_path, require_space
+from bayeslmm.system.versions import exact_versions
+
+if TYPE_CHECKING:
+    import pymc as pm
+    import xarray as xr
+
+PACKAGES = ("bayeslmm", "pymc", "pytensor", "numba", "nutpie", "numpy", "scipy")
+WORDS = {"phenotype": "phenotype", "data": "data", "model": "model or data", "versions": "packages"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The units of one fit.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept.
+    fingerprint
+        What the fit depends on, by name: settings as they are, the model, its data and phenotype
+        as SHA-256, versions of packages.
+    """
+
+    folder: Path
+    fingerprint: Mapping[str, str]
+
+    def load(self, unit: str) -> dict[str, NDArray[Any]] | None:
+        """Arrays of a unit by name, or None if it is not done.
+
+        Raises
+        ------
+        InputError
+            A damaged file, or a unit of another fit: what differs is named.
+        """
+        path = self.folder / f"{unit}.npz"
+        if not path.is_file():
+            return None
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            told = json.loads(str(arrays.pop("fingerprint")))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise _damaged(path, error) from None
+        self._check(told, path)
+        return arrays
+
+    def save(self, unit: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep a unit that is done."""
+        path = self.folder / f"{unit}.npz"
+        require_space(path, sum(array.nbytes for array in arrays.values()), "a part of the fit")
+        told = np.array(json.dumps(dict(self.fingerprint)))
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, fingerprint=told, **arrays)
+
+    def load_tree(self, order: Sequence[str]) -> xr.DataTree | None:
+        """The whole posterior, its groups in the given order, or None if it is not done."""
+        import xarray as xr
+
+        path = self.folder / "posterior.nc"
+        if not path.is_file():
+            return None
+        try:
+            with xr.open_datatree(path, engine="h5netcdf") as opened:
+                tree = opened.load()
+            told = json.loads(str(tree.attrs.pop("checkpoint")))
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(path, error) from None
+        self._check(told, path)
+        groups = {name: tree[name].to_dataset() for name in order if name in tree.children}
+        out = xr.DataTree.from_dict(groups)
+        out.attrs = tree.attrs
+        return out
+
+    def save_tree(self, tree: xr.DataTree) -> None:
+        """Keep the whole posterior."""
+        path = self.folder / "posterior.nc"
+        require_space(path, sum(node.to_dataset().nbytes for node in tree.subtree), "the posterior")
+        kept = tree.copy()
+        kept.attrs = tree.attrs | {"checkpoint": json.dumps(dict(self.fingerprint))}
+        with atomic_path(path) as temporary:  # by memory: HDF5 does not survive a full disk
+            temporary.write_bytes(kept.to_netcdf(engine="h5netcdf"))
+
+    def _check(self, told: Mapping[str, str], path: Path) -> None:
+        """Refuse a unit of another fit."""
+        names = [*self.fingerprint, *(name for name in told if name not in self.fingerprint)]
+        other = [name for name in names if self.fingerprint.get(name) != told.get(name)]
+        if not other:
+            return
+        parts = [
+            f"another {WORDS[name]}" if name in WORDS
+            else f"{name} {told.get(name)}, not {self.fingerprint.get(name)}"
+            for name in other
+        ]  # fmt: skip
+        raise InputError(
+            f"a part of another fit: {'; '.join(parts)}",
+            "parts of this very fit (model, data, seed, settings, versions)",
+            f"give another checkpoint folder, or delete {self.folder}",
+            path=path,
+        )
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+        "a file that a checkpoint of bayeslmm wrote",
+        "delete it; only this part is computed again",
+        path=path,
+    )
+
+
+def open_checkpoint(
+    folder: PathArg, model: pm.Model, settings: Mapping[str, str | int]
+) -> Checkpoint:
+    """The checkpoint of a fit; its folder is made when the first unit is done.
+
+    Parameters
+    ----------
+    folder
+        Of this fit alone.
+    model
+        As it is now, with its data.
+    settings
+        What else the numbers depend on: engine, seed, draws, ...
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise InputError("is a file", "a folder for the checkpoint", "give another", path=path)
+    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    data = {variable.name: variable.get_value() for variable in model.data_vars}
+    fingerprint = {
+        **{name: str(value) for name, value in settings.items()},
+        "phenotype": _sha256(y),
+        "data": _sha256(data),
+        "model": _sha256([_structure(model), getattr(model, "provenance", {})]),
+        "versions": json.dumps(exact_versions(PACKAGES)),
+    }
+    return Checkpoint(path, fingerprint)
+
+
+def unit_name(trait: str) -> str:
+    """A folder's name for a trait of any name.
+
+    >>> unit_name("height"), unit_name("a/b") == unit_name("a_b")
+    ('height-0c1bd0da', False)
+    """
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in trait)
+    return f"{safe[:40]}-{hashlib.sha256(trait.encode()).hexdigest()[:8]}"
+
+
+def _structure(model: pm.Model) -> list[Any]:
+    """What a model is: its variables' graph, operations, constants; not the data, not the names
+    of intermediate results."""
+    variables = [*model.basic_RVs, *model.deterministics, *model.potentials]
+    dims = {name: tuple(map(str, found)) for name, found in model.named_vars_to_dims.items()}
+    coords = {name: list(map(str, values or ())) for name, values in model.coords.items()}
+    transforms = [type(model.rvs_to_transforms.get(rv)).__name__ for rv in model.basic_RVs]
+    return [[v.name for v in variables], dims, coords, transforms, _graph(variables)]
+
+
+def _graph(outputs: Sequence[Any]) -> list[Any]:
+    """The graph of variables as nested lists, every operation once."""
+    from pytensor.graph.basic import Constant
+    from pytensor.graph.traversal import toposort
+
+    from_outside: dict[Any, int] = {}
+    listed: list[Any] = []
+    number: dict[Any, tuple[int, int]] = {}
+
+    def name(variable: Any) -> Any:
+        if variable in number:
+            return number[variable]
+        if variable not in from_outside:
+            from_outside[variable] = len(from_outside)
+            value = variable.data if isinstance(variable, Constant) else None
+            listed.append(["input", str(variable.type), value])
+        return from_outside[variable]
+
+    for i, node in enumerate(toposort(outputs)):
+        listed.append([node.op, [name(variable) for variable in node.inputs]])
+        number |= {variable: (i, k) for k, variable in enumerate(node.outputs)}
+    return [*listed, [name(variable) for variable in outputs]]
+
+
+def _sha256(value: Any) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Add a value: arrays by content, operations by their properties, the rest by its text."""
+    digest.update(f"<{type(value).__name__}>".encode())
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif isinstance(value, str | bytes | int | float | None | np.generic):
+        digest.update(repr(value).encode())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            _feed(digest, [str(key), value[key]])
+    elif isinstance(value, list | tuple | np.ndarray):
+        digest.update(str(len(value)).encode())
+        for one in value:
+            _feed(digest, one)
+    elif isinstance(getattr(value, "key", None), str):  # a Spectrum: of (K, X)
+        digest.update(value.key.encode())
+    elif is_dataclass(value):
+        for field in fields(value):
+            _feed(digest, [field.name, getattr(value, field.name)])
+    elif hasattr(value, "fgraph"):
+        _feed(digest, _graph(value.fgraph.outputs))
+    elif hasattr(value, "__props__"):
+        for prop in value.__props__ or ():
+            _feed(digest, [prop, getattr(value, prop, None)])
+    elif callable(value):
+        digest.update(getattr(value, "__qualname__", "").encode())

@@ -1,0 +1,1 @@
+"""Exact engine: quadrature over two parameters, then independent draws."""

@@ -1,0 +1,215 @@
+"""Exact engine: quadrature over (h², τ), then independent draws of everything.
+
+For one kernel with the spectral form; any prior on the two variance parameters, a normal or flat
+prior on β. No Markov chain: R-hat is 1 and the ESS is the number of draws by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from scipy.interpolate import CubicSpline
+from scipy.special import expit
+
+from bayeslmm.inference.exact import quadrature
+from bayeslmm.inference.exact.coordinates import Coordinates
+from bayeslmm.inference.exact.draws import Draws, draw, share_marginal
+from bayeslmm.inference.exact.marginal import Marginal, marginal
+from bayeslmm.inference.exact.share_marginal import ShareMarginal
+from bayeslmm.inference.graph import EffectsPrior
+from bayeslmm.likelihood.spectrum import Spectrum
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import sharing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exact:
+    """Exact posterior of one trait.
+
+    Parameters
+    ----------
+    share
+        Marginal posterior of h².
+    draws
+        Independent draws; z = logit h², t = log τ and β in the unit of y.
+    effects
+        Prior of β in the unit of y.
+    data
+        Values of the model's exchangeable data, in the order of `Marginal.data`.
+    log_evidence, log_evidence_at_zero
+        log p(y) and log p(y | h² = 0); with a flat prior on β up to the same constant.
+    prior_h2
+        Prior density of h² at ``share.z`` (f,).
+    """
+
+    share: ShareMarginal
+    draws: Draws
+    effects: EffectsPrior
+    data: tuple[Any, ...]
+    log_evidence: float
+    log_evidence_at_zero: float
+    prior_h2: Floats
+
+
+class SharedRows:
+    """Rows of the grid that traits share, for one prior of β in units of sd(y | X).
+
+    The search for a posterior goes from coarse to fine over the same nodes for every trait, so
+    that most traits meet on the same rows; the first 200 MB of them are kept.
+    """
+
+    def __init__(self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates) -> None:
+        self._model = (spectrum, effects, coordinates)
+        self._rows: dict[tuple[float, float], quadrature.KernelRows] = {}
+        self._most = max(1, int(2e8 / (8 * quadrature.NODES_Z * spectrum.m)))
+
+    def serves(self, effects: EffectsPrior, coordinates: Coordinates) -> bool:
+        """Is the prior of β, and the support of h², that of these rows up to rounding?"""
+        _, ours, where = self._model
+        if where.share != coordinates.share:
+            return False
+        if ours.factor is None or effects.factor is None:
+            return ours.factor is effects.factor
+        rounding = 1e-9 * float(np.abs(ours.factor).max())
+        return np.allclose(ours.factor, effects.factor, rtol=0.0, atol=rounding)
+
+    def between(self, low: float, high: float) -> quadrature.KernelRows:
+        """The rows between two values of w."""
+        found = self._rows.get((low, high))
+        if found is None:
+            w = np.linspace(low, high, quadrature.NODES_Z)
+            found = quadrature.kernel_rows(w, *self._model)
+            if len(self._rows) < self._most:
+                self._rows[low, high] = found
+        return found
+
+
+def solve(
+    split: Marginal,
+    rotated: Floats,
+    data: tuple[Any, ...],
+    draws: int,
+    rng: np.random.Generator,
+    *,
+    at_zero: bool = True,
+    shared: list[SharedRows] | None = None,
+) -> Exact:
+    """Exact posterior of one phenotype.
+
+    Parameters
+    ----------
+    split
+        The model (`bayeslmm.inference.exact.marginal.marginal`).
+    rotated
+        ``Wᵀy`` (n,).
+    data
+        Values of the model's exchangeable data for this phenotype, in the order of `split.data`.
+    draws
+        Number of draws.
+    rng
+        Source of randomness.
+    at_zero
+        Also compute log p(y | h² = 0) and the induced prior of h².
+    shared
+        Holds the rows that traits share; the first trait fills it.
+    """
+    spectrum = split.spectrum
+    e = rotated[spectrum.p :]
+    unit = float(np.sqrt(np.mean(e * e)))
+    log_unit = float(np.log(unit))
+    effects = split.effects_prior(*data)
+    scaled = replace(
+        effects,
+        mean=effects.mean / unit,
+        factor=None if effects.factor is None else effects.factor / unit,
+    )
+
+    coordinates = split.coordinates(*data).divided(unit)
+    log_shift = 0.0 if coordinates.bounded else log_unit
+
+    def log_prior(w: Floats, v: Floats) -> Floats:
+        return split.log_prior(w, v + log_shift, *data)
+
+    y = rotated / unit
+    between = None
+    if shared is not None:
+        if not shared:
+            shared.append(SharedRows(spectrum, scaled, coordinates))
+        between = shared[0].between if shared[0].serves(scaled, coordinates) else None
+    grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled, coordinates, between)
+    share = share_marginal(grid)
+    found = draw(grid, spectrum, scaled, draws, rng, share)
+    free = spectrum.n if effects.factor is not None else spectrum.m
+    shift = free * log_unit  # density of y from that of y / unit
+    zero = prior_h2 = np.array(np.nan)
+    if at_zero:
+        zero = np.array(
+            quadrature.log_evidence_at_zero(spectrum, y, log_prior, scaled, coordinates)
+        )
+        w = grid.rows.kernel.w
+        coarse = np.linspace(w[0], w[-1], 49)
+        density = quadrature.prior_density_h2(log_prior, coarse, coordinates)
+        log_density = CubicSpline(coarse, np.log(np.maximum(density, 1e-300)))
+        prior_h2 = np.exp(log_density(np.linspace(w[0], w[-1], share.z.size)))
+    return Exact(
+        share,
+        Draws(
+            found.z,
+            found.t + log_unit,
+            found.beta * unit,
+            found.log_likelihood - spectrum.n * log_unit,
+        ),
+        effects,
+        data,
+        grid.log_evidence - shift,
+        float(zero) - shift,
+        prior_h2,
+    )
+
+
+def fit_one(model: pm.Model, draws: int, rng: np.random.Generator) -> tuple[Exact, dict[str, Any]]:
+    """Fit the model's current phenotype: the exact posterior and every variable's draws."""
+    split = marginal(model)
+    rotated = np.asarray(model["phenotype_rotated"].get_value())
+    data = tuple(split.data.values())
+    exact = solve(split, rotated, data, draws, rng)
+    found = exact.draws
+    variables = split.variables(found.z, found.t, found.beta, exact.effects, *data)
+    return exact, variables
+
+
+def fit_many(
+    model: pm.Model, phenotypes: Floats, draws: int, seed: int, threads: int = 2
+) -> list[Exact]:
+    """Fit many phenotypes (n, T) of the same individuals, X and kernel; one random stream each.
+
+    Only what differs between traits is computed again: the rotation of all of them is one matrix
+    product, and nothing is compiled.
+    """
+    split = marginal(model)
+    spectrum = split.spectrum
+    rotated = spectrum.rotate(phenotypes)
+    unit = np.sqrt(np.mean(rotated[spectrum.p :] ** 2, axis=0))
+    values = {"phenotype_unit": unit, "phenotype_centre": phenotypes.mean(axis=0)}
+    streams = np.random.SeedSequence(seed).spawn(phenotypes.shape[1])
+
+    shared: list[SharedRows] = []
+
+    def one(j: int) -> Exact:
+        data = tuple(np.asarray(values[name][j]) for name in split.data)
+        column = np.ascontiguousarray(rotated[:, j])
+        rng = np.random.default_rng(streams[j])
+        return solve(split, column, data, draws, rng, at_zero=False, shared=shared)
+
+    with sharing(threads) as share:
+        leader = one(0)  # fills `shared`, so that the numbers do not depend on who comes first
+        return [leader, *share(one, range(1, phenotypes.shape[1]))]
+
+
+def variances(found: Draws) -> Floats:
+    """(σ²_u, σ²_e) of draws: (draws, 2)."""
+    total = np.exp(2 * found.t)
+    return np.stack([expit(found.z) * total, expit(-found.z) * total], axis=1)

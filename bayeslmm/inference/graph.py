@@ -1,0 +1,144 @@
+"""Fixed effects with a normal prior, split off: what the exact and the Laplace engine share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pymc.distributions.continuous import FlatRV
+from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import ancestors
+
+from bayeslmm.errors import ModelError
+from bayeslmm.inference.tree import PYTHON
+from bayeslmm.numerics.arrays import Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EffectsPrior:
+    """Prior of β = origin + A γ: N(mean, factor factorᵀ), or flat when `factor` is None."""
+
+    mean: Floats
+    factor: Floats | None
+    origin: Floats
+    A: Floats
+
+
+def split_parts(model: pm.Model, behind: set[Any]) -> tuple[list[Any], list[Any]]:
+    """Free variables `behind` the (co)variances, and those behind β, which are to be integrated.
+
+    Raises
+    ------
+    ModelError
+        If a variable drives both or belongs to neither, or if β has a prior that cannot be
+        integrated out: not normal (or flat), or dependent on other parameters.
+    """
+    free = set(model.free_RVs)
+    chosen = [rv for rv in model.free_RVs if rv in behind]
+    effects = [rv for rv in model.free_RVs if rv in set(ancestors([model["beta"]])) & free]
+    if shared := {rv.name for rv in chosen} & {rv.name for rv in effects}:
+        raise ModelError(f"{', '.join(sorted(shared))} drive both β and the variances")
+    if model.potentials:
+        names = ", ".join(potential.name for potential in model.potentials)
+        raise ModelError(f"the potential {names} belongs to neither part")
+    if others := free - set(chosen) - set(effects):
+        raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
+    for rv in effects:
+        if type(rv.owner.op).__name__ not in ("NormalRV", "MvNormalRV", "FlatRV"):
+            raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
+        if set(ancestors([rv])) & (free - {rv}):
+            raise ModelError(f"the prior of {rv.name} depends on other parameters")
+    flats = [isinstance(rv.owner.op, FlatRV) for rv in effects]
+    if any(flats) and not all(flats):
+        raise ModelError("β mixes flat and normal priors")
+    return chosen, effects
+
+
+def exchangeable_data(model: pm.Model) -> dict[str, Any]:
+    """Current values of the data behind the units of the priors."""
+    return {
+        name: model[name].get_value()
+        for name in sorted(model.named_vars)
+        if name in ("phenotype_unit", "phenotype_centre")
+    }
+
+
+def compile_function(
+    inputs: list[Any], shared: list[Any], outputs: list[Any]
+) -> Callable[..., list[Any]]:
+    """A function of `inputs` and of the values of the shared data, safe between threads."""
+    stand_ins = [pt.tensor(dtype=v.dtype, shape=v.type.shape) for v in shared]
+    function = pytensor.function(
+        [*inputs, *stand_ins],
+        outputs,
+        givens=dict(zip(shared, stand_ins, strict=True)),
+        mode=PYTHON,
+        on_unused_input="ignore",
+    )
+    lock = threading.Lock()
+
+    def call(*arguments: Any) -> list[Any]:
+        with lock:
+            return [np.array(value, dtype=np.float64) for value in function(*arguments)]
+
+    return call
+
+
+def effects_prior_function(
+    model: pm.Model, effects: list[Any], inputs: list[Any]
+) -> Callable[..., EffectsPrior]:
+    """Mean and factor of β = b₀ + A γ for normal γ, by the graph of β at 0 and its Jacobian."""
+    values = [model.rvs_to_values[rv] for rv in effects]
+    (beta,) = model.replace_rvs_by_values([model["beta"]])
+    k = [int(np.prod(rv.shape.eval())) for rv in effects]
+    flat = pt.dmatrix()  # many points at once
+    parts = [
+        flat[:, sum(k[:i]) : sum(k[: i + 1])].reshape((flat.shape[0], *rv.shape.eval()))
+        for i, rv in enumerate(effects)
+    ]
+    beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
+    evaluate = compile_function([flat], inputs, [beta])
+    improper = any(isinstance(rv.owner.op, FlatRV) for rv in effects)
+    moments = []
+    for rv in effects:
+        if not improper:
+            mean, spread = rv.owner.op.dist_params(rv.owner)
+            if type(rv.owner.op).__name__ == "NormalRV":
+                moments += [pt.broadcast_to(mean, rv.shape), pt.broadcast_to(spread, rv.shape)]
+            else:
+                moments += [mean, pt.linalg.cholesky(spread)]
+    evaluate_moments = compile_function([], inputs, moments)
+
+    def effects_prior(*arguments: Any) -> EffectsPrior:
+        size = sum(k)
+        points = np.vstack([np.zeros(size), np.eye(size), np.full(size, -1.7)])
+        (found,) = evaluate(points, *arguments)
+        origin, probe = found[0], found[-1]
+        A = (found[1:-1] - origin).T
+        scale = 1e-8 * (np.abs(origin) + np.abs(A).sum(axis=1) + 1.0)
+        if np.any(np.abs(probe - origin + 1.7 * A.sum(axis=1)) > scale):
+            raise ModelError("β is not an affine function of its normal parameters")
+        if size != origin.size or not np.all(np.isfinite(A)) or np.linalg.matrix_rank(A) < size:
+            raise ModelError("β is not an invertible function of its normal parameters")
+        if improper:
+            return EffectsPrior(origin, None, origin, A)
+        prior = evaluate_moments(*arguments)
+        mean = np.concatenate([np.ravel(prior[2 * i]) for i in range(len(effects))])
+        blocks = [prior[2 * i + 1] for i in range(len(effects))]
+        factor = np.zeros((size, size))
+        start = 0
+        for block in blocks:
+            stop = start + (block.shape[0] if block.ndim else 1)
+            factor[start:stop, start:stop] = (
+                block if block.ndim == 2 else np.diag(np.atleast_1d(block))
+            )
+            start = stop
+        return EffectsPrior(origin + A @ mean, A @ factor, origin, A)
+
+    return effects_prior

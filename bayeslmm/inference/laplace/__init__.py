@@ -1,0 +1,1 @@
+"""Laplace engine: importance sampling of few hyperparameters."""

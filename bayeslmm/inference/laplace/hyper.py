@@ -1,0 +1,228 @@
+"""A PyMC model split for the Laplace engine: few hyperparameters, and normal effects β.
+
+Works on any model whose ``phenotype`` is one of our marginal distributions (`dense_normal`,
+`multi_trait_normal`, `spectral_normal`) and whose β is an affine function of normal (or flat)
+variables, with any prior on the hyperparameters behind the (co)variances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.graph.traversal import ancestors
+
+from bayeslmm.errors import ModelError
+from bayeslmm.inference.gaussian import LIKELIHOODS, Gaussian, gaussian
+from bayeslmm.inference.graph import (
+    EffectsPrior,
+    compile_function,
+    effects_prior_function,
+    exchangeable_data,
+    split_parts,
+)
+from bayeslmm.numerics.arrays import Floats
+
+MOST = 40  # hyperparameters that a proposal of one piece can follow
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hyper:
+    """A model as functions of its d unconstrained hyperparameters u.
+
+    Parameters
+    ----------
+    names
+        (d,) of the coordinates.
+    start
+        (d,) where PyMC would start.
+    gaussian
+        The likelihood given the (co)variances.
+    data
+        Current values of the exchangeable data of the priors' units.
+    parameters
+        ``(u (N, d), *data) → (log prior with Jacobians (N,), inputs of the likelihood (N, ...))``.
+    pull
+        ``(u (d,), cotangents, *data) → gradient (d,)`` of log prior + Σ cotangent · input.
+    effects_prior
+        ``(*data) → EffectsPrior``.
+    variables
+        ``(u (N, d), β (N, p), effects prior, *data) → {name: draws}`` of all variables, and the
+        log prior of every free one under ``"log_prior"``.
+    """
+
+    names: tuple[str, ...]
+    start: Floats
+    gaussian: Gaussian
+    data: tuple[Any, ...]
+    parameters: Callable[..., tuple[Floats, list[Floats]]]
+    pull: Callable[..., Floats]
+    effects_prior: Callable[..., EffectsPrior]
+    variables: Callable[..., dict[str, Any]]
+
+
+def why_not_laplace(model: pm.Model) -> str | None:
+    """The reason why the Laplace engine cannot serve a model; None if it can."""
+    try:
+        split = hyper(model)
+        split.effects_prior(*split.data)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
+    """Free variables behind the covariance and behind β, or a ModelError that says why not."""
+    observed = model["phenotype"]
+    if not isinstance(observed.owner.op, LIKELIHOODS):
+        raise ModelError("the phenotype is no marginal normal distribution: g stays a parameter")
+    behind = set(ancestors([*covariance_inputs(model), model["variance"]])) & set(model.free_RVs)
+    chosen, effects = split_parts(model, behind)
+    if discrete := [rv.name for rv in chosen if not rv.dtype.startswith("float")]:
+        raise ModelError(f"{', '.join(discrete)} can take whole numbers only")
+    point = model.initial_point(random_seed=1)
+    size = sum(np.size(point[model.rvs_to_values[rv].name]) for rv in chosen)
+    if not 0 < size <= MOST:
+        raise ModelError(f"{size} hyperparameters; importance sampling serves up to {MOST}")
+    return chosen, effects
+
+
+def covariance_inputs(model: pm.Model) -> list[Any]:
+    """The inputs of the phenotype's distribution beyond β."""
+    rv = model["phenotype"]
+    return list(rv.owner.op.dist_params(rv.owner))[1:]
+
+
+def hyper(model: pm.Model) -> Hyper:
+    """Split a model, or raise a `ModelError` that says why it cannot be done.
+
+    The compiled functions are kept with the model: a second fit, after `set_phenotype`, compiles
+    nothing.
+    """
+    kept = getattr(model, "bayeslmm_hyper", None)
+    data = exchangeable_data(model)
+    if kept is None:
+        chosen, effects = _split(model)
+        inputs = [model[name] for name in data]
+        layout = _Layout(model, chosen)
+        kept = (
+            layout.names,
+            layout.start,
+            _parameters(model, chosen, layout, inputs),
+            _pull(model, chosen, layout, inputs),
+            effects_prior_function(model, effects, inputs),
+            _variables(model, chosen, effects, layout, inputs),
+        )
+        model.bayeslmm_hyper = kept
+    names, start, *functions = kept
+    return Hyper(names, start, gaussian(model), tuple(data.values()), *functions)
+
+
+class _Layout:
+    """Where the unconstrained value of each hyperparameter lies in u."""
+
+    def __init__(self, model: pm.Model, chosen: list[Any]) -> None:
+        point = model.initial_point(random_seed=1)
+        self.values = [model.rvs_to_values[rv] for rv in chosen]
+        arrays = [np.asarray(point[value.name], dtype=np.float64) for value in self.values]
+        self.shapes = [array.shape for array in arrays]
+        self.sizes = [array.size for array in arrays]
+        self.start = np.concatenate([array.ravel() for array in arrays])
+        self.names = tuple(
+            f"{rv.name}[{k}]" if array.ndim else rv.name
+            for rv, array in zip(chosen, arrays, strict=True)
+            for k in range(array.size)
+        )
+
+    def parts(self, u: Any) -> list[Any]:
+        """The values (..., shape) in u (..., d)."""
+        stops = np.cumsum([0, *self.sizes])
+        return [
+            u[..., a:b].reshape((*(u.shape[i] for i in range(u.ndim - 1)), *shape))
+            for a, b, shape in zip(stops, stops[1:], self.shapes, strict=False)
+        ]
+
+
+def _parameters(
+    model: pm.Model, chosen: list[Any], layout: _Layout, inputs: list[Any]
+) -> Callable[..., tuple[Floats, list[Floats]]]:
+    wanted = model.replace_rvs_by_values(covariance_inputs(model))
+    log_prior = model.logp(vars=chosen, jacobian=True)
+    flat = pt.dmatrix()
+    given = dict(zip(layout.values, layout.parts(flat), strict=True))
+    evaluate = compile_function([flat], inputs, vectorize_graph([log_prior, *wanted], given))
+
+    def parameters(u: Floats, *data: Any) -> tuple[Floats, list[Floats]]:
+        log_prior, *found = evaluate(np.atleast_2d(u), *data)
+        count = len(np.atleast_2d(u))
+        return log_prior, [
+            np.broadcast_to(x, (count, *x.shape[-w.ndim :])) if x.ndim == w.ndim else x
+            for x, w in zip(found, wanted, strict=True)
+        ]
+
+    return parameters
+
+
+def _pull(
+    model: pm.Model, chosen: list[Any], layout: _Layout, inputs: list[Any]
+) -> Callable[..., Floats]:
+    wanted = model.replace_rvs_by_values(covariance_inputs(model))
+    cotangents = [pt.tensor(dtype="float64", shape=w.type.shape) for w in wanted]
+    total = model.logp(vars=chosen, jacobian=True)
+    total = total + sum((c * w).sum() for c, w in zip(cotangents, wanted, strict=True))
+    flat = pt.dvector()
+    slopes = [pt.flatten(g) for g in pt.grad(total, layout.values, disconnected_inputs="ignore")]
+    given = dict(zip(layout.values, layout.parts(flat), strict=True))
+    graph = clone_replace(pt.concatenate(slopes), given)
+    evaluate = compile_function([flat, *cotangents], inputs, [graph])
+
+    def pull(u: Floats, cotangents: list[Floats], *data: Any) -> Floats:
+        return np.asarray(evaluate(u, *cotangents, *data)[0])
+
+    return pull
+
+
+def _variables(
+    model: pm.Model,
+    chosen: list[Any],
+    effects: list[Any],
+    layout: _Layout,
+    inputs: list[Any],
+) -> Callable[..., dict[str, Any]]:
+    """Every variable of the model at draws of (u, β)."""
+    flat = pt.dmatrix()
+    values = [model.rvs_to_values[rv] for rv in effects]
+    points = [pt.tensor(dtype="float64", shape=(None,) * (1 + value.ndim)) for value in values]
+    given = dict(zip(layout.values, layout.parts(flat), strict=True))
+    given |= dict(zip(values, points, strict=True))
+    named = [*model.free_RVs, *model.deterministics]
+    graphs = model.replace_rvs_by_values(named)
+    densities = [model.logp(vars=[rv], jacobian=False) for rv in model.free_RVs]
+    evaluate = compile_function(
+        [flat, *points], inputs, vectorize_graph([*graphs, *densities], given)
+    )
+    shapes = [tuple(int(size) for size in rv.shape.eval()) for rv in effects]
+    stops = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    ranks = [*(rv.ndim for rv in named), *(0 for _ in densities)]
+
+    def variables(u: Floats, beta: Floats, prior: EffectsPrior, *data: Any) -> dict[str, Any]:
+        count = len(u)
+        parts = np.split(np.linalg.solve(prior.A, (beta - prior.origin).T).T, stops[:-1], axis=1)
+        gamma = [part.reshape(count, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        found = [
+            np.broadcast_to(x, (count, *x.shape)) if x.ndim == rank else x
+            for x, rank in zip(evaluate(u, *gamma, *data), ranks, strict=True)
+        ]
+        out: dict[str, Any] = {rv.name: x for rv, x in zip(named, found, strict=False)}
+        densities_found = [x.reshape(count, -1).sum(axis=1) for x in found[len(named) :]]
+        out["log_prior"] = {
+            rv.name: x for rv, x in zip(model.free_RVs, densities_found, strict=True)
+        }
+        return out
+
+    return variables

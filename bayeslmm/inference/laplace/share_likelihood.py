@@ -1,0 +1,243 @@
+"""log p(y | shares): the total variance τ² and β integrated out, at any shares, zeros included.
+
+For the models whose variances are ``s_k τ²`` by `bayeslmm.priors.components.component_variances`.
+With ``V = τ² H(s)`` one factorisation of H serves every τ: its contrasts' quadratic form q, its ``A
+= L⁻¹X`` and ``r = w - A b`` give, for β = b + F ξ and ``AF(AF)ᵀ = U Λ Uᵀ``::
+
+    log p(y | s, τ) = -½ [ n log 2π + log|H| + (n - p) log τ² + q/τ²
+                           + Σ_j log(τ² + λ_j) + Σ_j (Uᵀr)_j²/(τ² + λ_j) ]
+
+and the integral over log τ is a sum over a grid. So the density of a model with K kernels is a
+function of its K + 1 shares alone, and a kernel that is left out is a share of exactly zero.
+
+What makes the zeros meaningful is the prior ``s = (e w, 1 - e)``, e ~ Beta(a, b), w ~ Dirichlet(α):
+the parts of the other kernels, ``w_j / (1 - w_k)``, are Dirichlet(α) and independent of w_k, and so
+are e and τ. The prior of the rest given w_k = 0 is thus the prior of the model without kernel k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import scipy.linalg
+from pytensor.graph.replace import vectorize_graph
+from scipy.special import betaln, gammaln
+
+from bayeslmm.distributions.dense_normal import DenseNormalRV
+from bayeslmm.errors import ModelError
+from bayeslmm.inference.exact.quadrature import integrate_rows, likelihood_width, log_sum_exp
+from bayeslmm.inference.laplace.hyper import Hyper, hyper
+from bayeslmm.inference.tree import PYTHON, improper_priors
+from bayeslmm.likelihood.dense import DenseForm
+from bayeslmm.likelihood.one_kernel import LOG_2PI
+from bayeslmm.numerics import lapack
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.priors.shares import LogRatio
+
+NODES = 120  # of log τ
+ABSENT = -700.0  # log-ratio of a share that is zero: e^-700, no more than rounding of nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShareLikelihood:
+    """A model of K kernels as a function of its shares.
+
+    Parameters
+    ----------
+    components
+        Names of the kernels (K,).
+    genetic
+        Which of them h² counts (K,).
+    explained
+        (a, b) of the Beta prior of e, the share that they explain together.
+    concentration
+        α of the Dirichlet prior of their parts.
+    log_density
+        ``shares (K + 1,) → log p(y | shares)``, -inf where V is not positive definite.
+    flat_effects
+        Is the prior of β flat? Then log p(y) has an arbitrary constant.
+    expensive
+        Is an evaluation worth a thread?
+    """
+
+    components: tuple[str, ...]
+    genetic: tuple[bool, ...]
+    explained: tuple[float, float]
+    concentration: float
+    log_density: Callable[[Floats], float]
+    flat_effects: bool
+    expensive: bool
+
+    def log_prior(self, u: Floats) -> Floats:
+        """log p(u) of the log-ratios u (N, k), ``u_j = log(s_j / s_last)``, of k of the kernels."""
+        return log_prior_of_ratios(u, self.explained, self.concentration)
+
+
+def log_prior_of_ratios(u: Floats, explained: tuple[float, float], alpha: float) -> Floats:
+    """log density of the log-ratios u (N, k) of k kernels, Jacobian Π s included.
+
+    ``log p(s) = log Γ(kα) - k log Γ(α) - log B(a, b) + (a - kα) log e + (b - 1) log(1 - e)
+    + (α - 1) Σ log s_j``.
+    """
+    (a, b), count = explained, u.shape[1]
+    padded = np.concatenate([u, np.zeros((len(u), 1))], axis=1)
+    top = padded.max(axis=1, keepdims=True)
+    log_s = padded - top - np.log(np.exp(padded - top).sum(axis=1, keepdims=True))
+    highest = u.max(axis=1, keepdims=True)
+    log_e = log_s[:, -1] + highest[:, 0] + np.log(np.exp(u - highest).sum(axis=1))
+    constant = gammaln(count * alpha) - count * gammaln(alpha) - betaln(a, b)
+    density = (a - count * alpha) * log_e + (b - 1) * log_s[:, -1]
+    return np.asarray(
+        constant + density + (alpha - 1) * log_s[:, :-1].sum(axis=1) + log_s.sum(axis=1)
+    )
+
+
+def share_likelihood(model: pm.Model) -> ShareLikelihood:
+    """Read a model's shares off its graph, or raise a `ModelError` that says why it has none.
+
+    What is compiled for it is kept with the model, as by `bayeslmm.inference.laplace.hyper.hyper`.
+    """
+    split = hyper(model)
+    explained, alpha, genetic = _shares_of(model, split)
+    op = model["phenotype"].owner.op
+    if not isinstance(op, DenseNormalRV) or op.fast is not None:
+        raise ModelError("the phenotype is no dense_normal of one trait")
+    form, count = op.form, len(genetic)
+    rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    effects = split.effects_prior(*split.data)
+    names = tuple(str(name) for name in model.coords["component"])[:count]
+    _check_scale(split, count)
+    m = form.n - form.p
+    below, above = likelihood_width(m)
+    alone = log_prior_of_ratios(np.zeros((1, count)), explained, alpha)[0]
+
+    def log_tau(t: Floats) -> Floats:
+        """log p(log τ) at t (1, k)."""
+        points = np.zeros((t.size, count + 1))
+        points[:, -1] = t.ravel()
+        return np.asarray(split.parameters(points, *split.data)[0] - alone).reshape(t.shape)
+
+    def log_density(shares: Floats) -> float:
+        with np.errstate(divide="ignore"):
+            u = np.maximum(np.log(shares[:-1]) - np.log(shares[-1]), ABSENT)
+        _, parameters = split.parameters(np.append(u, 0.0)[None], *split.data)
+        solved = _solve(form, rotated, np.asarray(parameters[0][0]))
+        if solved is None:
+            return -np.inf
+        of_total = total_likelihood(m, *solved, effects.mean, effects.factor)
+        centre = np.array([0.5 * np.log(solved[1] / m)])
+        nodes, values = integrate_rows(
+            lambda t: of_total(t) + log_tau(t), centre + below, centre + above, NODES
+        )
+        return float(log_sum_exp(values) + np.log(nodes[0, 1] - nodes[0, 0]))
+
+    return ShareLikelihood(
+        names, genetic, explained, alpha, log_density, effects.factor is None, form.n > 200
+    )
+
+
+def _shares_of(
+    model: pm.Model, split: Hyper
+) -> tuple[tuple[float, float], float, tuple[bool, ...]]:
+    """(a, b), α, and which kernels are genetic, of a model whose hyperparameters are (s, τ)."""
+    names = {name.partition("[")[0] for name in split.names}
+    if names != {"share", "total_sd"} or split.names[-1] != "total_sd":
+        raise ModelError(
+            f"the variances depend on {', '.join(sorted(names))}, not on shares of one total alone"
+        )
+    if flat := improper_priors(model, "variance"):
+        raise ModelError(f"the prior of {', '.join(flat)} is improper")
+    share = model["share"]
+    usual = isinstance(model.rvs_to_transforms[share], LogRatio)
+    log_scale = type(model.rvs_to_transforms[model["total_sd"]]).__name__ == "LogTransform"
+    if not (usual and log_scale and model.named_vars_to_dims.get("share") == ("component",)):
+        raise ModelError("the shares or the total standard deviation have priors of another kind")
+    (a, b), alpha = _prior_of(model)
+    point = pt.dmatrix()  # shares, a row each
+    graph = vectorize_graph(model["h2"], {share: point})
+    function = pytensor.function([point], graph, mode=PYTHON)
+    counted = np.atleast_1d(function(np.eye(len(model.coords["component"]))))[:-1]
+    return (a, b), alpha, tuple(bool(x > 0.5) for x in counted)
+
+
+def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
+    """(a, b) and α of the shares, whose density has to be that of `log_prior_of_ratios`."""
+    share = model["share"]
+    op, count = share.owner.op, len(model.coords["component"]) - 1
+    given: list[Any] = [getattr(x, "data", None) for x in op.dist_params(share.owner)]
+    if len(given) == 3 and all(x is not None for x in given) and np.ptp(given[2]) == 0:
+        explained = (float(given[0]), float(given[1]))
+        alpha = float(given[2][0])
+        u = np.random.default_rng(1).normal(size=(5, count))
+        value = model.rvs_to_values[share]
+        graph = vectorize_graph(
+            model.logp(vars=[share], sum=False)[0], {value: (p := pt.dmatrix())}
+        )
+        found = pytensor.function([p], graph, mode=PYTHON)(u)
+        if np.allclose(found, log_prior_of_ratios(u, explained, alpha), rtol=1e-9, atol=1e-9):
+            return explained, alpha
+    raise ModelError("the prior of the shares is not Beta times symmetric Dirichlet")
+
+
+def _check_scale(split: Hyper, count: int) -> None:
+    """The coefficients have to be shares times τ², and to vanish with their share."""
+    points = np.zeros((2, count + 1))
+    points[1, -1] = 0.5
+    _, parameters = split.parameters(points, *split.data)
+    if not np.allclose(parameters[0][1], np.e * parameters[0][0], rtol=1e-10):
+        raise ModelError("the variances are not shares of the total variance")
+
+
+def _solve(
+    form: DenseForm, rotated: Floats, c: Floats
+) -> tuple[float, float, Floats, Floats] | None:
+    """log|H|, q, A (p, p) and w (p,); None where H is not positive definite."""
+    L = form.factor(c)
+    if L is None:
+        return None
+    m, z = form.n - form.p, rotated.copy()
+    lapack.solve_lower(L, z)
+    A = scipy.linalg.solve_triangular(L[m:, m:], form.triangle, lower=True, check_finite=False)
+    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())
+    return log_det, float(z[:m] @ z[:m]), np.asarray(A), z[m:]
+
+
+def total_likelihood(
+    m: int, log_det: float, q: float, A: Floats, w: Floats, mean: Floats, factor: Floats | None
+) -> Callable[[Floats], Floats]:
+    """``log τ (1, k) → log p(y | s, τ)``, β ~ N(mean, factor factorᵀ) or flat (None) integrated.
+
+    Parameters
+    ----------
+    m
+        n - p, the number of error contrasts.
+    log_det, q
+        log|H| and the contrasts' quadratic form.
+    A, w
+        ``L⁻¹X`` and ``L⁻¹y`` in the columns of X, (p, p) and (p,).
+    mean, factor
+        Prior of β.
+    """
+    if factor is None:
+        constant = m * LOG_2PI + log_det + 2.0 * float(np.linalg.slogdet(A)[1])
+        lam = squares = np.zeros(0)
+    else:
+        constant = (m + len(w)) * LOG_2PI + log_det
+        half = A @ factor
+        lam, U = np.linalg.eigh(half @ half.T)
+        lam, squares = np.maximum(lam, 0.0), (U.T @ (w - A @ mean)) ** 2
+
+    def likelihood(t: Floats) -> Floats:
+        variance = np.exp(2.0 * t)
+        total = constant + 2.0 * m * t + q / variance
+        for one, square in zip(lam, squares, strict=True):
+            total = total + np.log(variance + one) + square / (variance + one)
+        return np.asarray(-0.5 * total)
+
+    return likelihood

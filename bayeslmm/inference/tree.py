@@ -1,0 +1,177 @@
+"""From draws to the `xarray.DataTree` that every engine returns."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pymc.distributions.continuous import FlatRV, HalfFlatRV
+from pymc.distributions.shape_utils import change_dist_size
+from pytensor.compile.mode import Mode
+from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import ancestors
+
+from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
+from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.priors.components import prior_words
+
+type Variables = dict[str, tuple[tuple[str, ...], Any]]
+
+PYTHON = Mode(linker="py", optimizer="fast_compile")  # small graphs, called with large arrays
+
+PACKAGES = ("bayeslmm", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray", "nutpie")
+
+
+def model_data(model: pm.Model) -> dict[str, Any]:
+    """Current values of every `pm.Data` of the model."""
+    return {v.name: v.get_value() for v in model.data_vars}
+
+
+def chain_draw(
+    model: pm.Model, variables: Mapping[str, Any], chains: int, *, names: bool = True
+) -> Variables:
+    """Reshape flat draws (draws, ...) to (chain, draw, ...), with the model's dimensions."""
+    out: Variables = {}
+    for name, value in variables.items():
+        array = np.asarray(value)
+        shaped = array.reshape(chains, array.shape[0] // chains, *array.shape[1:])
+        known = model.named_vars_to_dims.get(name) if names else None
+        dims = known or [f"{name}_dim_{i}" for i in range(array.ndim - 1)]
+        out[name] = (("chain", "draw", *dims), shaped)
+    return out
+
+
+def add_named_quantities(variables: Variables) -> None:
+    """Add h2, sigma2_u and sigma2_e, from the contract's `variance`, where a model lacks them."""
+    dims, variance = variables["variance"]
+    if "trait" in variables.get("h2", ((), None))[0]:
+        return  # several traits: each has its own
+    parts = {"sigma2_u": variance[..., :-1].sum(axis=-1), "sigma2_e": variance[..., -1]}
+    parts["h2"] = parts["sigma2_u"] / (parts["sigma2_u"] + parts["sigma2_e"])
+    for name, value in parts.items():
+        variables.setdefault(name, (dims[:-1], value))
+
+
+def improper_priors(model: pm.Model, behind: str | None = None) -> list[str]:
+    """Names of the parameters, behind one variable or all, that are flat on a line or half-line."""
+    free = set(model.free_RVs if behind is None else ancestors([model[behind]]))
+    flat = [rv for rv in model.free_RVs if isinstance(rv.owner.op, FlatRV | HalfFlatRV)]
+    return [rv.name for rv in flat if rv in free]
+
+
+def prior_draws(model: pm.Model, draws: int, seed: int) -> Variables | None:
+    """Independent draws of the parameters from the prior; None where there is nothing to draw from.
+
+    That is an improper prior, or a `pm.CustomDist` of a density alone. Latent vectors (more than
+    200 entries, as g is) and what depends on them are left out.
+    """
+    if improper_priors(model):
+        return None
+    try:
+        return _proper_draws(model, draws, seed)
+    except NotImplementedError:
+        return None
+
+
+def _proper_draws(model: pm.Model, draws: int, seed: int) -> Variables:
+    latent = [rv for rv in model.free_RVs if int(np.prod(rv.shape.eval())) > 200]
+    free = [rv for rv in model.free_RVs if rv not in latent]
+    derived = [v for v in model.deterministics if not set(ancestors([v])) & set(latent)]
+    nested = any(set(ancestors([rv])) & set(free) - {rv} for rv in free)
+    if nested:
+        names = [v.name for v in (*free, *derived)]
+        drawn = pm.draw([*free, *derived], draws=draws, random_seed=seed, mode=PYTHON)
+        return chain_draw(model, dict(zip(names, drawn, strict=True)), 1)
+    many = [change_dist_size(rv, (draws,), expand=True) for rv in free]
+    values = pm.draw(many, random_seed=seed, mode=PYTHON)
+    points = [pt.tensor(dtype=v.dtype, shape=v.shape) for v in values]
+    graphs = vectorize_graph(derived, dict(zip(free, points, strict=True)))
+    function = pytensor.function(points, graphs, mode=PYTHON, on_unused_input="ignore")
+    found = {rv.name: value for rv, value in zip(free, values, strict=True)}
+    found |= {v.name: value for v, value in zip(derived, function(*values), strict=True)}
+    return chain_draw(model, found, 1)
+
+
+def dataset(variables: Variables, coords: Mapping[str, Any]) -> xr.Dataset:
+    """A Dataset whose dimensions get the model's coordinates."""
+    used = {dim for dims, _ in variables.values() for dim in dims}
+    return xr.Dataset(
+        {name: (dims, np.asarray(value)) for name, (dims, value) in variables.items()},
+        coords={dim: list(values) for dim, values in coords.items() if dim in used}
+        | {
+            dim: np.arange(size)
+            for dim in ("chain", "draw")
+            for dims, value in variables.values()
+            if dim in dims
+            for size in [np.asarray(value).shape[dims.index(dim)]]
+        },
+    )
+
+
+def constant_data(model: pm.Model) -> xr.Dataset:
+    """Data of the model, and the spectrum of its kernel: eigenvalues and error contrasts of y."""
+    skip = {"phenotype_rotated", "phenotype_observed"}
+    out: Variables = {
+        v.name: (_dims_of(model, v.name, np.ndim(v.get_value())), v.get_value())
+        for v in model.data_vars
+        if v.name not in skip
+    }
+    op = model["phenotype"].owner.op
+    if isinstance(op, MultiTraitNormalRV):
+        out["eigenvalue"] = (("contrast",), op.spectrum.eigenvalues)
+    if isinstance(op, SpectralNormalRV):
+        rotated = model["phenotype_rotated"].get_value()
+        p = op.spectrum.p
+        out["eigenvalue"] = (("contrast",), op.spectrum.eigenvalues)
+        out["contrasts"] = (("contrast",), rotated[p:])
+        if "design" not in out:
+            X = op.spectrum.basis[:, :p] @ op.spectrum.triangle
+            out["design"] = (("individual", "covariate"), X)
+    elif hasattr(op, "design") and "design" not in out:
+        out["design"] = (("individual", "covariate"), op.design)
+    elif "design" in out and "g" in model.named_vars and hasattr(model["g"].tag, "factor"):
+        factor = model["g"].tag.factor
+        spectrum = decompose(factor @ factor.T, out["design"][1])
+        y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+        out["eigenvalue"] = (("contrast",), spectrum.eigenvalues)
+        out["contrasts"] = (("contrast",), spectrum.rotate(y)[spectrum.p :])
+    return dataset(out, model.coords)
+
+
+def _dims_of(model: pm.Model, name: str, rank: int) -> tuple[str, ...]:
+    known = model.named_vars_to_dims.get(name)
+    return tuple(known) if known else tuple(f"{name}_dim_{i}" for i in range(rank))
+
+
+def provenance(model: pm.Model, **facts: Any) -> dict[str, Any]:
+    """Attributes of the tree: flat, JSON where nested, so that netCDF keeps them."""
+    known: dict[str, Any] = {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "priors": prior_words(model),
+        **getattr(model, "provenance", {}),
+        **facts,
+    }
+    return {
+        key: value if isinstance(value, str | int | float) else json.dumps(value)
+        for key, value in known.items()
+        if value is not None
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ModuleNotFoundError:
+        return "not installed"

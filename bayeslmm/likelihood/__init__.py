@@ -1,0 +1,1 @@
+"""Densities of y and their derivatives: NumPy and Numba, no PyMC."""

@@ -1,0 +1,371 @@
+"""The Gaussian likelihood of T traits with values missing, from the complete covariance.
+
+If every individual had every trait, ``V = G ⊗ K + R ⊗ I`` would be diagonal in the eigenbasis of
+``K = U diag(s) Uᵀ`` and the canonical basis of G and R (`bayeslmm.likelihood.canonical`), and so is
+its inverse Λ. With o the cells (individual, trait) that were observed, m those missing, and r₀ the
+vector r with zeros at the missing cells::
+
+    log|V_oo| = log|V| + log|Λ_mm|
+    V_oo⁻¹ r  = [Λ (r₀ - x₀)]_o                            x = Λ_mm⁻¹ (Λr₀)_m
+    rᵀV_oo⁻¹r' = r₀ᵀΛr'₀ - (Λr₀)_mᵀ Λ_mm⁻¹ (Λr'₀)_m
+
+The blocks of Λ are ``Λ_uv = U diag(w_uv) Uᵀ`` with w_uv = Σ_t Ψ_tu Ψ_tv / d_t, Ψ = Φ⁻¹ and
+d_t = h_t s + 1 - h_t. So one evaluation costs |m|²(q + |m|/3) operations, q individuals, where the
+covariance of the records needs |o|³/3 and several matrices (|o|, |o|).
+
+Accuracy. Λ grows without bound where V becomes singular: at h_t → 1 with a singular K (every
+centred GRM), and at a correlation ±1 of both G and R, although V_oo may be regular. The sums above
+are then differences of large numbers. What is lost is seen in the pivots of Λ_mm and in the
+differences themselves; where more than `LOST` of a number cancels there is no density (None,
+-inf), which for kernels on the usual scale is beyond h_t = 1 - 1e-9 or so. Where V_oo is well
+conditioned log p is good to 1e-8 up to h_t = 1 - 1e-6 and to 1e-5 beyond. Eigenvalues of K within
+rounding of zero are zero; V itself has to be positive definite, not V_oo only.
+
+References
+----------
+Dempster, Laird & Rubin (1977) J R Stat Soc B 39:1 (missing records completed); Harville (1997)
+Matrix Algebra from a Statistician's Perspective, 8.5 and 13.3 (inverse and determinant of a block).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from bayeslmm.likelihood.canonical import canonical_basis
+from bayeslmm.likelihood.fixed_effects import BetaQuadratic
+from bayeslmm.likelihood.one_kernel import LOG_2PI
+from bayeslmm.numerics import lapack
+from bayeslmm.numerics.arrays import Codes, Floats
+from bayeslmm.numerics.eigen import eigh
+from bayeslmm.system.memory import require_memory
+
+if TYPE_CHECKING:
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.likelihood.terms import Term
+
+
+CLOSE = 1e-12  # of the norm of the right-hand side, in that of the preconditioner
+STEPS = 60
+LOST = 1e-8  # a difference this small beside its terms has too few digits left
+
+
+class Records(NamedTuple):
+    """y as `rotated_records` prepares it: ``y = Qf + e``; f (p,), and e rotated (T, q)."""
+
+    fitted: Floats
+    residual: Floats
+
+
+class Factor(NamedTuple):
+    """Λ and the Cholesky factor of Λ_mm: weights w (T, T, q), L (|m|, |m|), log|V_oo|."""
+
+    weights: Floats
+    L: Floats
+    log_det: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IncompleteTraits:
+    """Kernel, design and pattern of missing values of n records of T traits of q individuals.
+
+    Parameters
+    ----------
+    eigenvalues
+        s (q,).
+    vectors
+        U (q, q).
+    people, traits
+        (n,) the individual and the trait of every record.
+    missing
+        For each trait the rows (m_t, q) of U of those who miss it.
+    triangle
+        R (p, p) of X = QR.
+    basis
+        Q (n, p), orthonormal columns.
+    design
+        Qᵀ rotated: (p, T, q), see `rotate`.
+    """
+
+    eigenvalues: Floats
+    vectors: Floats
+    people: Codes
+    traits: Codes
+    missing: tuple[Floats, ...]
+    triangle: Floats
+    basis: Floats
+    design: Floats
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return len(self.people)
+
+    def rotate(self, r: Floats) -> Floats:
+        """``r₀`` times U trait by trait: (k, T, q) of rows r (k, n)."""
+        return _rotate(self.vectors, self.people, self.traits, len(self.missing), r)
+
+    def unrotate(self, rotated: Floats) -> Floats:
+        """The observed cells (k, n) of rotated rows (k, T, q)."""
+        cells = _columns(rotated, self.vectors.T)
+        return np.ascontiguousarray(cells[:, self.traits, self.people])
+
+
+def incomplete_traits(cohort: Cohort, K: Floats, X: Floats) -> IncompleteTraits:
+    """Decompose the kernel K (q, q) of a cohort's people, and rotate the design X (n, p)."""
+    traits = cohort.trait_index
+    q, T = len(K), len(cohort.trait_names)
+    if traits is None or len(np.unique(traits * q + cohort.levels)) < cohort.n:
+        raise ValueError("several traits and at most one record of each trait of an individual")
+    require_memory(8 * 6 * q * q, f"the spectrum of {q} individuals", "use fewer individuals")
+    s, U = eigh(K)
+    s[np.abs(s) < q * np.finfo(float).eps * s[-1]] = 0.0
+    Q, R = scipy.linalg.qr(X, mode="economic")
+    seen = np.zeros((T, q), dtype=bool)
+    seen[traits, cohort.levels] = True
+    missing = tuple(np.ascontiguousarray(U[~one]) for one in seen)
+    design = _rotate(U, cohort.levels, traits, T, np.ascontiguousarray(Q.T))
+    return IncompleteTraits(s, U, cohort.levels, traits, missing, R, Q, design)
+
+
+def fast_traits(cohort: Cohort, genetic: Term) -> IncompleteTraits | None:
+    """`incomplete_traits` for `bayeslmm.likelihood.terms.trait_term`; None where it costs more."""
+    if cohort.trait_index is None or genetic.kernel is None:
+        return None
+    q, n = genetic.q, cohort.n
+    missing = q * len(cohort.trait_names) - n
+    if missing < 0 or missing**2 * (3 * q + missing) > n**3:
+        return None
+    return incomplete_traits(cohort, genetic.kernel, cohort.X)
+
+
+def _rotate(U: Floats, people: Codes, traits: Codes, T: int, r: Floats) -> Floats:
+    padded = np.zeros((len(r), T, len(U)))
+    padded[:, traits, people] = r
+    return _columns(padded, U)
+
+
+def _columns(rows: Floats, U: Floats) -> Floats:
+    """Rows (k, T, q) times U (q, q): one product, not one a row."""
+    return np.asarray((rows.reshape(-1, len(U)) @ U).reshape(rows.shape))
+
+
+def rotated_records(form: IncompleteTraits, y: Floats) -> Records:
+    """Prepare y (n,), once for all evaluations: q²T operations."""
+    fitted = form.basis.T @ y
+    return Records(fitted, form.rotate((y - form.basis @ fitted)[None])[0])
+
+
+def factorise(form: IncompleteTraits, G: Floats, R: Floats) -> Factor | None:
+    """Λ and Λ_mm = LLᵀ; None where V is not positive definite, or too close to singular."""
+    complete = _precision(form, G, R)
+    if complete is None:
+        return None
+    weights, total = complete
+    L = _missing_precision(form, weights)
+    if len(L):
+        diagonal = np.diagonal(L).copy()
+        if not lapack.cholesky(L):
+            return None
+        pivots = np.diagonal(L) ** 2
+        if (pivots < LOST * diagonal).any():
+            return None
+        total += float(np.log(pivots).sum())
+    return Factor(weights, L, total)
+
+
+def _precision(form: IncompleteTraits, G: Floats, R: Floats) -> tuple[Floats, float] | None:
+    """The weights w (T, T, q) of Λ, and log|V|; None where V is not positive definite."""
+    possible, _, inverse, shares, log_det = canonical_basis(
+        np.ascontiguousarray(G), np.ascontiguousarray(R)
+    )
+    if not possible:
+        return None
+    d = shares[:, :1] * form.eigenvalues + shares[:, 1:]
+    if not d.min() > 0.0:
+        return None
+    weights = np.einsum("tu,tv,tq->uvq", inverse, inverse, 1.0 / d)
+    return weights, 2.0 * len(form.eigenvalues) * log_det + float(np.log(d).sum())
+
+
+def _missing_precision(form: IncompleteTraits, weights: Floats) -> Floats:
+    """Λ_mm, its lower triangle by blocks of traits."""
+    ends = np.cumsum([0, *(len(rows) for rows in form.missing)])
+    out = np.zeros((ends[-1], ends[-1]))
+    for u, rows in enumerate(form.missing):
+        here = slice(ends[u], ends[u + 1])
+        half = rows * np.sqrt(weights[u, u])
+        out[here, here] = np.dot(half, half.T)  # a symmetric product: half the operations
+        for v in range(u):
+            block = np.dot(rows * weights[u, v], form.missing[v].T)
+            out[here, ends[v] : ends[v + 1]] = block
+    return out
+
+
+def _times_precision(weights: Floats, rotated: Floats) -> Floats:
+    """Λ times rotated rows (k, T, q); weights of one Λ, or of one for each row."""
+    return np.asarray(np.einsum("...uvq,...vq->...uq", weights, rotated))
+
+
+def _at_missing(form: IncompleteTraits, rotated: Floats) -> Floats:
+    """The missing cells (k, |m|) of rotated rows (k, T, q)."""
+    parts = [rotated[:, t] @ rows.T for t, rows in enumerate(form.missing)]
+    return np.ascontiguousarray(np.hstack(parts))
+
+
+def _from_missing(form: IncompleteTraits, x: Floats) -> Floats:
+    """Rows x (k, |m|) at the missing cells, zeros elsewhere, rotated: (k, T, q)."""
+    ends = np.cumsum([0, *(len(rows) for rows in form.missing)])
+    parts = [x[:, ends[t] : ends[t + 1]] @ rows for t, rows in enumerate(form.missing)]
+    return np.stack(parts, axis=1)
+
+
+def quadratic(
+    form: IncompleteTraits, records: Records, G: Floats, R: Floats
+) -> BetaQuadratic | None:
+    """log p(y | β, G, R) as a function of β.
+
+    Parameters
+    ----------
+    form
+        Kernel, design and pattern.
+    records
+        `rotated_records` of y.
+    G, R
+        Genetic and residual covariance of the traits (T, T).
+
+    Returns
+    -------
+    BetaQuadratic or None
+        None where the covariance is not positive definite, or digits are lost (see above).
+    """
+    factor = factorise(form, G, R)
+    if factor is None:
+        return None
+    rows = np.concatenate([records.residual[None], form.design])
+    applied = _times_precision(factor.weights, rows)
+    whole = rows.reshape(len(rows), -1) @ applied.reshape(len(rows), -1).T
+    Z = _at_missing(form, applied)
+    if len(factor.L):
+        lapack.solve_lower(factor.L, Z)
+    products = whole - Z @ Z.T  # of [e, Q]ᵀ V_oo⁻¹ [e, Q]
+    if (np.diagonal(products) < LOST * np.diagonal(whole)).any():
+        return None
+    try:
+        A = np.linalg.cholesky(products[1:, 1:]).T
+    except np.linalg.LinAlgError:
+        return None
+    w = np.linalg.solve(A.T, products[1:, 0])
+    level = -0.5 * (form.n * LOG_2PI + factor.log_det + products[0, 0] - w @ w)
+    return BetaQuadratic(float(level), A @ form.triangle, w + A @ records.fitted)  # e = y - Qf
+
+
+def logp(form: IncompleteTraits, y: Floats, beta: Floats, G: Floats, R: Floats) -> float:
+    """log p(y | β, G, R) of y (n,); -inf where `quadratic` gives None."""
+    residual = y - form.basis @ (form.triangle @ beta)
+    found = quadratic(form, rotated_records(form, residual), G, R)
+    return -np.inf if found is None else found.at(np.zeros_like(beta))
+
+
+def solve(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:
+    """``V_oo⁻¹ r`` for rows r (k, n).
+
+    Raises
+    ------
+    LinAlgError
+        Where `factorise` finds no factor.
+    """
+    return form.unrotate(_solve_rotated(form, G, R, form.rotate(r)))
+
+
+def _solve_rotated(form: IncompleteTraits, G: Floats, R: Floats, rotated: Floats) -> Floats:
+    factor = factorise(form, G, R)
+    if factor is None:
+        raise np.linalg.LinAlgError("the covariance of the traits is not positive definite")
+    applied = _times_precision(factor.weights, rotated)
+    if len(factor.L) == 0:
+        return applied
+    x = _at_missing(form, applied)
+    lapack.solve_lower(factor.L, x)
+    lapack.solve_lower(factor.L, x, transpose=True)
+    return np.asarray(applied - _times_precision(factor.weights, _from_missing(form, x)))
+
+
+def solve_each(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:
+    """`solve` of every row of r (k, n) with its own G and R (k, T, T), as draws have them.
+
+    ``Λ_mm x = b`` by conjugate gradients for all rows at once, the mean of their Λ_mm as
+    preconditioner: an iteration costs 4|m|q operations a row, and draws of a posterior need few
+    of them. Rows that have not converged to `CLOSE` after `STEPS` are solved by themselves.
+    """
+    found = [_precision(form, *pair) for pair in zip(G, R, strict=True)]
+    rotated = form.rotate(r)
+    if any(one is None for one in found):
+        raise np.linalg.LinAlgError("the covariance of the traits is not positive definite")
+    weights = np.stack([one[0] for one in found if one is not None])
+    L = _missing_precision(form, weights.mean(axis=0))
+    applied = _times_precision(weights, rotated)
+    if len(L) == 0:
+        return form.unrotate(applied)
+    converged = np.zeros(len(r), dtype=bool)
+    x = np.zeros((len(r), len(L)))
+    if lapack.cholesky(L):
+        x, converged = _conjugate_gradients(form, weights, L, _at_missing(form, applied))
+    out = applied - _times_precision(weights, _from_missing(form, x))
+    for i in np.flatnonzero(~converged):
+        out[i] = _solve_rotated(form, G[i], R[i], rotated[i : i + 1])[0]
+    return form.unrotate(out)
+
+
+def _conjugate_gradients(
+    form: IncompleteTraits, weights: Floats, L: Floats, b: Floats
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """x (k, |m|) of ``Λ_mm x = b`` for every row's Λ, and which have converged."""
+
+    def preconditioned(rows: Floats) -> Floats:
+        z = rows.copy()
+        lapack.solve_lower(L, z)
+        lapack.solve_lower(L, z, transpose=True)
+        return z
+
+    x, r = np.zeros_like(b), b.copy()
+    z = preconditioned(r)
+    direction = z.copy()
+    size = (r * z).sum(axis=1)
+    enough = CLOSE**2 * size
+    for _ in range(STEPS):
+        image = _at_missing(form, _times_precision(weights, _from_missing(form, direction)))
+        curvature = (direction * image).sum(axis=1)
+        step = np.divide(size, curvature, out=np.zeros_like(size), where=curvature > 0.0)[:, None]
+        x += step * direction
+        r -= step * image
+        z = preconditioned(r)
+        new = (r * z).sum(axis=1)
+        if (new <= enough).all():
+            break
+        ratio = np.divide(new, size, out=np.zeros_like(new), where=size > 0.0)
+        direction = z + ratio[:, None] * direction
+        size = new
+    return x, new <= enough
+
+
+def draw(form: IncompleteTraits, G: Floats, R: Floats, rng: np.random.Generator) -> Floats:
+    """One draw (n,) from N(0, V_oo).
+
+    Raises
+    ------
+    LinAlgError
+        G or R is no covariance.
+    """
+    possible, basis, _, shares, _ = canonical_basis(
+        np.ascontiguousarray(G), np.ascontiguousarray(R)
+    )
+    d = shares[:, :1] * form.eigenvalues + shares[:, 1:]
+    if not possible or d.min() < 0.0:
+        raise np.linalg.LinAlgError("the covariance of the traits is not positive definite")
+    z = np.sqrt(d) * rng.standard_normal(d.shape)
+    return np.asarray(form.unrotate((basis @ z)[None])[0])

@@ -1,0 +1,81 @@
+"""Everything that a model file needs: ``from bayeslmm.modelling import ...``.
+
+The data of a model (`Cohort`, `Relationship`, `Variants`, `Grouping`), priors in the units people
+think in, terms of random effects, and the densities with the random effects integrated out. The
+gallery in ``models/`` imports nothing else of bayeslmm.
+"""
+
+from __future__ import annotations
+
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.traits import complete_traits, trait_matrix
+from bayeslmm.distributions.dense_normal import dense_normal
+from bayeslmm.distributions.multi_trait_normal import multi_trait_normal
+from bayeslmm.distributions.polygenic import kernel_cholesky, polygenic
+from bayeslmm.distributions.spectral_normal import spectral_normal
+from bayeslmm.errors import InputError
+from bayeslmm.likelihood.incomplete import fast_traits
+from bayeslmm.likelihood.spectrum import decompose, spectrum
+from bayeslmm.likelihood.spectrum_svd import variant_spectrum
+from bayeslmm.likelihood.terms import (
+    Grouping,
+    Term,
+    codes_of,
+    dam_term,
+    individual_term,
+    kernel_term,
+    maternal_term,
+    reaction_norm_term,
+    residual_trait_term,
+    simple_term,
+    trait_term,
+)
+from bayeslmm.priors.components import (
+    component_variances,
+    correlation_matrix,
+    fixed_effects,
+    phenotype_unit,
+    residual_by_group,
+    trait_shares,
+    variance_shares,
+)
+from bayeslmm.priors.prior import Prior
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.variants import Variants
+
+__all__ = [
+    "Cohort",
+    "Grouping",
+    "InputError",
+    "Prior",
+    "Relationship",
+    "Term",
+    "Variants",
+    "codes_of",
+    "complete_traits",
+    "component_variances",
+    "correlation_matrix",
+    "dam_term",
+    "decompose",
+    "dense_normal",
+    "fast_traits",
+    "fixed_effects",
+    "individual_term",
+    "kernel_cholesky",
+    "kernel_term",
+    "maternal_term",
+    "multi_trait_normal",
+    "phenotype_unit",
+    "polygenic",
+    "reaction_norm_term",
+    "residual_by_group",
+    "residual_trait_term",
+    "simple_term",
+    "spectral_normal",
+    "spectrum",
+    "trait_matrix",
+    "trait_shares",
+    "trait_term",
+    "variance_shares",
+    "variant_spectrum",
+]

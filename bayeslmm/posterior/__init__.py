@@ -1,0 +1,1 @@
+"""Draws in, tables out: summaries, predictions, breeding values."""

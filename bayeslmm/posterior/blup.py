@@ -1,0 +1,144 @@
+"""Best linear unbiased prediction at given variances, in closed form.
+
+    û = Cov(u, y) P y,   Var(u - û) = Var(u) - Cov(u, y) P Cov(y, u)
+    P = V⁻¹ - V⁻¹X (XᵀV⁻¹X)⁻¹XᵀV⁻¹
+
+the same numbers as Henderson's mixed model equations give, without an inverse of a kernel: for
+several kernels, singular ones, and individuals without a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import scipy.linalg
+from numpy.typing import ArrayLike
+
+from bayeslmm.errors import InputError
+from bayeslmm.inference.effects_candidates import extended
+from bayeslmm.likelihood.terms import Covariance, Term, residual_trait_term
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+from bayeslmm.posterior.prediction import prior_variances, table
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.variants import Variants
+
+if TYPE_CHECKING:
+    from bayeslmm.cohort.cohort import Cohort
+
+
+@one_thread()
+def blup_at(
+    model: pm.Model,
+    cohort: Cohort,
+    relationships: Mapping[str, Relationship | Variants],
+    variances: Mapping[str, ArrayLike],
+    *,
+    individuals: pd.MultiIndex | None = None,
+) -> pd.DataFrame:
+    """BLUP of the genetic values of everybody at given variances, β by generalised least squares.
+
+    Parameters
+    ----------
+    model
+        What random terms there are; its priors play no role.
+    cohort, relationships, individuals
+        As for `bayeslmm.posterior.prediction.prediction_table`.
+    variances
+        By the name of the term, and "residual": a number; a matrix (k, k) for a term of k effects
+        and for several traits; numbers (classes,) for several residual variances.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `prediction_table`; sd is the root of the prediction error variance (with
+        that of β̂), the interval û ± 1.96 sd, and ``attrs["beta"]`` holds β̂.
+
+    Raises
+    ------
+    InputError
+        A term without its variance.
+
+    References
+    ----------
+    Henderson (1975) Biometrics 31:423.
+    """
+    wide = extended(model, cohort, relationships, individuals)
+    covariance = Covariance(wide.terms, wide.residual)
+    if cohort.trait_index is not None and wide.residual is not None:
+        residuals = residual_trait_term(cohort)
+        covariance = Covariance((*wide.terms, residuals), None)
+    c, sigmas = coefficients(covariance, variances)
+    factor = scipy.linalg.cho_factor(covariance.dense(c), lower=True)
+    half = scipy.linalg.cho_solve(factor, cohort.X)
+    normal = cohort.X.T @ half
+    beta = np.linalg.solve(normal, half.T @ cohort.y)
+    x = scipy.linalg.cho_solve(factor, cohort.y - cohort.X @ beta)
+    genetic = [term for term in wide.terms if term.genetic and term.kernel is not None]
+    total = [term.name for term in genetic if term.k == 1]
+    total = total if len(total) > 1 else []
+    stacked = [S[None] for S in sigmas[: len(wide.terms)]]
+    prior = prior_variances(wide, genetic, stacked, total)
+    covariances = {
+        name: cov
+        for term, S in zip(wide.terms, sigmas, strict=False)
+        if term in genetic
+        for name, cov in _with_records(term, S).items()
+    }
+    if total:
+        covariances["total"] = np.sum([covariances[name] for name in total], axis=0)
+    rows = {}
+    for name, cov in covariances.items():
+        mean = cov @ x
+        solved = scipy.linalg.cho_solve(factor, cov.T)
+        left = cov @ half
+        explained = np.einsum("ij,ji->i", cov, solved)
+        explained -= np.einsum("ij,ij->i", left, np.linalg.solve(normal, left.T).T)
+        sd = np.sqrt(np.maximum(prior[name] - explained, 0.0))
+        rows[name] = (mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, prior[name])
+    found = table(wide, cohort, rows)
+    found.attrs["beta"] = beta.tolist()
+    return found
+
+
+def coefficients(
+    covariance: Covariance, variances: Mapping[str, ArrayLike]
+) -> tuple[Floats, list[Floats]]:
+    """The coefficients c of a covariance, and Σ of every term, from variances by name."""
+    names = [term.name for term in covariance.terms]
+    names += [] if covariance.residual is None else ["residual"]
+    if set(names) != set(variances):
+        raise InputError(
+            f"variances of {', '.join(variances) or 'nothing'}",
+            f"one for each of {', '.join(names)}",
+            "give them by these names",
+        )
+    sigmas, entries = [], []
+    for term in covariance.terms:
+        S = np.asarray(variances[term.name], dtype=np.float64).reshape(-1)
+        if S.size != term.k**2:
+            raise InputError(
+                f"{S.size} variances of {term.name}",
+                f"a matrix ({term.k}, {term.k}) of {', '.join(term.columns)}",
+                "give it with the covariances",
+            )
+        sigmas.append(S.reshape(term.k, term.k))
+        entries += [sigmas[-1][i, j] for i, j in term.pairs]
+    if covariance.residual is not None:
+        rest = np.asarray(variances["residual"], dtype=np.float64)
+        entries += list(np.broadcast_to(rest, covariance.classes))
+    return np.array(entries), sigmas
+
+
+def _with_records(term: Term, S: Floats) -> dict[str, Floats]:
+    """``Cov(u_j, y)`` (N, n) of every effect."""
+    out: dict[str, Floats] = {}
+    for j, name in enumerate(term.columns):
+        loads = sum(S[j, k] * term.incidence(k) for k in range(term.k))
+        assert term.kernel is not None
+        out[name] = np.asarray((loads @ term.kernel).T)
+    return out

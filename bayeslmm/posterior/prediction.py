@@ -1,0 +1,152 @@
+"""Genetic values of everybody, also of those without a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import xarray as xr
+
+from bayeslmm.errors import InputError
+from bayeslmm.inference.effects_candidates import Effects, Extended, Part, extended
+from bayeslmm.inference.tree import Variables
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+from bayeslmm.posterior.running import Running
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.variants import Variants
+
+if TYPE_CHECKING:
+    from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.likelihood.terms import Term
+
+
+COLUMNS = [
+    *("FID", "IID", "trait", "component", "mean", "sd", "lower", "upper"),
+    *("reliability", "phenotyped"),
+]
+
+
+@one_thread()
+def prediction_table(
+    model: pm.Model,
+    tree: xr.DataTree,
+    cohort: Cohort,
+    relationships: Mapping[str, Relationship | Variants],
+    prob: float = 0.95,
+    seed: int = 1,
+    *,
+    individuals: pd.MultiIndex | None = None,
+) -> pd.DataFrame:
+    """Posterior of the genetic values of everybody, with a phenotype or without.
+
+    Parameters
+    ----------
+    model, tree
+        A model and what `bayeslmm.fit` returned for it.
+    cohort
+        What the model was built for.
+    relationships
+        By the name of the term ("additive", "dominance", ...), as the model was built with them
+        but with all individuals in them: those of the cohort and those to be predicted.
+    prob
+        Probability of the equal-tailed intervals.
+    seed
+        The same seed gives the same numbers.
+    individuals
+        Whom to predict beside the people of the records; default everybody.
+
+    Returns
+    -------
+    DataFrame
+        ``FID IID trait component mean sd lower upper reliability phenotyped``, a row for each
+        individual (in the order of the first relationship) and genetic effect; of several genetic
+        terms also their sum, the component "total". ``phenotyped``: has a record of the trait.
+        Reliability is ``1 - sd²/(E[σ²] K_ii)``, the part of the prior variance of the value that
+        the data took away, E over the posterior and K on the scale analysed. It is cut to [0, 1]:
+        without data it is 0 up to Monte Carlo error (and below where E[σ²] is uncertain).
+
+    Raises
+    ------
+    InputError, ModelError
+        A missing or different relationship; a latent g whose draws were not kept.
+    """
+    variables = posterior_variables(tree)
+    wide = extended(model, cohort, relationships, individuals)
+    genetic = [term for term in wide.terms if term.genetic and term.kernel is not None]
+    total = [term.name for term in genetic if term.k == 1]
+    total = total if len(total) > 1 else []
+    prior = prior_variances(wide, genetic, wide.sigmas(variables)[0], total)
+    found: dict[str, Running] = {}
+    draws = int(np.prod(np.shape(variables["beta"][1])[:2]))
+    for part in wide.draws(variables, np.random.default_rng(seed)):
+        for name in prior:
+            found.setdefault(name, Running(draws, prob)).add(*_chosen(part, name, total))
+    rows = {name: (*one.moments(), *one.interval(), prior[name]) for name, one in found.items()}
+    return table(wide, cohort, rows)
+
+
+def _chosen(part: Part, name: str, total: Sequence[str]) -> tuple[Floats, Floats]:
+    if name != "total":
+        return part.mean[name], part.deviation[name]
+    return _sum(part.mean, total), _sum(part.deviation, total)
+
+
+def _sum(effects: Effects, names: Sequence[str]) -> Floats:
+    return np.sum([effects[name] for name in names], axis=0, dtype=np.float64)
+
+
+def posterior_variables(tree: xr.DataTree) -> Variables:
+    """Every posterior draw of a tree of one fit, as the engines take them."""
+    if "posterior" not in tree.children:
+        raise InputError("a tree without a posterior", "what fit() returned", "give that")
+    found = tree["posterior"].to_dataset()
+    return {str(k): (tuple(map(str, v.dims)), v.to_numpy()) for k, v in found.data_vars.items()}
+
+
+def prior_variances(
+    wide: Extended, terms: Sequence[Term], sigmas: Sequence[Floats], total: Sequence[str]
+) -> dict[str, Floats]:
+    """``E[σ²] K_ii`` (N,) of every genetic effect, by its name, and of their total."""
+    found: dict[str, Floats] = {}
+    for term, S in zip(wide.terms, sigmas, strict=True):
+        if term in terms and term.kernel is not None:
+            for j, name in enumerate(term.columns):
+                found[name] = S[:, j, j].mean() * np.diagonal(term.kernel)
+    if total:
+        found["total"] = np.sum([found[name] for name in total], axis=0)
+    return found
+
+
+def table(
+    wide: Extended,
+    cohort: Cohort,
+    rows: Mapping[str, tuple[Floats, Floats, Floats, Floats, Floats]],
+) -> pd.DataFrame:
+    """The rows of `prediction_table` from (mean, sd, lower, upper, prior variance) by effect."""
+    order, tables = wide.everyone.order, []
+    people = wide.everyone.people[order]
+    for name, (mean, sd, lower, upper, prior) in rows.items():
+        component, trait = name, cohort.trait
+        records = cohort.individuals
+        if cohort.trait_index is not None and ":" in name:
+            component, trait = name.split(":", 1)
+            records = records[cohort.trait_index == cohort.traits.index(trait)]
+        ratio = np.divide(sd * sd, prior, out=np.ones_like(sd), where=prior > 0)
+        columns = {
+            "FID": people.get_level_values(0),
+            "IID": people.get_level_values(1),
+            "trait": trait,
+            "component": component,
+            "mean": mean[order],
+            "sd": sd[order],
+            "lower": lower[order],
+            "upper": upper[order],
+            "reliability": np.clip(1.0 - ratio, 0.0, 1.0)[order],
+            "phenotyped": people.isin(records),
+        }
+        tables.append(pd.DataFrame(columns, columns=COLUMNS))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,334 @@
+"""The heritability table: every reported number with its uncertainty and diagnostics."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+
+from bayeslmm.comparison.nested import nested_evidence
+from bayeslmm.comparison.savage_dickey import ratio_at_zero
+from bayeslmm.comparison.share_coordinate import coordinate, read_prior
+from bayeslmm.errors import InputError, ModelError
+from bayeslmm.estimates.boundary import WEAK, expected_se, restricted_lrt
+from bayeslmm.inference.diagnostics import convergence, importance_ess
+from bayeslmm.inference.exact.share_marginal import ShareMarginal
+from bayeslmm.inference.fitted import model_of
+from bayeslmm.inference.laplace.share_likelihood import share_likelihood
+from bayeslmm.inference.quantities import SHARES, component_names, correlations, quantities
+from bayeslmm.numerics.arrays import Floats
+
+H2 = "h2"
+COLUMNS = [
+    *("trait", "model", "engine", "quantity", "n"),
+    *("mean", "sd", "median", "mode", "lower", "upper", "interval", "prob"),
+    *("ess_bulk", "ess_tail", "r_hat", "mcse"),
+]
+
+
+def trait_trees(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    """The trees of single traits, by trait, of a tree of one trait or of several."""
+    if "posterior" in tree.children:
+        return {str(tree.attrs.get("trait", "phenotype")): tree}
+    return {name: child for name, child in tree.children.items() if "posterior" in child.children}
+
+
+def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
+    """Heritability, variance components, PVE, effects and tests, a row each.
+
+    Parameters
+    ----------
+    tree
+        What `bayeslmm.fit` returns, or several of them in one tree.
+    prob
+        Probability of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``trait model engine quantity n mean sd median mode lower upper interval prob
+        ess_bulk ess_tail r_hat mcse``, a row for each of `bayeslmm.inference.quantities`.
+        ``interval`` is "hdi" for h² and the shares (the shortest interval; an equal-tailed one can
+        never contain 0) and "eti" (equal-tailed) for the rest. With the exact engine mean, sd,
+        median, mode and interval of h² come from the quadrature, without Monte Carlo error (mcse
+        0). Quantities that are no posterior draws stand in ``mean`` alone:
+
+        - ``p_h2_below_0.01``, ``p_share_below_0.01[COMPONENT]``: posterior probability that h², or
+          the share of a component, is below 0.01;
+        - ``p_r_g_below_0[A,B]``, ``p_abs_r_g_above_0.95[A,B]`` (and r_e): that a correlation is
+          negative, that it is near ±1;
+        - ``pareto_k``: k̂ of the importance weights; ``log_evidence``: log marginal likelihood;
+        - ``log10_bf_h2_0``, ``log10_bf_share_0[COMPONENT]``: log10 Bayes factor in favour of h² = 0
+          and of a component without variance (`zero_factors`); nan where it is not known;
+        - ``p_rlrt``: p-value of the exact restricted likelihood ratio test of h² = 0;
+        - ``se_expected``: standard error of h² expected from n and the spectrum, at h² = 0.
+    """
+    if not 0 < prob < 1:
+        raise ValueError(f"prob = {prob}: a probability between 0 and 1, for instance 0.95")
+    frames = [_one(trait, part, prob) for trait, part in trait_trees(tree).items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
+    posterior = tree["posterior"].to_dataset()
+    most = importance_ess(tree)
+    rows = [
+        {"quantity": name, **describe(draws, name, prob), **convergence(draws, most)}
+        for name, draws in quantities(posterior).items()
+    ]
+    if (exact := exact_share(tree)) is not None:
+        genetic, residual = (f"share[{name}]" for name in component_names(posterior))
+        known = _describe_exact(exact, prob)
+        ends = {"lower": 1 - known["upper"], "upper": 1 - known["lower"]}
+        centres = {name: 1 - known[name] for name in ("mean", "median", "mode")}
+        rest = known | centres | ends
+        for row in rows:
+            if row["quantity"] in ("h2", genetic):
+                row.update(known)
+            elif row["quantity"] == residual:
+                row.update(rest)
+    rows += [{"quantity": name, "mean": value} for name, value in tests(tree).items()]
+    common = {
+        "trait": trait,
+        "model": tree.attrs.get("model", ""),
+        "engine": tree.attrs.get("engine", ""),
+        "n": tree["observed_data"].sizes["individual"],
+    }
+    return pd.DataFrame([{**common, **row} for row in rows], columns=COLUMNS)
+
+
+def describe(draws: Floats, name: str, prob: float) -> dict[str, Any]:
+    """Mean, sd, median, mode and interval of draws (chain, draw)."""
+    flat = draws.ravel()
+    shortest = name.startswith(SHARES) and bool(flat.min() >= 0.0)
+    if shortest:
+        lower, upper = shortest_interval(flat, prob)
+    else:
+        lower, upper = (float(q) for q in np.quantile(flat, [(1 - prob) / 2, (1 + prob) / 2]))
+    return {
+        "mean": float(flat.mean()),
+        "sd": float(flat.std(ddof=1)),
+        "median": float(np.median(flat)),
+        "mode": density_mode(flat),
+        "lower": lower,
+        "upper": upper,
+        "interval": "hdi" if shortest else "eti",
+        "prob": prob,
+    }
+
+
+def _describe_exact(share: ShareMarginal, prob: float) -> dict[str, Any]:
+    mean, sd = share.moments()
+    lower, upper = share.hdi(prob)
+    median = float(share.quantile(0.5))
+    values = {"mean": mean, "sd": sd, "median": median, "mode": share.mode()}
+    return {**values, "lower": lower, "upper": upper, "mcse": 0.0}
+
+
+def exact_share(tree: xr.DataTree) -> ShareMarginal | None:
+    """The exact marginal posterior of h², where the exact engine has been at work."""
+    if "quadrature" not in tree.children:
+        return None
+    group = tree["quadrature"].to_dataset()
+    arrays = (group[name].to_numpy() for name in ("logit_h2", "cdf", "density"))
+    return ShareMarginal(*arrays)
+
+
+def shortest_interval(draws: Floats, prob: float) -> tuple[float, float]:
+    """Shortest interval of a share; it reaches to 0 or 1 when it starts at the outermost draws.
+
+    Of a density that falls from the edge the outermost half per cent of the draws decide by chance
+    where the shortest interval starts.
+    """
+    ordered = np.sort(draws)
+    count = math.ceil(prob * ordered.size)
+    width = ordered[count - 1 :] - ordered[: ordered.size - count + 1]
+    best, last = int(np.argmin(width)), ordered.size - count
+    if best <= ordered.size // 200:
+        return 0.0, float(ordered[count - 1])
+    if best >= last - ordered.size // 200:
+        return float(ordered[last]), 1.0
+    return float(ordered[best]), float(ordered[best + count - 1])
+
+
+def density_mode(draws: Floats) -> float:
+    """Mode of a kernel density estimate with boundary correction."""
+    if np.ptp(draws) == 0.0:
+        return float(draws[0])
+    grid, density, _ = array_stats.kde(draws, grid_len=1024)
+    return float(grid[int(np.argmax(density))])
+
+
+def tests(tree: xr.DataTree) -> dict[str, float]:
+    """What is reported beyond draws; nan where it cannot be computed."""
+    posterior = tree["posterior"].to_dataset()
+    out: dict[str, float] = {}
+    if posterior["h2"].dims == ("chain", "draw"):
+        out |= _tests_of_h2(tree)
+    names = component_names(posterior)
+    if len(names) > 2:
+        out |= {
+            f"p_share_below_0.01[{name}]": float(np.mean(draws[f"share[{name}]"] < 0.01))
+            for draws in [quantities(posterior)]
+            for name in names[:-1]
+        }
+        out |= {
+            f"log10_bf_share_0[{name}]": value
+            for name, value in zero_factors(tree).items()
+            if name != H2
+        }
+    for name, r in correlations(posterior).items():
+        kind, _, pair = name.partition("[")
+        out[f"p_{kind}_below_0[{pair}"] = float(np.mean(r < 0))
+        out[f"p_abs_{kind}_above_0.95[{pair}"] = float(np.mean(np.abs(r) > 0.95))
+    stats = tree["sample_stats"].attrs
+    if "pareto_k" in stats:
+        out["pareto_k"] = float(stats["pareto_k"])
+    exact = tree["quadrature"].attrs if "quadrature" in tree.children else stats
+    if "log_evidence" in exact:
+        out["log_evidence"] = float(exact["log_evidence"])
+    return out
+
+
+def _tests_of_h2(tree: xr.DataTree) -> dict[str, float]:
+    h2 = tree["posterior"]["h2"].to_numpy().ravel()
+    out = {"p_h2_below_0.01": float(np.mean(h2 < 0.01)), "log10_bf_h2_0": savage_dickey(tree)}
+    if (share := exact_share(tree)) is not None:
+        out["p_h2_below_0.01"] = share.below(0.01)
+    out |= {"p_rlrt": float("nan"), "se_expected": float("nan")}
+    data = tree["constant_data"].to_dataset()
+    if "eigenvalue" in data and "contrasts" in data:
+        s, e = data["eigenvalue"].to_numpy(), data["contrasts"].to_numpy()
+        out["p_rlrt"] = restricted_lrt(s, e).p_value
+        out["se_expected"] = expected_se(s)
+    return out
+
+
+def savage_dickey(tree: xr.DataTree) -> float:
+    """log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
+
+    By quadrature with the exact engine; of several kernels by `zero_factors`. Otherwise the ratio
+    of posterior to prior density at 0, from the draws near 0, each over its prior density; nan if
+    too few lie there to say.
+
+    References
+    ----------
+    Dickey (1971) Ann Math Stat 42:204.
+    """
+    if "quadrature" in tree.children:
+        attrs = tree["quadrature"].attrs
+        return float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / math.log(10))
+    if H2 in (found := zero_factors(tree)):
+        return found[H2]
+    posterior = tree["posterior"]["h2"].to_numpy().ravel()
+    width = max(0.01, float(np.quantile(posterior, 0.05)))
+    if width > 0.1 or np.count_nonzero(posterior < width) < 20:
+        return float("nan")
+    if "log_prior" in tree.children and "h2" in tree["log_prior"]:
+        prior_density = np.exp(tree["log_prior"]["h2"].to_numpy().ravel())
+        return float(np.log10(_edge_density(posterior, width, 1.0 / prior_density)))
+    if "prior" not in tree.children:
+        return float("nan")
+    prior = tree["prior"]["h2"].to_numpy().ravel()
+    if np.count_nonzero(prior < width) < 20:
+        return float("nan")
+    return float(np.log10(_edge_density(posterior, width) / _edge_density(prior, width)))
+
+
+def zero_factors(tree: xr.DataTree) -> dict[str, float]:
+    """log10 Bayes factors in favour of no variance: of every component and, as "h2", of h².
+
+    For models whose variances are shares of one total
+    (`bayeslmm.inference.laplace.share_likelihood`), else empty. By the marginal likelihood of the
+    model without the component, where no more than one kernel is left in it and the tree still has
+    its model (the numbers are then kept with the tree); otherwise from the posterior draws near
+    zero (`bayeslmm.comparison.savage_dickey`), nan if too few lie there. `bayeslmm compare` gives
+    those too.
+    """
+    prior = read_prior(tree)
+    if prior is None:
+        return {}
+    posterior = tree["posterior"].to_dataset()
+    names = component_names(posterior)[:-1]
+    shares = posterior["share"].to_numpy().reshape(-1, len(names) + 1)
+    h2 = posterior["h2"].to_numpy().ravel()
+    sets = {name: [k] for k, name in enumerate(names)}
+    if (genetic := _genetic(shares, h2)) is not None:
+        sets[H2] = genetic
+    known = _nested(tree, sets)
+    effective = importance_ess(tree)
+    worth = None if math.isinf(effective) else effective
+    out = {}
+    for name, chosen in sets.items():
+        if name in known:
+            out[name] = known[name]
+            continue
+        ends = prior.of_coordinate(len(chosen), len(names))
+        out[name] = ratio_at_zero(coordinate(shares, chosen), *ends, worth).log10
+    return out
+
+
+def _genetic(shares: Floats, h2: Floats) -> list[int] | None:
+    """The components that h² is the sum of; None if it is no such sum."""
+    found, *_ = np.linalg.lstsq(shares, h2, rcond=None)
+    chosen = [k for k in range(shares.shape[1] - 1) if found[k] > 0.5]
+    exact = chosen and np.allclose(shares[:, chosen].sum(axis=1), h2, rtol=1e-9, atol=1e-9)
+    return chosen if exact else None
+
+
+def _nested(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
+    """log10 Bayes factors by marginal likelihoods of models with one kernel or none."""
+    attrs = tree["sample_stats"].attrs
+    if "log_evidence" not in attrs:
+        return {}
+    if "log_evidence_nested" not in attrs:
+        try:
+            shares = share_likelihood(model_of(tree))
+            found = {
+                name: nested_evidence(shares, [shares.components[k] for k in chosen]).log_evidence
+                for name, chosen in sets.items()
+                if len(shares.components) - len(chosen) <= 1
+            }
+        except (InputError, ModelError):  # no model any more, or one that cannot be written so
+            return {}
+        attrs["log_evidence_nested"] = json.dumps(found)
+    kept = json.loads(attrs["log_evidence_nested"])
+    whole = float(attrs["log_evidence"])
+    return {name: (float(value) - whole) / math.log(10) for name, value in kept.items()}
+
+
+def _edge_density(draws: Floats, width: float, weights: Floats | None = None) -> float:
+    """Density at 0 of (weighted) draws, taken as linear in h² over [0, width]."""
+    inside = draws < width
+    part = (4.0 - 6.0 * draws[inside] / width) * (1.0 if weights is None else weights[inside])
+    return float(max(part.sum() / (draws.size * width), 1e-300))
+
+
+def weakly_informed(tree: xr.DataTree) -> str | None:
+    """One sentence when the data of one trait say little about h²; None when they say enough.
+
+    They say little when the standard error of h² that n and the spectrum promise (at h² = 0) is
+    above 0.15; the sentence says how much of the prior's spread is left.
+    """
+    if "eigenvalue" not in tree["constant_data"]:
+        return None
+    expected = expected_se(tree["constant_data"]["eigenvalue"].to_numpy())
+    if expected <= WEAK:
+        return None
+    n = tree["observed_data"].sizes["individual"]
+    share = prior_contribution(tree)
+    left = "" if math.isnan(share) else f"; the posterior keeps {share:.0%} of the prior's variance"
+    return f"weakly informed: the expected standard error of h² is {expected:.2g} at n = {n}{left}"
+
+
+def prior_contribution(tree: xr.DataTree) -> float:
+    """Posterior variance of h² over its prior variance: 1 when the data have said nothing."""
+    posterior = tree["posterior"]["h2"].to_numpy()
+    if "prior" not in tree.children or "h2" not in tree["prior"] or posterior.ndim > 2:
+        return float("nan")
+    return float(posterior.var() / tree["prior"]["h2"].to_numpy().var())

@@ -1,0 +1,1 @@
+"""Priors in the units that people think in."""

@@ -1,0 +1,1 @@
+"""Who is how alike: from genotypes, pedigrees, groups and files."""

@@ -1,0 +1,122 @@
+"""Sum of outer products of rows that arrive a few at a time: the n² m work of every kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.genotypes.codings import Precision, encode
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.relationship.relationship import mirror, row_blocks
+
+type Share = Callable[..., Iterator[Any]]  # `map`, or that of `bayeslmm.numerics.threads.sharing`
+
+TILE = 512  # a product is cut into squares of so many individuals, which threads share
+ROWS = 128  # variants that a thread encodes at once
+
+
+class CrossProduct:
+    """``Σ z zᵀ`` over rows z of length n, summed in float64 whatever the type of the products.
+
+    Rows are gathered until there are `width` of them, so that BLAS always multiplies large
+    blocks, however few rows of a block of variants belong to this sum.
+
+    Parameters
+    ----------
+    n
+        Length of the rows.
+    dtype
+        Of the products.
+    width
+        Rows multiplied at once.
+    share
+        Does the pieces of the work, see `bayeslmm.numerics.threads.sharing`. The bits of the sum do
+        not depend on it.
+
+    Attributes
+    ----------
+    count
+        Number of rows added.
+    """
+
+    def __init__(
+        self, n: int, dtype: Precision = np.float64, width: int = 1024, share: Share = map
+    ) -> None:
+        self.count = 0
+        self._share = share
+        self._rows: NDArray[Any] = np.empty((width, n), dtype)
+        self._gathered = 0
+        self._total = np.zeros((n, n))  # its lower triangle
+
+    def add(self, dosages: NDArray[Any], rows: NDArray[np.intp], coefficients: Floats) -> None:
+        """Add variants in a coding.
+
+        Parameters
+        ----------
+        dosages
+            (b, n), int8 or float, missing below zero or NaN.
+        rows
+            (k,) which of them.
+        coefficients
+            (k, 3) their coding, see `bayeslmm.genotypes.codings`.
+        """
+        start, width = 0, len(self._rows)
+        while start < rows.size:
+            part = slice(start, start + width - self._gathered)
+            taken = rows[part].size
+            space = self._rows[self._gathered : self._gathered + taken]
+            self._encode(space, dosages, rows[part], coefficients[part])
+            self._gathered += taken
+            start += taken
+            if self._gathered == width:
+                self._multiply()
+        self.count += rows.size
+
+    def mean(self) -> Floats:
+        """Mean of the products, (n, n) symmetric; ends the sum (its memory is the result's)."""
+        self._multiply()
+        matrix, nothing = self._total, np.zeros((0, 0))
+        self._total, self._rows = nothing, nothing
+        matrix /= self.count
+        mirror(matrix)
+        return matrix
+
+    def _encode(
+        self,
+        space: NDArray[Any],
+        dosages: NDArray[Any],
+        rows: NDArray[np.intp],
+        coefficients: Floats,
+    ) -> None:
+        def some(part: slice) -> None:
+            encode(space[part], dosages, rows[part], coefficients[part])
+
+        list(self._share(some, row_blocks(rows.size, ROWS)))
+
+    def _multiply(self) -> None:
+        """Multiply the rows gathered and add the products to the sum."""
+        add_products(self._total, self._rows[: self._gathered], self._share)
+        self._gathered = 0
+
+
+def add_products(total: Floats, rows: NDArray[Any], share: Share = map) -> None:
+    """Add ``ZᵀZ`` of rows Z (k, n) to the lower triangle of total (n, n), tile by tile."""
+
+    def add(tile: tuple[slice, slice]) -> None:
+        total[tile] += rows[:, tile[0]].T @ rows[:, tile[1]]
+
+    below = list(row_blocks(len(total), TILE))
+    tiles = [(i, j) for i in below for j in below if j.start < i.start]
+    tiles += [(i, i) for i in below]  # half the work: last, when threads run out of tiles
+    list(share(add, tiles))
+
+
+def centre(matrix: Floats) -> None:
+    """Make the rows of a symmetric matrix (n, n) sum to zero, ``PGP`` with ``P = I - 11ᵀ/n``."""
+    means = matrix.mean(axis=1)
+    half = means - 0.5 * means.mean()
+    for rows in row_blocks(matrix.shape[0]):
+        matrix[rows] -= half[rows, None] + half  # symmetric to the last bit

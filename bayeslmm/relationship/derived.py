@@ -1,0 +1,253 @@
+"""Kernels made of groups, of other kernels, and of environments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.errors import InputError
+from bayeslmm.individuals import as_individuals, match_individuals
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.relationship.relationship import KernelScale, Relationship, name_some, row_blocks
+from bayeslmm.system.memory import require_memory
+from bayeslmm.tables.phenotypes import MISSING
+
+
+def group_kernel(
+    labels: pd.Series[Any], individuals: pd.MultiIndex | None = None, name: str | None = None
+) -> Relationship:
+    """Shared environment: ``K_ij = 1`` if i and j are of one group (i = j too), else 0.
+
+    Its variance σ² is that of a random effect of the group (household, litter, dam, year, ...),
+    ``K = ZZᵀ`` with the groups' indicators Z.
+
+    Parameters
+    ----------
+    labels
+        Group of each individual, text or numbers, indexed by FID and IID or by IID.
+    individuals
+        (n,) FID and IID, matched by ID; default those of `labels`.
+    name
+        Of the component; default the name of `labels`.
+
+    Returns
+    -------
+    Relationship
+        Not scaled, of the kind "environment".
+
+    Raises
+    ------
+    InputError
+        Individuals without a label (named); a single group, or none with two members.
+    """
+    codes, people = _codes(labels, individuals, "group")
+    name = str(labels.name or "group") if name is None else name
+    n = codes.size
+    require_memory(10 * n * n, f"the kernel '{name}' of {n} individuals", "use fewer individuals")
+    K = np.empty((n, n))
+    for rows in row_blocks(n):
+        K[rows] = codes[rows, None] == codes
+    return Relationship(
+        K,
+        people,
+        name=name,
+        estimator="group",
+        kernel_scale="none",
+        source=str(labels.attrs.get("path", "")),
+        kind="environment",
+    )
+
+
+def hadamard(
+    a: Relationship,
+    b: Relationship,
+    name: str | None = None,
+    individuals: pd.MultiIndex | None = None,
+) -> Relationship:
+    """Interaction of two effects: ``K_ij = a_ij b_ij / c``, the Hadamard product.
+
+    Additive by additive epistasis from A∘A, additive by dominance from A∘D, and so on (Cockerham
+    1954, Genetics 39:859; Henderson 1985, J Anim Sci 60:111); c makes the mean diagonal one
+    (Vitezica et al. 2017, Genetics 206:1297). If neither kernel is to be scaled (pedigrees), c is
+    one and the product is not scaled either: its variance is that of the base population. A kernel
+    times a group kernel is a kernel within groups.
+
+    Parameters
+    ----------
+    a, b
+        The kernels, at the scale and centring that they have. They may be the same one.
+    name
+        Of the component; default the two names, "additive_dominance".
+    individuals
+        (n,) FID and IID; default those of `a`.
+
+    Returns
+    -------
+    Relationship
+        Of the kind "genetic" if one of the two is.
+    """
+    people = a.individuals if individuals is None else individuals
+    left, right = a.on(people, "none"), b.on(people, "none")
+    name = f"{a.name}_{b.name}" if name is None else name
+    K = _product(left.matrix, right.matrix, name)
+    scale: KernelScale = "none" if a.kernel_scale == b.kernel_scale == "none" else "asv"
+    c = float(np.trace(K)) / K.shape[0] if scale == "asv" else 1.0
+    if not c > 0:
+        raise InputError(
+            f"the product of {a.name} and {b.name} has the mean diagonal {c:.3g}",
+            "a positive one",
+            "check the two kernels",
+        )
+    K /= c
+    return Relationship(
+        K,
+        people,
+        name=name,
+        estimator="hadamard",
+        factor=left.factor * right.factor * c,
+        kernel_scale=scale,
+        source=", ".join(dict.fromkeys(source for source in (a.source, b.source) if source)),
+        kind="genetic" if "genetic" in (a.kind, b.kind) else "environment",
+    )
+
+
+def environment_interaction(
+    kernel: Relationship,
+    covariate: pd.Series[Any],
+    name: str | None = None,
+    individuals: pd.MultiIndex | None = None,
+) -> Relationship:
+    """Reaction to an environment: ``K ∘ eeᵀ``, genetic slopes on the covariate e.
+
+    ``g_i + e_i s_i`` with slopes s ~ N(0, σ² K) has this kernel for its second part (a random
+    regression whose intercepts and slopes are independent; Jarquín et al. 2014, Theor Appl Genet
+    127:595). e is standardised on the individuals (mean 0, standard deviation 1, ddof 1), so that
+    σ² is the slopes' variance per standard deviation of e.
+
+    Parameters
+    ----------
+    kernel
+        K; scaled on the individuals as its own `kernel_scale` says.
+    covariate
+        e, a number for each individual, indexed by FID and IID or by IID.
+    name
+        Of the component; default ``KERNEL_x_COVARIATE``.
+    individuals
+        (n,) FID and IID, those to be analysed; default those of `kernel`.
+
+    Raises
+    ------
+    InputError
+        Individuals without a finite value (named); a covariate that does not vary.
+    """
+    people = kernel.individuals if individuals is None else individuals
+    what = str(covariate.name or "environment")
+    try:
+        values = _aligned(covariate, people, what).to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"'{what}' holds text", "numbers", "use within_environments for categories"
+        ) from None
+    _require(np.isfinite(values), people, what)
+    sd = values.std(ddof=1) if values.size > 1 else 0.0
+    if not sd > 1e-10 * np.abs(values).max():
+        raise InputError(
+            f"'{what}' does not vary among the {values.size} individuals",
+            "a covariate that varies",
+            "leave the interaction out",
+        )
+    e = (values - values.mean()) / sd
+    own = kernel.on(people)
+    name = f"{kernel.name}_x_{what}" if name is None else name
+    K = _product(own.matrix, e, name)
+    return replace(own, matrix=K, name=name, estimator="gxe")
+
+
+def within_environments(
+    kernel: Relationship,
+    labels: pd.Series[Any],
+    name: str | None = None,
+    individuals: pd.MultiIndex | None = None,
+) -> Relationship:
+    """Genetic effects of their own in each environment: ``K_ij`` within one, 0 between two.
+
+    Besides K itself, the interaction part of the compound-symmetric G×E model: a genetic
+    correlation between environments of ``σ²_K / (σ²_K + σ²_K×E)`` (Yang et al. 2011, GCTA --gxe).
+
+    Parameters
+    ----------
+    kernel
+        K; scaled on the individuals as its own `kernel_scale` says.
+    labels
+        Environment of each individual, indexed by FID and IID or by IID.
+    name
+        Of the component; default ``KERNEL_within_LABELS``.
+    individuals
+        (n,) FID and IID, those to be analysed; default those of `kernel`.
+    """
+    people = kernel.individuals if individuals is None else individuals
+    codes, _ = _codes(labels, people, "environment")
+    own = kernel.on(people)
+    name = f"{kernel.name}_within_{labels.name or 'environment'}" if name is None else name
+    n = codes.size
+    require_memory(10 * n * n, f"the kernel '{name}' of {n} individuals", "use fewer individuals")
+    K = own.matrix.copy()
+    for rows in row_blocks(n):
+        K[rows][codes[rows, None] != codes] = 0.0
+    return replace(own, matrix=K, name=name, estimator="gxe")
+
+
+def _product(left: Floats, right: Floats, name: str) -> Floats:
+    """``left ∘ right``, or ``left ∘ rrᵀ`` for a vector; symmetric to the last bit."""
+    n = left.shape[0]
+    require_memory(10 * n * n, f"the kernel '{name}' of {n} individuals", "use fewer individuals")
+    K = np.empty((n, n))
+    for rows in row_blocks(n):
+        other = right[rows] if right.ndim == 2 else right[rows, None] * right
+        np.multiply(left[rows], other, out=K[rows])
+    return K
+
+
+def _codes(
+    labels: pd.Series[Any], individuals: pd.MultiIndex | None, what: str
+) -> tuple[NDArray[np.intp], pd.MultiIndex]:
+    """Number the groups of the individuals, (n,)."""
+    people = as_individuals(labels.index, "the labels") if individuals is None else individuals
+    name = str(labels.name or what)
+    values = _aligned(labels, people, name)
+    missing = values.isna() | values.map(lambda value: str(value).strip() in MISSING)
+    _require(~missing.to_numpy(dtype=bool), people, name)
+    codes, _ = pd.factorize(values)
+    sizes = np.bincount(codes)
+    if sizes.size == 1 or sizes.max() == 1:
+        found = "a single group" if sizes.size == 1 else "no two individuals in one group"
+        raise InputError(
+            f"'{name}' has {found} among the {codes.size} individuals",
+            f"at least two {what}s, and two individuals in one of them",
+            "leave the component out: it could not be told from the "
+            + ("intercept" if sizes.size == 1 else "residual"),
+        )
+    return codes.astype(np.intp), people
+
+
+def _aligned(values: pd.Series[Any], individuals: pd.MultiIndex, what: str) -> pd.Series[Any]:
+    """Values of the individuals, by ID, NaN where there is none."""
+    match = match_individuals(individuals, as_individuals(values.index, f"'{what}'"))
+    found = match.found & (not match.fids_differ)
+    _require(found, individuals, what)
+    return values.iloc[match.positions].reset_index(drop=True)
+
+
+def _require(present: NDArray[np.bool_], individuals: pd.MultiIndex, what: str) -> None:
+    absent = np.flatnonzero(~present)
+    if absent.size:
+        raise InputError(
+            f"{absent.size} of {len(individuals)} individuals have no value of '{what}': "
+            f"{name_some(individuals, absent)}",
+            f"a value of '{what}' for every individual to be analysed",
+            "leave these individuals out, or complete the column",
+        )

@@ -1,0 +1,290 @@
+"""Relationship matrices in the files of GCTA, GEMMA and plink2: which is which, and whose rows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from bayeslmm.errors import InputError
+from bayeslmm.genotypes.plink_tables import read_fam
+from bayeslmm.individuals import individual_index, name_of, repeated_pairs
+from bayeslmm.relationship.files_gcta import (
+    read_binary_triangle,
+    read_pair_list,
+    read_variant_count,
+    write_binary_triangle,
+    write_variant_count,
+)
+from bayeslmm.relationship.files_matrix import (
+    read_binary_matrix,
+    read_text_matrix,
+    write_text_matrix,
+)
+from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.system.atomic import atomic_paths, require_space
+from bayeslmm.system.files import PathArg, read_lines, require_file
+
+type Format = Literal["gcta", "gemma", "plink"]
+
+# what a matrix's file ends with -> what the file with its IDs ends with (GEMMA has none)
+ID_SUFFIX = {
+    ".grm.bin": ".grm.id",
+    ".grm.gz": ".grm.id",
+    ".rel.bin": ".rel.id",
+    ".rel": ".rel.id",
+    ".cXX.txt": "",
+    ".sXX.txt": "",
+}
+
+
+class Found(NamedTuple):
+    """A matrix's file: its prefix and what follows (a key of `ID_SUFFIX`, or "" if another)."""
+
+    prefix: str
+    suffix: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.prefix + self.suffix)
+
+
+def read_grm(path: PathArg, *, fam: PathArg | None = None) -> Relationship:
+    """Read a relationship matrix that GCTA, GEMMA, plink2 or bayeslmm wrote.
+
+    Parameters
+    ----------
+    path
+        The file, or its prefix. Known are
+
+        - GCTA and ``plink2 --make-grm-bin``: ``.grm.bin`` (float32, lower triangle) and
+          ``.grm.gz`` (rows ``i j N value``), with ``.grm.id``, and ``.grm.N.bin`` if there;
+        - plink2: ``.rel`` (text, square or lower triangle) and ``.rel.bin`` (float64 or float32,
+          square or lower triangle, told apart by the size), with ``.rel.id``;
+        - GEMMA: ``.cXX.txt`` and ``.sXX.txt``, or any other name: text without IDs.
+    fam
+        For GEMMA's files, which have no IDs: the ``.fam`` that GEMMA was given. The rows of the
+        matrix are all rows of the ``.fam``, in its order.
+
+    Returns
+    -------
+    Relationship
+        Unscaled (factor 1.0), estimator "file". `n_variants` is the largest number in
+        ``.grm.N.bin`` or ``.grm.gz``, None for the other files.
+
+    Raises
+    ------
+    InputError
+        No or several matrices under the prefix, no IDs, sizes that do not agree, duplicate IDs,
+        text that is no number, a value that is not finite, an asymmetric matrix, too little
+        memory. The message names file, line and individuals.
+    """
+    found = _find(os.fspath(path))
+    individuals = _read_ids(found, fam)
+    n_variants = None
+    match found.suffix:
+        case ".grm.bin":
+            matrix = read_binary_triangle(found.path, individuals)
+            n_variants = read_variant_count(Path(found.prefix + ".grm.N.bin"), len(individuals))
+        case ".grm.gz":
+            matrix, n_variants = read_pair_list(found.path, individuals)
+        case ".rel.bin":
+            matrix = read_binary_matrix(found.path, individuals)
+        case _:
+            matrix = read_text_matrix(found.path, individuals)
+    return Relationship(
+        matrix, individuals, estimator="file", n_variants=n_variants, source=str(found.path)
+    )
+
+
+def write_grm(relationship: Relationship, prefix: PathArg, format: Format = "gcta") -> list[Path]:
+    """Write a relationship matrix, as it is scaled now, for another program or for later.
+
+    Parameters
+    ----------
+    relationship
+        What to write.
+    prefix
+        Names of the files without suffix.
+    format
+        - "gcta": ``.grm.bin`` and ``.grm.N.bin`` (float32), ``.grm.id``, for GCTA and plink; no
+          ``.grm.N.bin`` if the number of variants is unknown.
+        - "gemma": ``.cXX.txt``, 12 digits. GEMMA matches by position: its rows must be all rows
+          of the ``.fam`` that GEMMA is given. A ``.cXX.fam`` with the IDs is written beside it:
+          use it with ``read_grm(fam=)`` or to check the order.
+        - "plink": ``.rel`` (text, square, 12 digits, as ``plink2 --make-rel square``) and
+          ``.rel.id``.
+
+    Returns
+    -------
+    paths
+        The files: all of them or none are written.
+    """
+    ids = [_safe(*pair) for pair in relationship.individuals]
+    base = os.fspath(prefix)
+    suffixes = {
+        "gcta": [".grm.bin", ".grm.id"] + [".grm.N.bin"] * (relationship.n_variants is not None),
+        "gemma": [".cXX.txt", ".cXX.fam"],
+        "plink": [".rel", ".rel.id"],
+    }
+    if format not in suffixes:
+        raise InputError(f"format {format!r}", "'gcta', 'gemma' or 'plink'", "choose one of these")
+    written = [Path(base + suffix) for suffix in suffixes[format]]
+    require_space(written[0], matrix_bytes(relationship.n, format), f"the matrix {written[0].name}")
+    with atomic_paths(written) as (matrix, names, *counts):
+        match format:
+            case "gcta":
+                write_binary_triangle(matrix, relationship.matrix)
+                for path in counts:
+                    write_variant_count(path, relationship.n, relationship.n_variants or 0)
+                _write_ids(names, ids)
+            case "gemma":
+                write_text_matrix(matrix, relationship.matrix)
+                _write_ids(names, ids, end="\t0\t0\t0\t-9")
+            case _:
+                write_text_matrix(matrix, relationship.matrix)
+                _write_ids(names, ids, header="#FID\tIID\n")
+    if format == "gcta" and relationship.n_variants is None:
+        Path(base + ".grm.N.bin").unlink(missing_ok=True)  # an earlier matrix's
+    return written
+
+
+def matrix_bytes(n: int, format: Format) -> int:
+    """Bytes that the matrix of n individuals takes on disk, of text at least."""
+    return n * n * {"gcta": 2, "gemma": 8, "plink": 8}[format]
+
+
+def _find(text: str) -> Found:
+    if Path(text).is_file():
+        suffix = next((end for end in ID_SUFFIX if text.endswith(end)), "")
+        if suffix == "" and text.endswith((".id", ".N.bin")):
+            raise InputError(
+                "this file only goes with a matrix",
+                "the matrix's file or its prefix",
+                f"give {text.removesuffix('.id').removesuffix('.N.bin').removesuffix('.grm')}",
+                path=text,
+            )
+        return Found(text.removesuffix(suffix), suffix)
+    named = any(Path(text + end).is_file() for end in (".bin", ".gz"))
+    prefix = text.removesuffix(".grm") if named else text
+    present = [end for end in ID_SUFFIX if Path(prefix + end).is_file()]
+    if prefix != text:  # "x.grm" for x.grm.bin or x.grm.gz
+        present = [end for end in present if end.startswith(".grm.")]
+    if len(present) == 1:
+        return Found(prefix, present[0])
+    if present:
+        raise InputError(
+            f"{len(present)} matrices: {', '.join(prefix + end for end in present)}",
+            "one relationship matrix under a prefix",
+            "give the full name of the one that you mean",
+            path=text,
+        )
+    packed = [text + end for end in (".rel.zst", ".grm.zst") if Path(text + end).is_file()]
+    raise InputError(
+        f"only the compressed {packed[0]}" if packed else "no relationship matrix",
+        "a file, or a prefix with one of " + ", ".join(ID_SUFFIX),
+        "make it again without 'zs'" if packed else "check the path",
+        path=text,
+    )
+
+
+def _read_ids(found: Found, fam: PathArg | None) -> pd.MultiIndex:
+    suffix = ID_SUFFIX.get(found.suffix, "")
+    if suffix == "" and fam is None:
+        raise InputError(
+            "a matrix without individual IDs (GEMMA's format)",
+            "the .fam file that GEMMA was given, whose rows are the rows of the matrix",
+            "add --fam FILE (Python: fam=)",
+            path=found.path,
+        )
+    if suffix == "" and fam is not None:
+        return read_fam(fam)
+    if fam is not None:
+        raise InputError(
+            f"a .fam ({os.fspath(fam)}) for a matrix that has its own IDs",
+            f"IDs from {found.prefix}{suffix}",
+            "leave --fam out (Python: fam=)",
+            path=found.path,
+        )
+    return read_grm_ids(Path(found.prefix + suffix))
+
+
+def read_grm_ids(path: PathArg) -> pd.MultiIndex:
+    """Individuals of a ``.grm.id`` or ``.rel.id`` file, in its order.
+
+    ``FID IID`` or ``IID`` alone (then FID is "0", as in plink2), with the header ``#FID IID`` or
+    ``#IID`` (a column ``SID`` is ignored) or without.
+
+    Raises
+    ------
+    InputError
+        A missing file, a blank line, another number of columns, duplicate individuals.
+    """
+    require_file(path)
+    rows = [line.split() for line in read_lines(path)]
+    header = rows[0] if rows and (rows[0][:1] and rows[0][0][0] == "#") else None
+    names = [name.lstrip("#") for name in header or []]
+    if header is not None and ("IID" not in names or {*names} - {"FID", "IID", "SID"}):
+        raise InputError(
+            f"header {' '.join(header)!r}", "#FID IID or #IID", "repair it", path=path, line=1
+        )
+    first = 2 if header else 1
+    rows = rows[first - 1 :]
+    width = len(names) or (len(rows[0]) if rows else 0)
+    for number, row in enumerate(rows, first):
+        if len(row) != width or not (header or 1 <= width <= 2):
+            raise InputError(
+                f"{len(row)} columns" if row else "a blank line",
+                f"{width} columns as above" if number > first else "FID and IID, or IID",
+                "repair the line; names must not contain blanks",
+                path=path,
+                line=number,
+            )
+    if not rows:
+        raise InputError("no individuals", "one row for each", "check the file", path=path)
+    names = names or ["FID", "IID"][-width:]
+    iid = [row[names.index("IID")] for row in rows]
+    fid = [row[names.index("FID")] for row in rows] if "FID" in names else ["0"] * len(rows)
+    for number, pair in enumerate(zip(fid, iid, strict=True), first):
+        for text in pair:
+            if not text.isprintable():
+                raise InputError(
+                    f"the name {text[:60]!r}",
+                    "printable text (no control characters, no marks of writing direction)",
+                    "rename the individual",
+                    path=path,
+                    line=number,
+                )
+    if repeated := repeated_pairs(fid, iid):
+        shown = ", ".join(
+            f"{name_of(fid[r.again], iid[r.again])} (lines {r.first + first} and {r.again + first})"
+            for r in repeated[:5]
+        )
+        raise InputError(
+            f"{len(repeated)} repeated individuals: {shown}",
+            "every (FID, IID) once",
+            "rename or remove the duplicates",
+            path=path,
+            line=repeated[0].again + first,
+        )
+    return individual_index(fid, iid)
+
+
+def _safe(fid: str, iid: str) -> str:
+    """``FID<tab>IID``; an ID that would break the file is an error."""
+    for name in (fid, iid):
+        if not name or name.split() != [name] or name.startswith("#"):
+            raise InputError(
+                f"the individual ID {name!r}",
+                "IDs without blanks that do not begin with #, to be written to a file",
+                "rename the individual",
+            )
+    return f"{fid}\t{iid}"
+
+
+def _write_ids(path: Path, ids: list[str], *, header: str = "", end: str = "") -> None:
+    text = header + "".join(f"{pair}{end}\n" for pair in ids)
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,1 @@
+"""Relationships from a pedigree: who descends from whom."""

@@ -1,0 +1,238 @@
+"""Pedigree: individuals with their sires and dams, in any order of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.errors import InputError, warn_user
+from bayeslmm.individuals import match_individuals, names_of
+from bayeslmm.relationship.pedigree.checks import Positions, ancestral_order, first_defect
+from bayeslmm.relationship.pedigree.links import (
+    Links,
+    by_names,
+    by_rows,
+    consistent_rows,
+    is_whole,
+    linked,
+)
+from bayeslmm.relationship.pedigree.table import PedigreeTable, check_repeated, read_pedigree_table
+from bayeslmm.relationship.relationship import name_some
+from bayeslmm.system.files import PathArg
+
+type Parents = Literal["auto", "names", "rows"]
+
+ENOUGH = 20  # distinct parents from which on row numbers are recognised without being told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pedigree:
+    """Individuals, their sires and their dams; checked once, here.
+
+    Parameters
+    ----------
+    individuals
+        (q,) MultiIndex FID and IID, unique, in any order.
+    sire, dam
+        (q,) positions among `individuals`, -1 where unknown.
+    path
+        File that it was read from, or "".
+    lines
+        (q,) 1-based line of each individual's row, 0 for parents without one.
+    sex
+        (q,) 1 male, 2 female, 0 unknown; only checked against who is a sire and who a dam.
+    allow_selfing
+        Whether an individual may be a sire and a dam, also of the same offspring (plants).
+    notes
+        What reading has done, in words, for every output.
+
+    Attributes
+    ----------
+    order
+        (q,) positions, parents before their offspring.
+
+    Raises
+    ------
+    InputError
+        Individuals that are their own parent or ancestor, sire and dam, or of the wrong sex.
+    """
+
+    individuals: pd.MultiIndex
+    sire: Positions
+    dam: Positions
+    path: str = ""
+    lines: Positions | None = None
+    sex: NDArray[np.int8] | None = None
+    allow_selfing: bool = False
+    notes: tuple[str, ...] = ()
+    order: Positions = field(init=False)
+
+    def __post_init__(self) -> None:
+        q = len(self.individuals)
+        for name in ("sire", "dam"):
+            parent = np.asarray(getattr(self, name), dtype=np.intp)
+            if parent.shape != (q,) or (q and not -1 <= parent.min() <= parent.max() < q):
+                raise InputError(
+                    f"{name} of shape {parent.shape} for {q} individuals",
+                    f"{q} positions from -1 (unknown) to {q - 1}",
+                    "give the positions of the parents among the individuals",
+                )
+            object.__setattr__(self, name, parent)
+        if self.individuals.has_duplicates:
+            raise InputError("repeated individuals", "every (FID, IID) once", "remove the repeats")
+        if self.sex is None:
+            object.__setattr__(self, "sex", np.zeros(q, dtype=np.int8))
+        assert self.sex is not None
+        names = names_of(self.individuals)
+        defect = first_defect(
+            names, self.sire, self.dam, self.sex, allow_selfing=self.allow_selfing
+        )
+        if defect is not None:
+            line = 0 if self.lines is None else int(self.lines[defect.position])
+            raise defect.error(self.path, line or None)
+        object.__setattr__(self, "order", ancestral_order(self.sire, self.dam))
+
+    @property
+    def n(self) -> int:
+        """Number of individuals, q."""
+        return len(self.individuals)
+
+    def positions(self, individuals: pd.MultiIndex) -> Positions:
+        """Find individuals by (FID, IID), or by IID if one side has no families.
+
+        Raises
+        ------
+        InputError
+            If some are not in the pedigree; the first five are named.
+        """
+        match = match_individuals(individuals, self.individuals)
+        found = np.full(len(individuals), -1) if match.fids_differ else match.positions
+        absent = np.flatnonzero(found < 0)
+        if absent.size:
+            raise InputError(
+                f"{absent.size} of {len(individuals)} individuals are not in the pedigree: "
+                f"{name_some(individuals, absent)}",
+                "every individual to be analysed in the pedigree",
+                "add them (with NA for unknown parents), or leave them out",
+                path=self.path or None,
+            )
+        return found.astype(np.intp)
+
+
+def read_pedigree(
+    path: PathArg, parents: Parents = "auto", *, allow_selfing: bool = False
+) -> Pedigree:
+    """Read a table of individuals with their sires and dams.
+
+    With a header, columns are found by name in any order and case: id, IID, animal, individual;
+    sire, father, PAT; dam, mother, MAT; also FID and sex (1, M, male; 2, F, female). Without one:
+    the three columns id, sire, dam, or PLINK's ``.fam``. Parted by tabs, blanks or commas. Unknown
+    parents are NA, 0, ``.``, ``*`` or empty. Rows in any order; parents without a row of their
+    own become founders. With FIDs, parents belong to the family of their offspring.
+
+    Parameters
+    ----------
+    path
+        The file.
+    parents
+        How sires and dams are written: as identifiers ("names") or as 1-based numbers of rows,
+        as some R packages write them ("rows"). "auto" reads names; if these make no pedigree
+        (a self-parent, a loop, an individual of both sexes), everything is whole numbers, there
+        are 20 parents or more and the numbers of rows make one, it takes these and warns.
+    allow_selfing
+        Whether an individual may be a sire and a dam.
+
+    Returns
+    -------
+    Pedigree
+        Individuals in the order of their first rows, then the parents that have none.
+
+    Raises
+    ------
+    InputError
+        By name, with file and line: repeated individuals that disagree, self-parents, loops,
+        individuals of both sexes or of the wrong one.
+    """
+    if parents not in ("auto", "names", "rows"):
+        raise InputError(f"parents {parents!r}", "'auto', 'names' or 'rows'", "choose one of them")
+    table = read_pedigree_table(path)
+    repeated = check_repeated(table)
+    if parents == "rows":
+        return _built(linked(table, by_rows(table), repeated), allow_selfing)
+    names = linked(table, by_names(table), repeated)
+    if parents == "names":
+        return _built(names, allow_selfing)
+    return _chosen(table, names, repeated, allow_selfing)
+
+
+def pruned(pedigree: Pedigree, individuals: pd.MultiIndex) -> Pedigree:
+    """The given individuals and all their ancestors, in the pedigree's order of rows."""
+    keep = np.zeros(pedigree.n + 1, dtype=bool)  # the last stands for unknown parents
+    keep[pedigree.positions(individuals)] = True
+    for i in pedigree.order[::-1]:
+        if keep[i]:
+            keep[pedigree.sire[i]] = keep[pedigree.dam[i]] = True
+    keep[-1] = False
+    kept = np.flatnonzero(keep)
+    new = np.full(pedigree.n + 1, -1, dtype=np.intp)
+    new[kept] = np.arange(kept.size)
+    assert pedigree.sex is not None
+    return Pedigree(
+        pedigree.individuals[kept],
+        new[pedigree.sire[kept]],
+        new[pedigree.dam[kept]],
+        path=pedigree.path,
+        lines=None if pedigree.lines is None else pedigree.lines[kept],
+        sex=pedigree.sex[kept],
+        allow_selfing=pedigree.allow_selfing,
+        notes=pedigree.notes,
+    )
+
+
+def _built(links: Links, allow_selfing: bool, *notes: str) -> Pedigree:
+    return Pedigree(
+        links.individuals(),
+        links.sire,
+        links.dam,
+        path=links.path,
+        lines=links.lines,
+        sex=links.sex,
+        allow_selfing=allow_selfing,
+        notes=(*links.notes, *notes),
+    )
+
+
+def _chosen(
+    table: PedigreeTable, names: Links, repeated: list[int], allow_selfing: bool
+) -> Pedigree:
+    """Names if they make a pedigree; row numbers only if names do not and there is no doubt."""
+    defect = names.defect(allow_selfing)
+    rows = consistent_rows(table, repeated, allow_selfing)
+    distinct = {parent for parent in (*table.sires, *table.dams) if parent is not None}
+    option = "--pedigree-parents names|rows"
+    if defect is None:
+        own = {key.iid for key in table.keys}
+        if rows is not None and len(distinct) >= ENOUGH and not distinct & own:
+            warn_user(
+                f"{table.path}: sires and dams are taken as identifiers, though none of the "
+                f"{len(distinct)} has a row of its own and all are numbers from 1 to "
+                f"{len(table.keys)}, as numbers of rows are; say which they are: {option}"
+            )
+        return _built(names, allow_selfing)
+    line = int(names.lines[defect.position]) or None
+    if rows is None:
+        raise defect.error(table.path, line)
+    if len(distinct) < ENOUGH or not all(is_whole(key.iid) for key in table.keys):
+        hint = "read as numbers of rows the parents are consistent: --pedigree-parents rows"
+        raise defect.error(table.path, line, hint)
+    how = "sires and dams are taken as numbers of rows, counted from 1, not as identifiers"
+    warn_user(
+        f"{table.path}: {how}: as identifiers they are impossible ({defect.found}, line {line}), "
+        f"as numbers of rows all {len(distinct)} parents are consistent; say which they are: "
+        f"{option}"
+    )
+    return _built(rows, allow_selfing, how)

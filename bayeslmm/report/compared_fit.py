@@ -1,0 +1,44 @@
+"""One of the models of a comparison: its fit and how healthy it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pymc as pm
+    import xarray as xr
+
+    from bayeslmm.inference.diagnostics import Diagnosis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """One of the models compared.
+
+    Parameters
+    ----------
+    name
+        What it is called in the comparison.
+    tree, model
+        Fit and model.
+    diagnosis
+        Health of its draws.
+    """
+
+    name: str
+    tree: xr.DataTree
+    model: pm.Model
+    diagnosis: Diagnosis
+
+    def facts(self) -> dict[str, Any]:
+        """What the record of the run says of it."""
+        attrs = dict(self.tree.attrs)
+        kept = ("model", "model_file", "model_sha256", "engine", "engine_reason", "draws", "chains")
+        return {
+            **{key: attrs[key] for key in kept if key in attrs},
+            "ok": self.diagnosis.ok,
+            "verdict": self.diagnosis.verdict,
+            **{key: json.loads(attrs[key]) for key in ("priors", "relationships") if key in attrs},
+        }

@@ -1,0 +1,239 @@
+"""The sentences of the report: every one carries its number, kind and level."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from markupsafe import Markup
+
+from bayeslmm.estimates.boundary import WEAK, expected_se
+from bayeslmm.report.engine_text import importance_card
+from bayeslmm.report.facts import Facts
+from bayeslmm.report.names import listed, name, sample, some, title
+from bayeslmm.report.numbers import decimals, number, p_value, percent, probability, sign
+from bayeslmm.report.parts import Part, parts_of
+from bayeslmm.report.several import below
+from bayeslmm.report.svg import clean
+
+EDGE = 1e-3  # an interval that comes so near to 0 or 1 is said to reach it
+FEW_TRAITS = 3  # of more traits the headline names the first ones
+
+
+def byline(facts: Facts) -> Markup:
+    """Model, engine, sample and date in one line."""
+    return Markup("{} model · {} engine · {} · {}").format(
+        name(facts.attrs.get("model", "")),
+        clean(facts.engine),
+        sample(facts),
+        clean(str(facts.attrs.get("created_at", ""))[:10]),
+    )
+
+
+def headline(facts: Facts) -> Markup:
+    """The result in one sentence."""
+    if facts.traits:
+        return several_headline(facts)
+    return Markup(
+        "h² of {} is <strong>{}</strong>, {} <strong>{}</strong> (posterior mean; mode {})."
+    ).format(
+        name(facts.trait),
+        two(facts.number("h2"), facts),
+        facts.interval,
+        two_span(facts),
+        two(facts.number("h2", "mode"), facts),
+    )
+
+
+def several_headline(facts: Facts) -> Markup:
+    """h² of every trait, and the correlations of the first two."""
+    rows = list(facts.h2_rows.items())
+    each = [
+        Markup("<strong>{}</strong> for {} ({} <strong>{}</strong>)").format(
+            two(facts.number(quantity), facts, quantity),
+            name(trait),
+            facts.interval,
+            two_span(facts, quantity),
+        )
+        for trait, quantity in rows[:FEW_TRAITS]
+    ]
+    if len(rows) > FEW_TRAITS:
+        each.append(Markup("stands in the table for {} more").format(len(rows) - FEW_TRAITS))
+    a, b = facts.traits[:2]
+    correlation = f"r_g[{a},{b}]"
+    return Markup(
+        "h² is {}. The genetic correlation{} is <strong>{}</strong> ({} <strong>{}</strong>). "
+        '<span class="small">Posterior means.</span>'
+    ).format(
+        listed(each),
+        "" if len(rows) == 2 else Markup(" of {} and {}").format(name(a), name(b)),
+        two(facts.number(correlation), facts, correlation),
+        facts.interval_of(correlation),
+        two_span(facts, correlation),
+    )
+
+
+def two(value: float, facts: Facts, quantity: str = "h2") -> str:
+    """A share to two decimals, more only if the posterior is narrower than that."""
+    return sign(f"{value:.{max(2, decimals(facts.number(quantity, 'sd'), 1))}f}")
+
+
+def two_span(facts: Facts, quantity: str = "h2") -> str:
+    """The interval of h² or a correlation as `two` writes it."""
+    lower, upper = (facts.number(quantity, column) for column in ("lower", "upper"))
+    between = " to " if lower < 0 else "–"
+    return f"{two(lower, facts, quantity)}{between}{two(upper, facts, quantity)}"
+
+
+def meaning(facts: Facts) -> Markup:
+    """What the headline says about the trait, and where the interval reaches an edge."""
+    given = " given the covariates" if len(facts.covariates) > max(len(facts.traits), 1) else ""
+    if facts.traits:
+        return Markup(
+            "Of the variance of {} among the {}{}, these shares follow how the individuals are "
+            "related; the genetic correlation is that of the genetic values of two traits."
+        ).format(title(facts), sample(facts), given)
+    out = Markup("Of the variance of {} among the {}{}, about {} ").format(
+        name(facts.trait), sample(facts), given, percent(facts.number("h2"))
+    )
+    out += one_kernel(facts) if len(facts.components) == 2 else several_components(facts)
+    if facts.number("h2", "lower") < EDGE:
+        out += Markup(
+            " The interval reaches down to 0: these data do not show that the trait is heritable, "
+            "and near 0 the mean lies above the mode because h² cannot be negative."
+        )
+    if facts.number("h2", "upper") > 1 - EDGE:
+        out += Markup(" The interval reaches up to 1: look at the mode beside the mean.")
+    return out
+
+
+def one_kernel(facts: Facts) -> Markup:
+    """Where h² comes from: one kernel."""
+    return Markup("follows how they are related (kernel {}).").format(name(facts.components[0]))
+
+
+def several_components(facts: Facts) -> Markup:
+    """Where h² comes from, and what else has a part."""
+    if not facts.genetic:
+        return Markup("is what the model calls h² (see its own words below).")
+    parts = parts_of(facts)
+    if len(facts.genetic) == 1:
+        out = Markup("is genetic (component {})").format(name(facts.genetic[0]))
+    else:
+        out = Markup("is genetic: h² is all genetic components together ({})").format(
+            some(facts.genetic)
+        )
+    others = [part for part in parts if part.kind == "environment"]
+    out += Markup("; the other components are {}.").format(_shares(others)) if others else "."
+    tested = [part for part in parts if part.kind in ("genetic", "environment")]
+    at_zero = [part for part in tested if part.at_zero]
+    if at_zero:
+        out += Markup(" At zero: {} of {} components ({}).").format(
+            len(at_zero), len(tested), some([part.name for part in at_zero])
+        )
+    return out
+
+
+def _shares(parts: list[Part]) -> Markup:
+    return listed(Markup("{} ({})").format(name(p.name), percent(p.share)) for p in parts)
+
+
+def evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
+    """What speaks for h² > 0 and how much the study can see: (name, number, words)."""
+    if facts.traits:
+        return several_evidence(facts)
+    se, p = facts.number("se_expected"), facts.number("p_rlrt")
+    rows: list[tuple[str, str, str | Markup]] = [
+        (
+            "P(h² < 0.01)",
+            probability(facts.number("p_h2_below_0.01")),
+            "posterior probability that next to nothing is heritable",
+        ),
+        ("log₁₀ Bayes factor", *bayes_factor(facts.number("log10_bf_h2_0"), how_weighed(facts))),
+    ]
+    if not math.isnan(p):
+        words = "exact restricted likelihood ratio test of h² = 0, simulated from the spectrum"
+        rows.append(("p-value", p_value(p).removeprefix("= "), words))
+    if not math.isnan(se):
+        words = (
+            "standard error of h² that a study with this kernel can expect, at h² = 0"
+            f"; {expected_at_mean(facts)} at the posterior mean"
+        )
+        rows.append(("expected SE", number(se, se), words))
+    if (card := importance_card(facts)) is not None:
+        rows.append(card)
+    return rows
+
+
+def several_evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
+    """The same for several traits: the first ones, and the genetic correlation of two."""
+    rows: list[tuple[str, str, str | Markup]] = [
+        (
+            f"P(h² < 0.01), {clean(trait)}",
+            probability(below(facts, trait)),
+            "posterior probability that next to nothing is heritable",
+        )
+        for trait in facts.traits[:FEW_TRAITS]
+    ]
+    a, b = facts.traits[:2]
+    words = Markup("posterior probability that genes which raise {} lower {}").format(
+        name(a), name(b)
+    )
+    rows.append(("P(r_g < 0)", probability(facts.number(f"p_r_g_below_0[{a},{b}]")), words))
+    if (card := importance_card(facts)) is not None:
+        rows.append(card)
+    return rows
+
+
+def expected_at_mean(facts: Facts) -> str:
+    """Expected standard error at the posterior mean of h²."""
+    s = facts.constant("eigenvalue")
+    if s is None:
+        return "–"
+    value = expected_se(s, min(facts.number("h2"), 1 - 1e-6))
+    return number(value, value)
+
+
+def how_weighed(facts: Facts) -> str:
+    """How the Bayes factor of h² = 0 was found, see `bayeslmm.posterior.summary.savage_dickey`."""
+    stats = facts.tree["sample_stats"].attrs if "sample_stats" in facts.tree.children else {}
+    nested = json.loads(stats.get("log_evidence_nested", "{}"))
+    if "quadrature" in facts.tree.children or "h2" in nested:
+        return "marginal likelihoods"
+    return "Savage–Dickey, draws near 0"
+
+
+def bayes_factor(log10: float, how: str) -> tuple[str, str]:
+    """Bayes factor in favour of h² = 0: its number and its words (Kass & Raftery 1995)."""
+    if math.isnan(log10):
+        return "–", "in favour of h² = 0: too few draws near 0 to tell"
+    strength = "barely worth mentioning"
+    for threshold, word in ((0.5, "substantial"), (1.0, "strong"), (2.0, "decisive")):
+        if abs(log10) >= threshold:
+            strength = word
+    side = "against" if log10 < 0 else "for"
+    words = f"in favour of h² = 0 ({how}); evidence {side} it: {strength}"
+    return sign(f"{log10:.1f}" if abs(log10) < 1e5 else f"{log10:.3g}"), words
+
+
+def weakly_informed(facts: Facts, limit: float = WEAK) -> Markup | None:
+    """A warning where the expected standard error is so large that the prior matters."""
+    se = facts.number("se_expected")
+    if math.isnan(se) or se <= limit:
+        return None
+    return Markup(
+        "<strong>Weakly informed.</strong> With {:,} individuals and this kernel the expected "
+        "standard error of h² is {} (more than {:g}). {} Read the interval, "
+        "not the point, and try another prior."
+    ).format(facts.n, number(se, se, 3), limit, prior_part(facts))
+
+
+def prior_part(facts: Facts) -> str:
+    """How much of the posterior's width is the prior's."""
+    share = facts.prior_share
+    if math.isnan(share):
+        return "How much the prior contributes is not known: the fit has no prior draws."
+    words = f"The posterior variance of h² is {percent(share)} of the prior variance"
+    if share > 0.9:
+        return f"{words}: the data added next to nothing to the prior."
+    return f"{words} (100\N{NO-BREAK SPACE}% would mean that the data added nothing)."

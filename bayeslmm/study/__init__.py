@@ -1,0 +1,1 @@
+"""What a study can say, before there are data: coverage and power."""

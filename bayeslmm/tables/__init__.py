@@ -1,0 +1,1 @@
+"""Text tables into frames: phenotypes, covariates, formulas."""

@@ -1,0 +1,32 @@
+"""Whom the random effects of a model are extended to: what has to be given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from engine_oracles import simulated
+from model_cases import case
+
+from bayeslmm import models
+from bayeslmm.errors import InputError
+from bayeslmm.inference.effects_candidates import extended
+
+
+@pytest.mark.parametrize("name", ["additive", "additive_cholesky"])
+def test_one_kernel_wants_its_relationship_by_name(name: str) -> None:
+    data = simulated(20, 2, 0.5, seed=51)
+    model, cohort = data.model(name), data.cohort()
+    for given in ({}, {"dominance": data.relationship()}):
+        with pytest.raises(InputError, match=r"no relationship 'additive'"):
+            extended(model, cohort, given)
+    found = extended(model, cohort, {"additive": data.relationship()})
+    assert [term.name for term in found.terms] == ["additive"]
+    assert found.residual is not None
+    assert np.array_equal(found.residual, np.zeros(20))
+
+
+def test_several_traits_want_their_relationship_by_name() -> None:
+    one = case("bivariate", "2 traits")
+    model = models.load("bivariate")(one.cohort, *one.matrices)
+    with pytest.raises(InputError, match=r"no relationship 'additive'"):
+        extended(model, one.cohort, {"genomic": one.matrices[0]})

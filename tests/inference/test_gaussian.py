@@ -1,0 +1,126 @@
+"""The likelihood in β at the edges of the (co)variances: no density, or a number, never NaN."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from compiled_models import compiled
+from engine_oracles import Data, small
+from engine_oracles import log_marginal as dense_log_marginal
+from model_cases import case
+from numpy.typing import NDArray
+from scipy import stats
+
+from bayeslmm.inference.gaussian import gaussian, log_marginal, spectral_quadratic
+from bayeslmm.inference.laplace.hyper import hyper
+from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.models.gallery import load
+
+type Floats = NDArray[np.float64]
+
+SEVERAL = case("bivariate", "2 traits")
+
+
+def correlated(r: float, scale: float = 1.0) -> Floats:
+    return scale * np.array([[1.0, r], [r, 1.0]])
+
+
+def test_covariances_that_are_not_definite_have_no_density() -> None:
+    quadratic = gaussian(compiled(SEVERAL).model).quadratic
+    good = correlated(0.5)
+    assert quadratic([good, good]) is not None
+    for pair in ([-good, good], [good, -good], [good, 0 * good], [good, correlated(1.5)]):
+        assert quadratic(pair) is None
+    assert log_marginal(None, np.zeros(4), np.eye(4)) == -np.inf
+
+
+def test_correlations_next_to_one_give_a_number_or_no_density() -> None:
+    """Correlations within 1e-17 to 0.1 of ±1, on scales 1e-10 to 1e10."""
+    model = compiled(SEVERAL).model
+    quadratic, split = gaussian(model).quadratic, hyper(model)
+    effects = split.effects_prior(*split.data)
+    rng = np.random.default_rng(61)
+    impossible = 0
+    for _ in range(300):
+        gap, scale = 1 - 10 ** rng.uniform(-17, -1, 2), 10 ** rng.uniform(-10, 10, 2)
+        signs = rng.choice([-1, 1], 2)
+        G, R = (correlated(s * g, x) for s, g, x in zip(signs, gap, scale, strict=True))
+        value = log_marginal(quadratic([G, R]), effects.mean, effects.factor)
+        assert not np.isnan(value)
+        assert value < 24 * 40.0  # 24 records, no direction with a variance below e^-80
+        impossible += value == -np.inf
+        assert value > -np.inf or gap.max() > 1 - 1e-4  # only next to an edge
+    assert impossible > 10
+
+
+def test_one_kernel_has_no_density_where_its_covariance_is_not_definite() -> None:
+    data = small()
+    model = data.model()
+    rotated = np.asarray(model["phenotype_rotated"].get_value())
+    spectrum = model["phenotype"].owner.op.spectrum
+    split = hyper(model)
+    effects = split.effects_prior(*split.data)
+    for variance in ((0.0, 0.0), (1.0, 0.0), (1.0, -1.0), (-9.0, 1.0)):
+        assert spectral_quadratic(spectrum, rotated, np.array(variance)) is None
+    found = spectral_quadratic(spectrum, rotated, np.array([4.0, 4.0]))
+    value = log_marginal(found, effects.mean, effects.factor)
+    t = np.array([0.5 * np.log(8.0)])
+    assert value == pytest.approx(dense_log_marginal(data, np.zeros(1), t)[0], abs=1e-9)
+
+
+def test_a_kernel_without_variance_along_the_covariates_and_next_to_no_residual() -> None:
+    """Of full rank among the contrasts, of rank two among five fixed effects."""
+    impossible = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = np.column_stack([np.ones(30), rng.standard_normal((30, 4))])
+        Q = np.linalg.qr(X)[0]
+        B = Q @ np.linalg.qr(rng.standard_normal((5, 5)))[0][:, :2]
+        K = np.eye(30) - Q @ Q.T + 20.0 * B @ B.T
+        data = Data(rng.standard_normal(30), X, 0.5 * (K + K.T))
+        cohort = data.cohort()
+        S = spectrum(cohort, data.relationship())
+        rotated = S.rotate(data.y)
+        found = [
+            spectral_quadratic(S, rotated, np.array([0.5, e])) for e in (0.5, 1e-8, 1e-20, 1e-40)
+        ]
+        values = [log_marginal(q, np.zeros(5), 10.0 * np.eye(5)) for q in found]
+        V = 0.5 * data.K + 0.5 * np.eye(30) + 100.0 * X @ X.T
+        dense = stats.multivariate_normal.logpdf(data.y, np.zeros(30), V)
+        assert values[0] == pytest.approx(dense, abs=1e-8)
+        assert np.isfinite(values[1])
+        assert not np.isnan(values).any()
+        impossible += sum(q is None for q in found)
+    assert impossible > 0  # where rounding hides the residual
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("additive", ""),
+        ("dominance", ""),
+        ("gxe", "records and groups"),
+        ("bivariate", "2 traits"),
+        ("bivariate", "2 traits, some missing"),
+    ],
+)
+def test_the_mean_of_the_phenotype_costs_no_digits(model: str, name: str) -> None:
+    """y and y + 2³⁰ have one log p(y), β integrated out, the prior moved along.
+
+    Of the terms of the density at β = 0, about n 2⁶⁰, rounding alone is a thousand.
+    """
+    one = case(model, name)
+    values = []
+    for shift in (0.0, 2.0**30):
+        y = np.round(one.cohort.y * 1024) / 1024 + shift  # exact
+        built = load(model)(replace(one.cohort, y=y), *one.matrices)
+        split = hyper(built)
+        effects = split.effects_prior(*split.data)
+        _, parameters = split.parameters(split.start[None], *split.data)
+        at = [np.asarray(x)[0] for x in parameters]
+        quadratic = gaussian(built).quadratic(at)
+        assert quadratic is not None
+        values.append(log_marginal(quadratic, effects.mean, effects.factor))
+    assert values[1] == pytest.approx(values[0], abs=1e-5)
