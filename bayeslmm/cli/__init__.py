@@ -69,7 +69,7 @@ def _run(args: Namespace, terminal: Terminal) -> int:
     from bayeslmm.errors import BayesLMMError
 
     try:
-        code: int = import_module(f"bayeslmm.cli.{args.module}").run(args, terminal)
+        code: int = import_module(f"bayeslmm.cli.commands.{args.module}").run(args, terminal)
         sys.stdout.flush()
         return code
     except BayesLMMError as error:
