@@ -30,16 +30,16 @@ from bayeslmm.likelihood.terms import (
     simple_term,
     trait_term,
 )
-from bayeslmm.priors.components import (
+from bayeslmm.priors.fixed_effects import fixed_effects
+from bayeslmm.priors.prior import Prior
+from bayeslmm.priors.units import phenotype_unit
+from bayeslmm.priors.variances import (
     component_variances,
     correlation_matrix,
-    fixed_effects,
-    phenotype_unit,
     residual_by_group,
     trait_shares,
     variance_shares,
 )
-from bayeslmm.priors.prior import Prior
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
 

@@ -270,7 +270,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.priors.components import fixed_effects, phenotype_unit
+from bayeslmm.modelling import fixed_effects, phenotype_unit
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.likelihood.spectrum import spectrum

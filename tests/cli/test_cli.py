@@ -46,7 +46,7 @@ MINE = '''"""Half-normal standard deviations.  y = Xb + g + e."""
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.priors.components import fixed_effects, phenotype_unit
+from bayeslmm.modelling import fixed_effects, phenotype_unit
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.priors.prior import Prior
 from bayeslmm.likelihood.spectrum import spectrum

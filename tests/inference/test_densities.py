@@ -15,7 +15,7 @@ from scipy import stats
 
 from bayeslmm.inference.densities import log_densities
 from bayeslmm.inference.tree import Variables
-from bayeslmm.priors.components import variance_shares
+from bayeslmm.priors.variances import variance_shares
 
 
 def draws_of(model: Any, count: int, chains: int) -> Variables:

@@ -265,7 +265,7 @@ BODY = """
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from bayeslmm.priors.components import fixed_effects
+from bayeslmm.modelling import fixed_effects
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.likelihood.spectrum import spectrum
 

@@ -9,7 +9,8 @@ from engine_oracles import simulated
 
 from bayeslmm.inference.pve import add_genetic
 from bayeslmm.inference.tree import Variables
-from bayeslmm.priors.components import fixed_effects, variance_shares
+from bayeslmm.priors.fixed_effects import fixed_effects
+from bayeslmm.priors.variances import variance_shares
 
 
 @pytest.mark.parametrize("keep", [False, True])

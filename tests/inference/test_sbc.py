@@ -11,7 +11,8 @@ from engine_oracles import Data, gram, simulated
 from scipy import stats
 
 from bayeslmm.inference.exact import exact
-from bayeslmm.priors.components import residual_sd, set_phenotype
+from bayeslmm.priors.components import set_phenotype
+from bayeslmm.priors.units import residual_sd
 
 SIMULATIONS, DRAWS = 100, 199
 

@@ -27,7 +27,8 @@ from bayeslmm.models import gallery
 from bayeslmm.models.contract import check_contract
 from bayeslmm.models.file import ModelFile
 from bayeslmm.models.gallery import folder, load, names
-from bayeslmm.priors.components import set_phenotype, units
+from bayeslmm.priors.components import set_phenotype
+from bayeslmm.priors.units import units
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
 
@@ -471,7 +472,7 @@ def test_a_file_without_build(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("from bayeslmm.priors.components import fixd\n", "ImportError: cannot import name 'fixd'"),
+        ("from bayeslmm.modelling import fixd\n", "ImportError: cannot import name 'fixd'"),
         ("x = 1 / 0\n", "ZeroDivisionError"),
         ("x = undefined\n", "NameError: name 'undefined'"),
     ],
@@ -492,7 +493,7 @@ def test_a_file_that_fails_when_it_is_run(tmp_path: Path, text: str, message: st
 )
 def test_a_build_that_fails_is_told_at_its_line(tmp_path: Path, line: str, message: str) -> None:
     text = (
-        "from bayeslmm.priors.components import phenotype_unit\n\n\n"
+        "from bayeslmm.modelling import phenotype_unit\n\n\n"
         f"def build(cohort, additive):\n    {line}\n"
     )
     file = write(tmp_path / "bad.py", text)

@@ -88,7 +88,7 @@ CATALOGUE = (
     ),
     Mutation(
         "n for n - p",
-        "bayeslmm/priors/components.py",
+        "bayeslmm/priors/units.py",
         "    return float(np.sqrt(residual @ residual / (n - p)))\n",
         "    return float(np.sqrt(residual @ residual / n))\n",
         ("tests/priors/test_components.py",),

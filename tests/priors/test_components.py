@@ -19,18 +19,14 @@ from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.likelihood.spectrum import spectrum
 from bayeslmm.models.gallery import load
-from bayeslmm.priors.components import (
+from bayeslmm.priors.components import prior_words, set_phenotype
+from bayeslmm.priors.fixed_effects import fixed_effects
+from bayeslmm.priors.units import phenotype_unit, residual_sd, standardised_design, units
+from bayeslmm.priors.variances import (
     component_variances,
     correlation_matrix,
-    fixed_effects,
-    phenotype_unit,
-    prior_words,
     residual_by_group,
-    residual_sd,
-    set_phenotype,
-    standardised_design,
     trait_shares,
-    units,
     variance_shares,
 )
 

@@ -14,7 +14,7 @@ from bayeslmm import models
 OWN = '''"""A user's model."""
 import pymc as pm
 import pytensor.tensor as pt
-from bayeslmm.priors.components import fixed_effects
+from bayeslmm.modelling import fixed_effects
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.likelihood.spectrum import spectrum
 

@@ -20,7 +20,7 @@ from bayeslmm.priors.components import set_phenotype
 type Floats = NDArray[np.float64]
 
 BOUNDED = """
-from bayeslmm.priors.components import phenotype_unit
+from bayeslmm.modelling import phenotype_unit
 h = pm.Uniform('h2', 0, 1 / (1 + phenotype_unit(cohort)))
 t = pm.Uniform('total_sd', 0, 9 * phenotype_unit(cohort))
 u, e = h * t**2, (1 - h) * t**2

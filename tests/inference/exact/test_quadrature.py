@@ -193,7 +193,7 @@ def test_uniform_h2_on_a_part_of_its_range() -> None:
     require_share_prior(data.model(h2="uniform(0.1, 0.6)"), data, 0.1, 0.6, stats.uniform(0.1, 0.5))
 
 
-SCALE = "from bayeslmm.priors.components import phenotype_unit\nunit = phenotype_unit(cohort)\n"
+SCALE = "from bayeslmm.modelling import phenotype_unit\nunit = phenotype_unit(cohort)\n"
 BOUNDED_SCALES = {
     "between": ("pm.TruncatedNormal('t', 0.8 * unit, 0.3 * unit, lower=0.5 * unit, "
                 "upper=1.1 * unit)", 0.5, 1.1, stats.truncnorm(-1.0, 1.0, 0.8, 0.3)),
@@ -286,7 +286,7 @@ def test_evidence_at_zero_with_priors_on_both_standard_deviations(tmp_path: Path
     data = small()
     lines = "sd = 2.5 * phenotype_unit(cohort)\n"
     lines += "".join(f"{k} = pm.HalfStudentT('sigma_{k}', nu=3, sigma=sd) ** 2\n" for k in "ue")
-    lines = "from bayeslmm.priors.components import phenotype_unit\n" + lines
+    lines = "from bayeslmm.modelling import phenotype_unit\n" + lines
     found = solved(own_model(tmp_path, lines, data))
 
     def total_sd(x: Floats) -> Floats:  # E|t₃| = 2√3/π

@@ -25,7 +25,8 @@ from bayeslmm.inference.laplace.hyper import Hyper, hyper, why_not_laplace
 from bayeslmm.inference.laplace.laplace import target_of
 from bayeslmm.likelihood.terms import kernel_term
 from bayeslmm.models.gallery import load
-from bayeslmm.priors.components import fixed_effects, set_phenotype
+from bayeslmm.priors.components import set_phenotype
+from bayeslmm.priors.fixed_effects import fixed_effects
 
 # PyTensor looks for a BLAS of its own, once, when it meets the LKJ prior of three traits
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")

@@ -17,8 +17,9 @@ from bayeslmm.errors import ModelError
 from bayeslmm.inference.laplace.share_likelihood import share_likelihood
 from bayeslmm.likelihood.spectrum import spectrum
 from bayeslmm.likelihood.terms import kernel_term
-from bayeslmm.priors.components import component_variances, fixed_effects
+from bayeslmm.priors.fixed_effects import fixed_effects
 from bayeslmm.priors.shares import LogRatio, shares
+from bayeslmm.priors.variances import component_variances
 
 
 def custom(weights: list[float], density: Any) -> Any:
