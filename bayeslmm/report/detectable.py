@@ -11,19 +11,19 @@ from markupsafe import Markup
 from bayeslmm.estimates.boundary import SPREAD
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.numbers import number, percent
-from bayeslmm.study.detectable import CouldSay, expected_intervals
+from bayeslmm.study.detectable import ExpectedInterval, expected_intervals
 
 VAGUE = 0.8  # of an interval as wide as this it says nothing that it excludes 0
 WANTED = 0.8  # power that studies are planned for
 
 
 @lru_cache(maxsize=8)
-def _kept(eigenvalues: bytes, prob: float) -> tuple[CouldSay, ...]:
+def _kept(eigenvalues: bytes, prob: float) -> tuple[ExpectedInterval, ...]:
     """Traits of the same individuals share the answer."""
     return tuple(expected_intervals(np.frombuffer(eigenvalues), prob=prob))
 
 
-def could_say_section(facts: Facts) -> dict[str, Any] | None:
+def detectable_section(facts: Facts) -> dict[str, Any] | None:
     """Rows and a sentence; None where there is no spectrum of one kernel and one trait."""
     s = facts.constant("eigenvalue")
     if s is None or not facts.spectral or facts.traits or float(np.var(s)) < SPREAD:
@@ -44,7 +44,7 @@ def could_say_section(facts: Facts) -> dict[str, Any] | None:
     }
 
 
-def sentence(found: tuple[CouldSay, ...], n: int) -> Markup:
+def sentence(found: tuple[ExpectedInterval, ...], n: int) -> Markup:
     """The smallest of the true values that such a study would tell from 0."""
     if min(one.width for one in found) > VAGUE:
         return Markup(

@@ -16,7 +16,7 @@ from bayeslmm.report import text as words
 from bayeslmm.report.agreement import agreement_section
 from bayeslmm.report.chain_plots import chain_figure
 from bayeslmm.report.checks import checks_section
-from bayeslmm.report.detectable import could_say_section
+from bayeslmm.report.detectable import detectable_section
 from bayeslmm.report.estimates import (
     MOST_EFFECTS,
     REALISED,
@@ -83,7 +83,7 @@ def section(
         "effects": effects_section(facts),
         "diagnostics": diagnostics_section(facts, key),
         "checks": checks_section(facts, key),
-        "could_say": could_say_section(facts),
+        "detectable": detectable_section(facts),
         "sensitivity": sensitivity_section(facts, key, sensitivity),
         "agreement": agreement_section(facts, key),
         "trait_agreement": trait_agreement_section(facts, key),

@@ -31,7 +31,7 @@ NUMBERS = 4e6  # normal numbers drawn at a time
 
 
 @dataclass(frozen=True, slots=True)
-class CouldSay:
+class ExpectedInterval:
     """What a study could expect at one true h².
 
     Parameters
@@ -59,7 +59,7 @@ def expected_intervals(
     prob: float = 0.95,
     reps: int = REPS,
     seed: int = 1,
-) -> list[CouldSay]:
+) -> list[ExpectedInterval]:
     """Expected standard error, width of the interval, and how often it excludes 0.
 
     Parameters
@@ -80,7 +80,7 @@ def expected_intervals(
     for truth in truths:
         se = expected_se(eigenvalues, truth)
         widths, excluded = _simulated(eigenvalues, truth, se, prob, reps, rng)
-        out.append(CouldSay(truth, se, float(widths.mean()), float(excluded.mean())))
+        out.append(ExpectedInterval(truth, se, float(widths.mean()), float(excluded.mean())))
     return out
 
 

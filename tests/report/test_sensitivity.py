@@ -15,9 +15,9 @@ from report_trees import made_tree
 
 from bayeslmm.checks.sensitivity import prior_sensitivity
 from bayeslmm.report import render
-from bayeslmm.report.detectable import could_say_section, sentence
+from bayeslmm.report.detectable import detectable_section, sentence
 from bayeslmm.report.sensitivity import sensitivity_section, verdicts
-from bayeslmm.study.detectable import CouldSay
+from bayeslmm.study.detectable import ExpectedInterval
 
 
 def row(prior: str, mean: float, lower: float, upper: float, **more: object) -> dict[str, object]:
@@ -113,12 +113,12 @@ def test_the_page_has_both_sections_and_the_warnings() -> None:
 
 
 def test_the_box_has_a_row_for_each_truth() -> None:
-    found = could_say_section(facts_of(exact_tree()))
+    found = detectable_section(facts_of(exact_tree()))
     assert found is not None
     assert [one["h2"] for one in found["rows"]] == ["0.1", "0.3", "0.5"]
     assert all(one["se"] != "–" for one in found["rows"])
-    assert could_say_section(facts_of(traits_tree())) is None
-    assert could_say_section(facts_of(made_tree("nuts", spectral=False))) is None
+    assert detectable_section(facts_of(traits_tree())) is None
+    assert detectable_section(facts_of(made_tree("nuts", spectral=False))) is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_box_has_a_row_for_each_truth() -> None:
 def test_the_sentence_names_what_could_be_found(
     cases: list[tuple[float, float, float]], words: str
 ) -> None:
-    found = tuple(CouldSay(h2, 0.1, width, power) for h2, width, power in cases)
+    found = tuple(ExpectedInterval(h2, 0.1, width, power) for h2, width, power in cases)
     assert words in str(sentence(found, 100))
 
 
