@@ -30,25 +30,31 @@ if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.cohort.records import read_records, record_cohorts
     from bayeslmm.cohort.traits import stack_traits
+    from bayeslmm.comparison.loo.conditional import predict_left_out
     from bayeslmm.comparison.loo.elpd import kfold, loo
     from bayeslmm.comparison.loo.grouping import group_labels
     from bayeslmm.comparison.table import compare
     from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
     from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes
+    from bayeslmm.genotypes.plink_tables import read_fam_phenotypes
     from bayeslmm.genotypes.qc import quality_control
     from bayeslmm.inference.diagnostics import diagnose
     from bayeslmm.inference.fit import fit
     from bayeslmm.inference.traits import fit_traits
     from bayeslmm.likelihood.spectrum import spectrum as compute_spectrum
+    from bayeslmm.posterior.blup import compute_blup
     from bayeslmm.posterior.prediction import prediction_table
+    from bayeslmm.posterior.prediction_records import predict_phenotype
     from bayeslmm.posterior.summary import heritability
+    from bayeslmm.posterior.variant_effects import estimate_variant_effects
     from bayeslmm.relationship.derived import hadamard
     from bayeslmm.relationship.files import read_grm, write_grm
     from bayeslmm.relationship.genomic import compute_grms
     from bayeslmm.relationship.genomic_one import grm as compute_grm
-    from bayeslmm.relationship.pedigree.matrix import additive_relationship
+    from bayeslmm.relationship.pedigree.matrix import additive_relationship, invert_relationship
     from bayeslmm.relationship.pedigree.pedigree import read_pedigree
     from bayeslmm.relationship.relationship import Relationship
+    from bayeslmm.relationship.variants import standardise_variants
     from bayeslmm.report import report as write_report
     from bayeslmm.simulation.cohort import simulate as simulate_cohort
     from bayeslmm.study.coverage import estimate_coverage
@@ -71,11 +77,13 @@ __all__ = [
     "calibrate",
     "cohort_from_arrays",
     "compare",
+    "compute_blup",
     "compute_grm",
     "compute_grms",
     "compute_spectrum",
     "diagnose",
     "estimate_coverage",
+    "estimate_variant_effects",
     "expected_power",
     "fit",
     "fit_traits",
@@ -83,13 +91,17 @@ __all__ = [
     "group_labels",
     "hadamard",
     "heritability",
+    "invert_relationship",
     "kfold",
     "loo",
     "models",
+    "predict_left_out",
+    "predict_phenotype",
     "prediction_table",
     "prior_sensitivity",
     "quality_control",
     "read_covariates",
+    "read_fam_phenotypes",
     "read_genotypes",
     "read_grm",
     "read_pedigree",
@@ -98,6 +110,7 @@ __all__ = [
     "record_cohorts",
     "simulate_cohort",
     "stack_traits",
+    "standardise_variants",
     "write_grm",
     "write_report",
 ]
@@ -115,11 +128,13 @@ _HOME = {  # public name -> module:name
     "calibrate": "calibration.sbc:calibrate",
     "cohort_from_arrays": "cohort.build:cohort_from_arrays",
     "compare": "comparison.table:compare",
+    "compute_blup": "posterior.blup:compute_blup",
     "compute_grm": "relationship.genomic_one:grm",
     "compute_grms": "relationship.genomic:compute_grms",
     "compute_spectrum": "likelihood.spectrum:spectrum",
     "diagnose": "inference.diagnostics:diagnose",
     "estimate_coverage": "study.coverage:estimate_coverage",
+    "estimate_variant_effects": "posterior.variant_effects:estimate_variant_effects",
     "expected_power": "study.power:expected_power",
     "fit": "inference.fit:fit",
     "fit_traits": "inference.traits:fit_traits",
@@ -127,12 +142,16 @@ _HOME = {  # public name -> module:name
     "group_labels": "comparison.loo.grouping:group_labels",
     "hadamard": "relationship.derived:hadamard",
     "heritability": "posterior.summary:heritability",
+    "invert_relationship": "relationship.pedigree.matrix:invert_relationship",
     "kfold": "comparison.loo.elpd:kfold",
     "loo": "comparison.loo.elpd:loo",
+    "predict_left_out": "comparison.loo.conditional:predict_left_out",
+    "predict_phenotype": "posterior.prediction_records:predict_phenotype",
     "prediction_table": "posterior.prediction:prediction_table",
     "prior_sensitivity": "checks.sensitivity:prior_sensitivity",
     "quality_control": "genotypes.qc:quality_control",
     "read_covariates": "tables.phenotypes:read_covariates",
+    "read_fam_phenotypes": "genotypes.plink_tables:read_fam_phenotypes",
     "read_genotypes": "genotypes.genotypes:read_genotypes",
     "read_grm": "relationship.files:read_grm",
     "read_pedigree": "relationship.pedigree.pedigree:read_pedigree",
@@ -141,6 +160,7 @@ _HOME = {  # public name -> module:name
     "record_cohorts": "cohort.records:record_cohorts",
     "simulate_cohort": "simulation.cohort:simulate",
     "stack_traits": "cohort.traits:stack_traits",
+    "standardise_variants": "relationship.variants:standardise_variants",
     "write_grm": "relationship.files:write_grm",
     "write_report": "report:report",
 }

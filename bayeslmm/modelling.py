@@ -40,6 +40,12 @@ from bayeslmm.priors.variances import (
     trait_shares,
     variance_shares,
 )
+from bayeslmm.relationship.derived import (
+    environment_interaction,
+    group_kernel,
+    hadamard,
+    within_environments,
+)
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
 
@@ -58,8 +64,11 @@ __all__ = [
     "dam_term",
     "decompose",
     "dense_normal",
+    "environment_interaction",
     "fast_traits",
     "fixed_effects",
+    "group_kernel",
+    "hadamard",
     "individual_term",
     "kernel_cholesky",
     "kernel_term",
@@ -78,4 +87,5 @@ __all__ = [
     "trait_term",
     "variance_shares",
     "variant_spectrum",
+    "within_environments",
 ]

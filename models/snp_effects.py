@@ -7,7 +7,7 @@ W are the standardised dosages of all m variants, each with an effect of its own
 variance: the fixed effect of one variant turned into the random effects of all (ridge regression,
 SNP-BLUP). c is the average semivariance of WWᵀ among the analysed individuals, so K is their GRM,
 and the posterior of h² = σ²_u/(σ²_u + σ²_e) that of the model `additive`. The effects s themselves
-are had by `bayeslmm.posterior.variant_effects`. With fewer variants than individuals the spectrum
+come from `bayeslmm.estimate_variant_effects`. With fewer variants than individuals the spectrum
 comes from the singular values of W.
 
 Priors: h² is uniform between 0 and 1; the total standard deviation τ is half-t with 3 degrees of

@@ -35,7 +35,7 @@ import pandas as pd
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
-from bayeslmm.relationship.pedigree.matrix import inbreeding, inverse_relationship
+from bayeslmm.relationship.pedigree.matrix import inbreeding, invert_relationship
 
 folder = Path(tempfile.mkdtemp())
 
@@ -86,7 +86,7 @@ assert A.on(A.individuals).factor == 1.0
 # only. Henderson's rules write it down without inverting anything.
 
 # %%
-inverse = inverse_relationship(six)
+inverse = invert_relationship(six)
 assert np.allclose(inverse.toarray() @ A.matrix, np.eye(6))
 print(f"{inverse.nnz} of {6 * 6} entries of the inverse are not zero")
 

@@ -12,16 +12,16 @@ import pandas as pd
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.genotypes.plink_readers import BedReaderReader, Index, PgenlibReader, Reader
 from bayeslmm.genotypes.plink_tables import (
-    fam_phenotypes,
     read_bim,
     read_fam,
+    read_fam_phenotypes,
     read_psam,
     read_pvar,
     warn_duplicate_variants,
 )
 from bayeslmm.system.files import PathArg, require_file
 
-__all__ = ["Opened", "fam_phenotypes", "open_bfile", "open_pfile"]
+__all__ = ["Opened", "open_bfile", "open_pfile", "read_fam_phenotypes"]
 
 BED_MAGIC = b"\x6c\x1b\x01"
 CHECK_BYTES = 1 << 22  # .bed bytes looked at in one go when the file is checked

@@ -43,7 +43,7 @@ def read_fam(path: PathArg) -> pd.MultiIndex:
     return _individuals([(row[0], row[1]) for _, row in rows], path, [line for line, _ in rows])
 
 
-def fam_phenotypes(path: PathArg) -> pd.DataFrame:
+def read_fam_phenotypes(path: PathArg) -> pd.DataFrame:
     """Phenotypes of a ``.fam`` file: its columns 6 and up.
 
     Returns

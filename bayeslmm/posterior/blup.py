@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @one_thread()
-def blup_at(
+def compute_blup(
     model: pm.Model,
     cohort: Cohort,
     relationships: Mapping[str, Relationship | Variants],

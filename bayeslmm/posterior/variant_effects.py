@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @one_thread()
-def variant_effects(
+def estimate_variant_effects(
     model: pm.Model, tree: xr.DataTree, variants: Variants, cohort: Cohort
 ) -> pd.DataFrame:
     """Posterior mean and sd of the effect of every variant.

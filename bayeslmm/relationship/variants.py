@@ -66,10 +66,12 @@ class Variants:
             raise InputError(
                 f"W of shape {self.W.shape}, {self.W.dtype}, for {len(self.individuals)} people",
                 "float64 or float32, a row an individual and a column a variant",
-                "make it with variants_of(genotypes)",
+                "make it with standardise_variants(genotypes)",
             )
         if not all(np.isfinite(self.W[rows]).all() for rows in row_blocks(q)):
-            raise InputError("W has values that are not finite", "numbers", "use variants_of")
+            raise InputError(
+                "W has values that are not finite", "numbers", "use standardise_variants"
+            )
         repeated = np.flatnonzero(self.individuals.duplicated())
         if repeated.size:
             who = name_some(self.individuals, repeated)
@@ -82,7 +84,7 @@ class Variants:
             raise InputError(
                 f"{self.mean.size} means and {self.weight.size} weights",
                 f"{m} each, one a column of W",
-                "make them with variants_of(genotypes)",
+                "make them with standardise_variants(genotypes)",
             )
         object.__setattr__(self, "variants", table)
 
@@ -151,7 +153,7 @@ class Variants:
         return out
 
 
-def variants_of(
+def standardise_variants(
     genotypes: Genotypes,
     scale: Scale = "gcta",
     *,

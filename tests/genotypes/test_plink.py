@@ -11,7 +11,13 @@ import pytest
 
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.genotypes.genotypes import Genotypes, read_genotypes
-from bayeslmm.genotypes.plink_tables import fam_phenotypes, read_bim, read_fam, read_psam, read_pvar
+from bayeslmm.genotypes.plink_tables import (
+    read_bim,
+    read_fam,
+    read_fam_phenotypes,
+    read_psam,
+    read_pvar,
+)
 
 CODE = {2: 0b00, -9: 0b01, 1: 0b10, 0: 0b11}  # of copies of A1, from the PLINK 1 specification
 RNG = np.random.default_rng(3)
@@ -214,7 +220,7 @@ def test_pvar_headers(tmp_path: Path, text: str) -> None:
 def test_fam_phenotypes(tmp_path: Path) -> None:
     path = tmp_path / "x.fam"
     path.write_text("f a 0 0 1 1.5 NA\nf b 0 0 1 -9 2e3\nf c 0 0 1 0 nan\n")
-    table = fam_phenotypes(path)
+    table = read_fam_phenotypes(path)
     assert table.columns.tolist() == ["pheno1", "pheno2"]
     assert table.index.names == ["FID", "IID"]
     np.testing.assert_array_equal(table, [[1.5, np.nan], [np.nan, 2000.0], [0.0, np.nan]])
@@ -225,7 +231,7 @@ def test_fam_phenotypes_are_numbers(tmp_path: Path, value: str) -> None:
     path = tmp_path / "x.fam"
     path.write_text(f"f a 0 0 1 1 2\nf b 0 0 1 3 {value}\n")
     with pytest.raises(InputError, match=rf"x\.fam:2:7: phenotype '{value}' -> a finite number"):
-        fam_phenotypes(path)
+        read_fam_phenotypes(path)
 
 
 # damaged .bed files
@@ -385,7 +391,7 @@ def test_damaged_psam(tmp_path: Path) -> None:
 
 
 def test_single_tables_name_a_missing_file(tmp_path: Path) -> None:
-    for read in (read_fam, read_bim, read_psam, read_pvar, fam_phenotypes):
+    for read in (read_fam, read_bim, read_psam, read_pvar, read_fam_phenotypes):
         with pytest.raises(InputError, match="no such file"):
             read(tmp_path / "nothing")
 

@@ -23,11 +23,11 @@ from bayeslmm.inference.fit import fit
 from bayeslmm.inference.tree import PYTHON
 from bayeslmm.likelihood.spectrum import decompose
 from bayeslmm.likelihood.spectrum_svd import decompose_root
-from bayeslmm.posterior.blup import blup_at
+from bayeslmm.posterior.blup import compute_blup
 from bayeslmm.posterior.prediction import prediction_table
-from bayeslmm.posterior.variant_effects import variant_effects
+from bayeslmm.posterior.variant_effects import estimate_variant_effects
 from bayeslmm.relationship.genomic_one import grm
-from bayeslmm.relationship.variants import Variants, variants_of
+from bayeslmm.relationship.variants import Variants, standardise_variants
 
 SIZES = {"m < n": (24, 9), "n < m": (14, 40), "n = m": (12, 12)}
 
@@ -43,7 +43,7 @@ def problem(size: str) -> tuple[Cohort, Variants, Any]:
     X = np.column_stack([np.ones(n), rng.standard_normal(n)])
     y = 5 + X[:, 1] + rng.standard_normal(n)
     data = Cohort(y, X, people(n), ("intercept", "age"), "trait")
-    return data, variants_of(genotypes), genotypes
+    return data, standardise_variants(genotypes), genotypes
 
 
 def points(model: Any, count: int = 10) -> list[dict[str, Any]]:
@@ -113,9 +113,9 @@ def test_the_effects_at_fixed_variances_are_ridge_regression(size: str) -> None:
     aligned = variants.on(data.individuals)
     W, s2u, s2e = aligned.W, 0.4 * 1.5**2, 0.6 * 1.5**2
     s2 = s2u / aligned.factor
-    closed = blup_at(model, data, {"variants": variants}, {"additive": s2u, "residual": s2e})
+    closed = compute_blup(model, data, {"variants": variants}, {"additive": s2u, "residual": s2e})
     beta = np.array(closed.attrs["beta"])
-    table = variant_effects(model, fixed_tree(model, beta, 0.4, 1.5), variants, data)
+    table = estimate_variant_effects(model, fixed_tree(model, beta, 0.4, 1.5), variants, data)
     r = data.y - data.X @ beta
     left = W.T @ W / s2e + np.eye(W.shape[1]) / s2  # m × m: ridge regression
     ridge = np.linalg.solve(left, W.T @ r / s2e)
@@ -136,7 +136,7 @@ def test_effects_over_the_posterior_add_up_to_the_genetic_values() -> None:
     data, variants, genotypes = problem("n < m")
     model = models.load("snp_effects")(data, variants)
     tree = fit(model, draws=4000)
-    table = variant_effects(model, tree, variants, data)
+    table = estimate_variant_effects(model, tree, variants, data)
     values = prediction_table(model, tree, data, {"variants": variants})
     W = variants.on(data.individuals).W
     np.testing.assert_allclose(W @ table["mean"], values["mean"], rtol=1e-8, atol=1e-9)
@@ -144,7 +144,7 @@ def test_effects_over_the_posterior_add_up_to_the_genetic_values() -> None:
     ratio = posterior["sigma2_u"] / posterior["sigma2_snp"]
     np.testing.assert_allclose(ratio, variants.on(data.individuals).factor, rtol=1e-10)
     again = models.load("additive")(data, grm(genotypes))
-    same = variant_effects(again, tree, variants, data)
+    same = estimate_variant_effects(again, tree, variants, data)
     pd.testing.assert_frame_equal(table, same, rtol=1e-8)
     assert table["sd"].to_numpy() == pytest.approx(monte_carlo_sd(data, W, posterior), rel=0.05)
 
@@ -164,7 +164,7 @@ def monte_carlo_sd(data: Cohort, W: Any, posterior: Any) -> Any:
 
 def test_float32_and_a_subset_of_the_individuals() -> None:
     data, variants, genotypes = problem("m < n")
-    narrow = variants_of(genotypes, dtype=np.float32)
+    narrow = standardise_variants(genotypes, dtype=np.float32)
     assert narrow.W.dtype == np.float32
     few = people(24)[5:17][::-1]
     part = Cohort(data.y[5:17][::-1].copy(), np.ascontiguousarray(data.X[5:17][::-1]), few,
@@ -183,7 +183,7 @@ def test_new_individuals_are_predicted_by_their_genotypes() -> None:
     train = Cohort(data.y[:10], data.X[:10], people(14)[:10], data.covariates, "trait")
     model = models.load("snp_effects")(train, variants)
     tree = fit(model, draws=1000)
-    effects = variant_effects(model, tree, variants, train)
+    effects = estimate_variant_effects(model, tree, variants, train)
     table = prediction_table(model, tree, train, {"variants": variants})
     assert (~table["phenotyped"]).sum() == 4
     np.testing.assert_allclose(variants.W @ effects["mean"], table["mean"], rtol=1e-8, atol=1e-9)
@@ -195,7 +195,7 @@ def test_the_variants_have_the_grm_of_their_scale(scale: Any) -> None:
     x[2, 3] = np.nan
     x[:, 5] = 1.0  # does not vary
     genotypes = from_array(x, people(10))
-    variants = variants_of(genotypes, scale, block=7)
+    variants = standardise_variants(genotypes, scale, block=7)
     assert variants.m == 29
     assert "v6" not in set(variants.variants["ID"])
     expected = grm(genotypes, scale=scale)
@@ -208,7 +208,7 @@ def test_the_tutorials_three_variants(shared_data: Path) -> None:
     """The closing remark of the tutorial: its variants' effects as random, on its own numbers."""
     reference = json.loads((shared_data.parent / "reference/tutorial.json").read_text())
     genotypes = from_array(np.array(reference["dosage_of_alternative_allele"], dtype=float))
-    variants = variants_of(genotypes, "sample")
+    variants = standardise_variants(genotypes, "sample")
     assert (variants.q, variants.m) == (5, 3)
     np.testing.assert_allclose(variants.relationship().matrix, reference["GRM"], atol=6e-8)
     y = np.array(reference["y"])
@@ -221,7 +221,7 @@ def test_the_tutorials_three_variants(shared_data: Path) -> None:
         assert float(mine(point)) == pytest.approx(expected, abs=1e-8 * max(1, abs(expected)))
     variances = {"additive": reference["sigma_u"] ** 2, "residual": reference["sigma_e"] ** 2}
     factor = variants.on(data.individuals).factor
-    table = blup_at(snp, data, {"variants": variants}, variances)
+    table = compute_blup(snp, data, {"variants": variants}, variances)
     W, s2 = variants.W, variances["additive"] / factor
     V = s2 * W @ W.T + variances["residual"] * np.eye(5)
     r = y - table.attrs["beta"][0]
@@ -245,15 +245,15 @@ def test_errors_say_what_to_give() -> None:
     with pytest.raises(InputError, match=r"have no genotypes: F i24"):
         variants.on(people(n + 1))
     with pytest.raises(InputError, match="none of the 2 variants varies"):
-        variants_of(from_array(np.ones((4, 2))))
+        standardise_variants(from_array(np.ones((4, 2))))
     model = models.load("snp_effects")(data, variants)
     tree = fixed_tree(model, np.zeros(2), 0.5, 1.0)
     with pytest.raises(InputError, match="not the kernel of the model"):
-        variant_effects(model, tree, variants_of(genotypes, "centred"), data)
+        estimate_variant_effects(model, tree, standardise_variants(genotypes, "centred"), data)
     with pm.Model() as other:
         pm.Normal("phenotype", 0, 1, observed=np.zeros(3))
     with pytest.raises(ModelError, match="spectral_normal"):
-        variant_effects(other, tree, variants, data)
+        estimate_variant_effects(other, tree, variants, data)
 
 
 def test_copies_are_refused_as_with_a_grm() -> None:

@@ -26,12 +26,12 @@ from bayeslmm.inference.effects import covariance_draws
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.tree import PYTHON
 from bayeslmm.likelihood.genetic_values import blup
-from bayeslmm.posterior.blup import blup_at
+from bayeslmm.posterior.blup import compute_blup
 from bayeslmm.posterior.prediction import prediction_table
 from bayeslmm.posterior.prediction_records import predict_phenotype
 from bayeslmm.posterior.running import Running
 from bayeslmm.priors.components import set_phenotype
-from bayeslmm.relationship.pedigree.matrix import additive_relationship, inverse_relationship
+from bayeslmm.relationship.pedigree.matrix import additive_relationship, invert_relationship
 from bayeslmm.relationship.pedigree.pedigree import read_pedigree
 from bayeslmm.relationship.relationship import Relationship
 
@@ -123,7 +123,9 @@ def check(table: pd.DataFrame, name: str, mean: Any, pev: Any, trait: str | None
 def test_blup_of_one_kernel_is_hendersons(relationship: Relationship, name: str) -> None:
     data = cohort()
     model = models.load(name)(data, relationship)
-    found = blup_at(model, data, {"additive": relationship}, {"additive": 0.7, "residual": 1.2})
+    found = compute_blup(
+        model, data, {"additive": relationship}, {"additive": 0.7, "residual": 1.2}
+    )
     A = scaled(relationship)
     beta, (u,), (pev,) = henderson(
         data.y, data.X, 1.2 * np.eye(len(OLD)), [(incidence(OLD), 0.7 * A)]
@@ -146,7 +148,7 @@ def two_kernels() -> tuple[Cohort, Any, dict[str, Relationship]]:
 def test_blup_of_two_kernels_is_hendersons() -> None:
     data, model, kernels = two_kernels()
     variances = {"additive": 0.7, "dominance": 0.4, "residual": 0.9}
-    found = blup_at(model, data, kernels, variances)
+    found = compute_blup(model, data, kernels, variances)
     Z = incidence(OLD)
     parts = [(Z, 0.7 * scaled(kernels["additive"])), (Z, 0.4 * scaled(kernels["dominance"]))]
     _, u, pev = henderson(data.y, data.X, 0.9 * np.eye(len(OLD)), parts)
@@ -169,7 +171,7 @@ def repeated() -> tuple[Cohort, Any, dict[str, Relationship]]:
 def test_blup_of_repeated_records_is_hendersons() -> None:
     data, model, kernels = repeated()
     variances = {"additive": 0.5, "permanent": 0.3, "residual": 0.8}
-    found = blup_at(model, data, kernels, variances)
+    found = compute_blup(model, data, kernels, variances)
     Z, R = incidence(REPEATED), 0.8 * np.eye(len(REPEATED))
     _, u, pev = henderson(data.y, data.X, R, [(Z, 0.5 * PED), (Z, 0.3 * np.eye(N))])
     check(found, "additive", u[0], pev[0])
@@ -189,7 +191,7 @@ def test_blup_of_maternal_effects_is_hendersons() -> None:
     data, model, kernels = maternal()
     S = np.array([[0.8, -0.2], [-0.2, 0.4]])
     variances = {"additive": S, "maternal_environment": 0.3, "residual": 0.9}
-    found = blup_at(model, data, kernels, variances)
+    found = compute_blup(model, data, kernels, variances)
     Z = np.hstack([incidence(OLD), incidence(DAMS)])
     R = 0.9 * np.eye(len(OLD))
     _, u, pev = henderson(
@@ -211,7 +213,7 @@ def test_blup_of_a_reaction_norm_is_hendersons() -> None:
     x = data.column("environment").to_numpy(dtype=float)
     x = (x - x.mean()) / x.std()
     S = np.array([[0.8, 0.1], [0.1, 0.3]])
-    found = blup_at(model, data, kernels, {"additive": S, "residual": [0.5, 1.1]})
+    found = compute_blup(model, data, kernels, {"additive": S, "residual": [0.5, 1.1]})
     Z = incidence(REPEATED)
     residual = np.where(data.column("group") == "a", 0.5, 1.1)
     parts = [(np.hstack([Z, x[:, None] * Z]), np.kron(S, PED))]
@@ -236,7 +238,7 @@ R2 = np.array([[1.0, -0.4], [-0.4, 0.6]])
 @pytest.mark.parametrize("complete", [True, False])
 def test_blup_of_two_traits_is_hendersons(complete: bool) -> None:
     data, model, kernels, second = two_traits(complete)
-    found = blup_at(model, data, kernels, {"additive": G2, "residual": R2})
+    found = compute_blup(model, data, kernels, {"additive": G2, "residual": R2})
     rows = np.concatenate([OLD, second])
     trait = np.repeat([0, 1], [len(OLD), len(second)])
     Z = np.zeros((len(rows), 2 * N))
@@ -318,7 +320,7 @@ def test_the_posterior_mean_at_fixed_variances_is_the_blup(name: str) -> None:
     data, model, kernels = case(name)
     tree = fixed_tree(model, np.zeros(data.p))
     variances = variances_at(name, model, tree)
-    closed = blup_at(model, data, kernels, variances)
+    closed = compute_blup(model, data, kernels, variances)
     tree = fixed_tree(model, closed.attrs["beta"])
     found = prediction_table(model, tree, data, kernels)
     assert list(found["component"]) == list(closed["component"])
@@ -335,7 +337,7 @@ def test_the_posterior_sd_at_fixed_parameters(name: str) -> None:
     variances = variances_at(name, model, tree)
     found = prediction_table(model, tree, data, kernels)
     known = replace_design(data)
-    closed = blup_at(model, known, kernels, variances)
+    closed = compute_blup(model, known, kernels, variances)
     # the relative error of a variance of that many draws is √(2/draws) = 2%: five of them
     np.testing.assert_allclose(found["sd"] ** 2, closed["sd"] ** 2, rtol=0.12, atol=1e-9)
     width = found["upper"] - found["lower"]
@@ -357,7 +359,7 @@ def replace_design(data: Cohort) -> Any:
 def test_new_values_are_the_regression_on_the_old_ones_also_of_a_singular_kernel() -> None:
     data, model, kernels = case("one")
     found = component(
-        blup_at(model, data, kernels, {"additive": 0.6, "residual": 0.5}), "additive"
+        compute_blup(model, data, kernels, {"additive": 0.6, "residual": 0.5}), "additive"
     )["mean"].to_numpy()
     new = np.setdiff1d(np.arange(N), OLD)
     K = scaled(kernels["additive"])
@@ -425,9 +427,9 @@ def test_gryphon_breeding_values_are_hendersons(shared_data: Path) -> None:
     data = Cohort(y, X, A.individuals[rows], ("intercept",), "BWT")
     model = models.load("additive")(data, A)
     va, vr = 3.395398, 3.828602
-    found = blup_at(model, data, {"additive": A}, {"additive": va, "residual": vr})
+    found = compute_blup(model, data, {"additive": A}, {"additive": va, "residual": vr})
     Z = sparse.csr_array((np.ones(len(y)), (np.arange(len(y)), rows)), shape=(len(y), A.n))
-    inverse = inverse_relationship(ped)
+    inverse = invert_relationship(ped)
     random = Z.T @ Z / vr + inverse / va
     corner = np.array([[len(y) / vr]])
     side = Z.T @ X / vr
@@ -506,7 +508,7 @@ def test_errors_say_what_to_give() -> None:
     with pytest.raises(InputError, match="no row in the relationship"):
         prediction_table(model, tree, data, kernels, individuals=absent)
     with pytest.raises(InputError, match="variances of additive"):
-        blup_at(model, data, kernels, {"additive": 1.0})
+        compute_blup(model, data, kernels, {"additive": 1.0})
     with pytest.raises(InputError, match="without a posterior"):
         prediction_table(model, xr.DataTree(), data, kernels)
 
@@ -586,7 +588,7 @@ def test_a_reaction_norm_predicts_with_its_environment() -> None:
     beta = np.array([10.0, 0.5])
     tree = fixed_tree(model, beta)
     variances = variances_at("gxe", model, tree)
-    values = blup_at(model, replace_y(data, beta), kernels, variances)
+    values = compute_blup(model, replace_y(data, beta), kernels, variances)
     rows, x = np.array([0, 3]), np.array([1.5, -0.5])
     X = np.column_stack([np.ones(2), np.zeros(2)])
     more: Any = {"weights": {"intercept": 1.0, "slope": x}, "group": [0, 1]}

@@ -14,7 +14,7 @@ from bayeslmm.relationship.pedigree.matrix import (
     additive_relationship,
     dominance_relationship,
     inbreeding,
-    inverse_relationship,
+    invert_relationship,
     mendelian_variances,
 )
 from bayeslmm.relationship.pedigree.pedigree import Pedigree, read_pedigree
@@ -131,7 +131,7 @@ def test_printed_matrices(
     pedigree = make(rows, selfing=False)
     if A is not None:
         np.testing.assert_allclose(additive_relationship(pedigree).matrix, A, rtol=0, atol=digits)
-    found = inverse_relationship(pedigree).toarray()
+    found = invert_relationship(pedigree).toarray()
     np.testing.assert_allclose(found, inverse, rtol=0, atol=digits)
 
 
@@ -177,7 +177,7 @@ def test_lines_inbred_completely_have_no_inverse_but_a_matrix() -> None:
     assert A[-1, -1] == 1.0
     assert A[-1, 59] == pytest.approx(1.0)
     with pytest.raises(InputError, match="completely inbred parents"):
-        inverse_relationship(pedigree)
+        invert_relationship(pedigree)
 
 
 @pytest.mark.parametrize("selfing", [False, True])
@@ -192,7 +192,7 @@ def test_random_pedigrees_against_the_tabular_method(seed: int, selfing: bool) -
     found = additive_relationship(pedigree)
     np.testing.assert_allclose(found.matrix, A[np.ix_(order, order)], rtol=0, atol=1e-12)
     np.testing.assert_allclose(inbreeding(pedigree), A.diagonal()[order] - 1, rtol=0, atol=1e-12)
-    inverse = inverse_relationship(pedigree)
+    inverse = invert_relationship(pedigree)
     assert abs(inverse - inverse.T).max() == 0.0
     np.testing.assert_allclose(inverse @ found.matrix, np.eye(150), rtol=0, atol=1e-10)
     assert inverse.nnz <= 9 * 150
@@ -241,7 +241,7 @@ def test_the_gryphon_pedigree(shared_data: Path) -> None:
     rows = [(int(s), int(d)) for s, d in (rows[i] for i in pedigree.order)]
     wanted = tabular(rows)[np.ix_(rank[:-1] - 1, rank[:-1] - 1)]
     np.testing.assert_allclose(A, wanted, rtol=0, atol=1e-14)
-    inverse = inverse_relationship(pedigree)
+    inverse = invert_relationship(pedigree)
     np.testing.assert_allclose(inverse @ A, np.eye(pedigree.n), rtol=0, atol=1e-10)
     np.testing.assert_allclose(inbreeding(pedigree), A.diagonal() - 1, rtol=0, atol=1e-14)
 

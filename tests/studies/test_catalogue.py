@@ -25,7 +25,7 @@ from bayeslmm.cli import main
 from bayeslmm.cohort.build import cohort, cohort_from_arrays
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes, write_plink1
-from bayeslmm.genotypes.plink_tables import fam_phenotypes
+from bayeslmm.genotypes.plink_tables import read_fam_phenotypes
 from bayeslmm.individuals import individual_index
 from bayeslmm.likelihood.spectrum import spectrum
 from bayeslmm.relationship.files import read_grm, write_grm
@@ -640,7 +640,7 @@ def _(folder: Path) -> None:
 
 def test_in_a_fam_minus_nine_is_missing(folder: Path) -> None:
     """Phenotype -9/NA/text."""
-    assert fam_phenotypes(folder / "x.fam")["pheno1"].isna().all()
+    assert read_fam_phenotypes(folder / "x.fam")["pheno1"].isna().all()
 
 
 @fault("constant phenotype", "all equal", "x.pheno: the trait 'y' is constant: all 18 values are 3",

@@ -32,7 +32,13 @@ from hypothesis import strategies as st
 from bayeslmm.cli import outputs
 from bayeslmm.cohort.records import read_records
 from bayeslmm.errors import BayesLMMError, BayesLMMWarning, InputError
-from bayeslmm.genotypes.plink_tables import fam_phenotypes, read_bim, read_fam, read_psam, read_pvar
+from bayeslmm.genotypes.plink_tables import (
+    read_bim,
+    read_fam,
+    read_fam_phenotypes,
+    read_psam,
+    read_pvar,
+)
 from bayeslmm.individuals import individual_index
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.relationship.files import read_grm, read_grm_ids
@@ -136,7 +142,7 @@ PARSERS: dict[str, Callable[[Path], object]] = {
     "records": lambda path: read_records(path, "id"),
     "pedigree": read_pedigree,
     "fam": read_fam,
-    "fam phenotypes": fam_phenotypes,
+    "fam phenotypes": read_fam_phenotypes,
     "bim": read_bim,
     "psam": read_psam,
     "pvar": read_pvar,

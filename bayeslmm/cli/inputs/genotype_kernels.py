@@ -32,10 +32,10 @@ def genotype_kernels(
     """
     out: Kernels = {}
     if "variants" in names:
-        from bayeslmm.relationship.variants import variants_of
+        from bayeslmm.relationship.variants import standardise_variants
 
         with terminal.step(f"standardised genotypes of {genotypes.n} individuals"):
-            out["variants"] = variants_of(genotypes, scale=args.scale)
+            out["variants"] = standardise_variants(genotypes, scale=args.scale)
     parts = [part for name in names for part in PRODUCTS.get(name, (name,))]
     kinds = [kind for kind in ("additive", "dominance") if kind in parts]
     if kinds:

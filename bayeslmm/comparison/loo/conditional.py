@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
 
-def conditional_predictive(
+def predict_left_out(
     tree: xr.DataTree,
     model: pm.Model | None = None,
     *,

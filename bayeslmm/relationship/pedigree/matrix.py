@@ -23,7 +23,7 @@ from bayeslmm.relationship.relationship import Relationship, mirror, name_some, 
 from bayeslmm.system.memory import require_memory
 
 BLOCK = 1 << 23  # numbers in a block of columns, 64 MiB
-FEWER = "give only the individuals to be analysed, or use the sparse inverse_relationship"
+FEWER = "give only the individuals to be analysed, or use the sparse invert_relationship"
 
 
 def inbreeding(pedigree: Pedigree) -> Floats:
@@ -58,7 +58,7 @@ def mendelian_variances(pedigree: Pedigree, F: Floats | None = None) -> Floats:
     return d
 
 
-def inverse_relationship(pedigree: Pedigree) -> csr_array:
+def invert_relationship(pedigree: Pedigree) -> csr_array:
     """Sparse inverse of A by Henderson's rules, ``A⁻¹ = (I - M)ᵀ D⁻¹ (I - M)``.
 
     Returns

@@ -30,7 +30,7 @@ from scipy import stats
 import bayeslmm.comparison.loo.refit as refits
 from bayeslmm import fit, models
 from bayeslmm.comparison.loo.blocks import Blocks
-from bayeslmm.comparison.loo.conditional import conditional_predictive
+from bayeslmm.comparison.loo.conditional import predict_left_out
 from bayeslmm.comparison.loo.elpd import kfold, loo
 from bayeslmm.comparison.loo.interpolation import Nodes
 from bayeslmm.comparison.loo.model import (
@@ -176,7 +176,7 @@ def test_folds() -> None:
 def test_pit_and_moments_are_those_of_the_draws() -> None:
     _, _, tree = fitted_tree()
     found = loo(tree)
-    drawn = conditional_predictive(tree, draws=None)
+    drawn = predict_left_out(tree, draws=None)
     y = tree["observed_data"]["phenotype"].to_numpy()
     weight = drawn["weight"].to_numpy()
     assert weight.sum(axis=0) == pytest.approx(np.ones(N))
@@ -194,12 +194,12 @@ def test_pit_and_moments_are_those_of_the_draws() -> None:
 def test_moments_and_densities_given_what_is_outside_of_a_group() -> None:
     _, _, tree = fitted_tree()
     labels = np.array([f"g{k // 6}" for k in range(N)])
-    drawn = conditional_predictive(tree, groups=labels)
+    drawn = predict_left_out(tree, groups=labels)
     assert drawn["log_density"].dims == drawn["weight"].dims == ("sample", "group")
     assert drawn["group_of"].to_numpy().tolist() == labels.tolist()
     summed = np.array([(labels == name).sum() for name in drawn["group"].to_numpy()])
     assert summed.tolist() == [6] * (N // 6)
-    alone = conditional_predictive(tree)
+    alone = predict_left_out(tree)
     # the others of the group tell something of a record: without them it is less certain
     assert (drawn["sd"] >= alone["sd"] - 1e-12).all()
     assert float((drawn["sd"] / alone["sd"]).max()) > 1.01
@@ -297,7 +297,7 @@ def test_conditionals_of_groups_draw_by_draw(name: str) -> None:
     found = fitted(model, tree, 100)
     n = len(found.y)
     groups = np.array(["b", "a", "c", "a"] * (n // 4))
-    drawn = conditional_predictive(tree, model, draws=100, groups=groups)
+    drawn = predict_left_out(tree, model, draws=100, groups=groups)
     assert drawn["log_density"].dims == drawn["weight"].dims == ("sample", "group")
     assert drawn["pareto_k"].dims == ("group",)
     assert drawn["group_of"].to_numpy().tolist() == groups.tolist()
