@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm import models
+    from bayeslmm.calibration.fit import Drawn
     from bayeslmm.calibration.sbc import calibrate
     from bayeslmm.checks.agreement import agreement
     from bayeslmm.checks.sensitivity import prior_sensitivity
@@ -30,14 +31,18 @@ if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.cohort.records import read_records, record_cohorts
     from bayeslmm.cohort.traits import stack_traits
+    from bayeslmm.comparison.evidence import estimate_evidence
     from bayeslmm.comparison.loo.conditional import predict_left_out
     from bayeslmm.comparison.loo.elpd import kfold, loo
     from bayeslmm.comparison.loo.grouping import group_labels
     from bayeslmm.comparison.table import compare
+    from bayeslmm.comparison.table import null_model as build_null_model
+    from bayeslmm.comparison.zero_tests import weigh_zeros
     from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
     from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes
     from bayeslmm.genotypes.plink_tables import read_fam_phenotypes
     from bayeslmm.genotypes.qc import quality_control
+    from bayeslmm.genotypes.qc import variant_counts as count_variants
     from bayeslmm.inference.diagnostics import diagnose
     from bayeslmm.inference.fit import fit
     from bayeslmm.inference.traits import fit_traits
@@ -54,9 +59,11 @@ if TYPE_CHECKING:
     from bayeslmm.relationship.pedigree.matrix import additive_relationship, invert_relationship
     from bayeslmm.relationship.pedigree.pedigree import read_pedigree
     from bayeslmm.relationship.relationship import Relationship
+    from bayeslmm.relationship.variant_sets import choose_sets
     from bayeslmm.relationship.variants import standardise_variants
     from bayeslmm.report import report as write_report
     from bayeslmm.simulation.cohort import simulate as simulate_cohort
+    from bayeslmm.simulation.cohort import write_simulation
     from bayeslmm.study.coverage import estimate_coverage
     from bayeslmm.study.power import expected_power
     from bayeslmm.tables.phenotypes import read_covariates, read_phenotypes
@@ -66,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BayesLMMWarning",
     "Cohort",
+    "Drawn",
     "Genotypes",
     "InputError",
     "ModelError",
@@ -74,15 +82,19 @@ __all__ = [
     "additive_relationship",
     "agreement",
     "build_cohort",
+    "build_null_model",
     "calibrate",
+    "choose_sets",
     "cohort_from_arrays",
     "compare",
     "compute_blup",
     "compute_grm",
     "compute_grms",
     "compute_spectrum",
+    "count_variants",
     "diagnose",
     "estimate_coverage",
+    "estimate_evidence",
     "estimate_variant_effects",
     "expected_power",
     "fit",
@@ -111,13 +123,16 @@ __all__ = [
     "simulate_cohort",
     "stack_traits",
     "standardise_variants",
+    "weigh_zeros",
     "write_grm",
     "write_report",
+    "write_simulation",
 ]
 
 _HOME = {  # public name -> module:name
     "BayesLMMWarning": "errors:BayesLMMWarning",
     "Cohort": "cohort.cohort:Cohort",
+    "Drawn": "calibration.fit:Drawn",
     "Genotypes": "genotypes.genotypes:Genotypes",
     "InputError": "errors:InputError",
     "ModelError": "errors:ModelError",
@@ -125,15 +140,19 @@ _HOME = {  # public name -> module:name
     "additive_relationship": "relationship.pedigree.matrix:additive_relationship",
     "agreement": "checks.agreement:agreement",
     "build_cohort": "cohort.build:cohort",
+    "build_null_model": "comparison.table:null_model",
     "calibrate": "calibration.sbc:calibrate",
+    "choose_sets": "relationship.variant_sets:choose_sets",
     "cohort_from_arrays": "cohort.build:cohort_from_arrays",
     "compare": "comparison.table:compare",
     "compute_blup": "posterior.blup:compute_blup",
     "compute_grm": "relationship.genomic_one:grm",
     "compute_grms": "relationship.genomic:compute_grms",
     "compute_spectrum": "likelihood.spectrum:spectrum",
+    "count_variants": "genotypes.qc:variant_counts",
     "diagnose": "inference.diagnostics:diagnose",
     "estimate_coverage": "study.coverage:estimate_coverage",
+    "estimate_evidence": "comparison.evidence:estimate_evidence",
     "estimate_variant_effects": "posterior.variant_effects:estimate_variant_effects",
     "expected_power": "study.power:expected_power",
     "fit": "inference.fit:fit",
@@ -161,8 +180,10 @@ _HOME = {  # public name -> module:name
     "simulate_cohort": "simulation.cohort:simulate",
     "stack_traits": "cohort.traits:stack_traits",
     "standardise_variants": "relationship.variants:standardise_variants",
+    "weigh_zeros": "comparison.zero_tests:weigh_zeros",
     "write_grm": "relationship.files:write_grm",
     "write_report": "report:report",
+    "write_simulation": "simulation.cohort:write_simulation",
 }
 
 

@@ -83,6 +83,24 @@ class Calibration:
         values = self.u[:, self.names.index(name)]
         return np.asarray(values[np.isfinite(values)])
 
+    def ecdf(self, name: str) -> pd.DataFrame:
+        """Empirical distribution of the ranks of a quantity, and the band that should hold it.
+
+        Columns
+        -------
+        z
+            Normalised rank, 0.01 to 0.99.
+        proportion
+            Proportion of the ranks that are at most z.
+        lower, upper
+            Limits of the simultaneous 95 % band of as many uniform ranks.
+        """
+        u = self.ranks(name)
+        band = simultaneous_band(u.size)
+        return pd.DataFrame(
+            {"z": band.z, "proportion": proportions(u), "lower": band.lower, "upper": band.upper}
+        )
+
     def table(self) -> pd.DataFrame:
         """A row a quantity.
 

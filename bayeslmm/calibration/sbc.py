@@ -65,7 +65,7 @@ def calibrate(
         Simulations, at least 20.
     engine
         As for `bayeslmm.fit`; or a function ``(model, draws, rng) → Drawn`` of your own
-        (`bayeslmm.calibration.fit.Drawn`).
+        (`bayeslmm.Drawn`).
     draws
         Near-independent draws that each truth is ranked among.
     seed

@@ -83,9 +83,27 @@ class VariantSets:
 
 
 def choose_sets(genotypes: Genotypes, by: str) -> VariantSets:
-    """Sets as the command line names them: "chromosome", "maf", "ld", or a file.
+    """Divide the variants into sets, one kernel each, for `bayeslmm.compute_grms`.
 
-    "maf:0.01,0.05,0.5" has other edges; "ld:2" has halves instead of quarters.
+    Parameters
+    ----------
+    genotypes
+        m variants.
+    by
+        As the command line names it: "chromosome"; "maf", or "maf:0.01,0.05,0.5" with edges of
+        your own; "ld" (quarters of the LD score), or "ld:2" for halves; else a file with a variant
+        and its set in each line.
+
+    Returns
+    -------
+    VariantSets
+        The names of the sets and the set of each variant.
+
+    Raises
+    ------
+    InputError
+        Edges or numbers that cannot be read, a set with fewer than two variants, a file that does
+        not name variants of `genotypes`.
     """
     word, _, rest = by.partition(":")
     try:

@@ -105,6 +105,20 @@ def test_a_posterior_that_ignores_the_data_is_seen_by_what_depends_on_them() -> 
     assert p(found)["max_blup"] < 1e-6
 
 
+def test_the_curve_of_ranks_leaves_its_band_where_the_table_says_so() -> None:
+    found = calibrate(model(), 40, engine=fails_now_and_then)  # the failed fits have no rank
+    wrong = calibrate(model(), 60, engine=ignores_the_data, seed=5)
+    for one in (found, wrong):
+        for name, inside in one.table().set_index("quantity")["inside"].items():
+            curve = one.ecdf(str(name))
+            ranks = one.u[~one.failed, one.names.index(str(name))]
+            counted = [np.mean(ranks <= z) for z in curve["z"]]
+            np.testing.assert_allclose(curve["proportion"], counted)
+            within = curve["proportion"].between(curve["lower"] - 1e-9, curve["upper"] + 1e-9)
+            assert within.all() == inside, name
+    assert not wrong.table()["inside"].all()
+
+
 @pytest.mark.parametrize(("sampler", "covers"), [(wider, 0.7), (narrower, 0.3)])
 def test_a_wrong_width_is_seen(sampler: Any, covers: float) -> None:
     found = calibrate(model(), N_SIMS, engine=sampler, seed=5)
