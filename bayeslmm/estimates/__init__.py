@@ -1,1 +1,1 @@
-"""Frequentist estimates: REML, Haseman-Elston, likelihood ratios, other programs' files."""
+"""Frequentist estimates: REML, Haseman-Elston, likelihood ratio tests, other programs' files."""

@@ -1,7 +1,7 @@
 """Heritability at the boundary: the exact restricted likelihood ratio test and the expected SE.
 
-Both depend on the spectrum alone (eigenvalues s of the kernel among the error contrasts) and, for
-the test, on the contrasts e. With d = h² s + 1 - h² the profile restricted log likelihood is::
+Both depend on the eigenvalues s of the kernel among the error contrasts; the test depends on the
+contrasts e too. With d = h² s + 1 - h² the profile restricted log likelihood is::
 
     l(h²) = -½ [ m log Σ e_i²/d_i + Σ log d_i ]
 """
@@ -29,12 +29,12 @@ class RestrictedLRT:
     statistic
         ``2 [max l(h²) - l(0)]`` over h² in [0, 1].
     p_value
-        Probability of at least this statistic under h² = 0, at this very sample size and
-        spectrum, without the chi-square mixture.
+        Probability of a statistic at least as large under h² = 0, for this sample size and
+        spectrum. It is simulated; the asymptotic chi-square mixture is not used.
     standard_error
         Monte Carlo standard error of the p-value.
     simulations
-        How many data sets were drawn.
+        Number of simulated data sets.
     """
 
     statistic: float
@@ -44,19 +44,23 @@ class RestrictedLRT:
 
 
 def expected_se(eigenvalues: Floats, h2: float = 0.0) -> float:
-    """Standard error of h² that a study with this spectrum can expect (REML information).
+    """Return the standard error of h² that a study with this spectrum can expect.
+
+    It comes from the expected REML information, with t = (s - 1)/d::
+
+        SE(h²) = √(2 / (m var(t)))
 
     Parameters
     ----------
     eigenvalues
-        s (m,), of the scaled kernel among the error contrasts.
+        s (m,) of the scaled kernel among the error contrasts.
     h2
-        True h² at which it holds. At 0 it is ``√(2 / (m var(s)))``.
+        True h²; default 0, where the result is ``√(2 / (m var(s)))``.
 
     Returns
     -------
     float
-        Infinite if the kernel is proportional to the identity: h² is not identified.
+        Infinite if the kernel is proportional to the identity, because h² is not identified then.
     """
     slope = (eigenvalues - 1.0) / (h2 * eigenvalues + 1.0 - h2)
     information = 0.5 * slope.size * float(np.var(slope))
@@ -64,10 +68,10 @@ def expected_se(eigenvalues: Floats, h2: float = 0.0) -> float:
 
 
 def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
-    """What is wrong with the eigenvalues s (m,) of a kernel of n individuals; None if nothing.
+    """Describe a problem with the eigenvalues s (m,) of a kernel of n individuals, or return None.
 
-    Either all are (nearly) the same, so that the data cannot tell g from ε; or some are zero: the
-    kernel comes from fewer variants than individuals (or from duplicates).
+    Two problems are known. All eigenvalues are nearly equal, so the data cannot tell g from ε. Or
+    some are zero, because there are fewer variants than individuals or duplicated individuals.
     """
     spread = float(np.var(eigenvalues))
     if spread < SPREAD:
@@ -90,19 +94,20 @@ def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
 def restricted_lrt(
     eigenvalues: Floats, contrasts: Floats, *, simulations: int | None = None, seed: int = 1
 ) -> RestrictedLRT:
-    """Exact test of h² = 0, by simulation from the spectrum.
+    """Test h² = 0 exactly, by simulation from the spectrum.
 
-    The statistic depends on the direction of e only, whose density under h² is proportional to
-    ``exp l(h²)``. Half of the data sets are drawn under h² = 0, half under the estimate ĥ²;
-    weighted by ``2 / (1 + exp[l(ĥ²) - l(0)])`` they give p-values of any size with a small
-    relative error.
+    The statistic depends only on the direction of e, whose density under h² is proportional to
+    ``exp l(h²)``. Half of the data sets are drawn under h² = 0 and half under the estimate ĥ².
+    With the weights ``2 / (1 + exp[l(ĥ²) - l(0)])`` p-values of any size have a small relative
+    error.
 
     Parameters
     ----------
     eigenvalues, contrasts
         s (m,) and e (m,).
     simulations
-        Data sets drawn (only m normal numbers each). Default: 10 000 to 50 000, as m allows.
+        Number of data sets, of m normal numbers each. Default: 10 000 to 50 000, fewer for large
+        m.
     seed
         Seed of the simulation.
 
@@ -117,7 +122,7 @@ def restricted_lrt(
     weights, log_d = 1.0 / d, np.log(d).sum(axis=1)
 
     def gain(squares: Floats) -> Floats:
-        """l(h²) - l(0) at every node (draws, nodes)."""
+        """Return l(h²) - l(0) at every node (draws, nodes)."""
         likelihood = -0.5 * (m * np.log(squares @ weights.T) + log_d)
         return np.asarray(likelihood - likelihood[:, :1])
 

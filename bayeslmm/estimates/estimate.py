@@ -1,7 +1,7 @@
-"""One estimate of h², on the scale of its own relationship matrix and on ours.
+"""One estimate of h², on its own scale and on the posterior's scale.
 
-With K multiplied by f the same data give σ²_u / f, so that between two scales the odds of h² are
-multiplied by one number::
+The scale is set by the relationship matrix. With K multiplied by f the same data give σ²_u / f. So
+a change of scale multiplies the odds of h² by one number::
 
     h²/(1 - h²) here = odds × h²/(1 - h²) there
 """
@@ -22,14 +22,15 @@ class Estimate:
     source
         "posterior", "REML", "Haseman-Elston", or a program and its file.
     h2, se, lower, upper
-        On its own scale: the estimate, its standard error (posterior sd), and an interval (the
-        posterior's; otherwise ± 1.96 standard errors); nan where not known.
+        The estimate, its standard error and an interval, on its own scale; nan where not known.
+        For the posterior these are mean, sd and interval, otherwise the interval is ± 1.96
+        standard errors.
     scale
-        The matrix to which it refers, in words.
+        The relationship matrix it refers to, in words.
     odds
-        What its odds are multiplied by to be on the posterior's scale; nan if that is not known.
+        Factor that turns its odds into odds on the posterior's scale; nan if not known.
     note
-        What the reader should know.
+        A remark for the reader.
     """
 
     source: str
@@ -42,9 +43,9 @@ class Estimate:
     note: str
 
     def here(self, value: float) -> float:
-        """A value on its own scale, put on the posterior's; below 0 and above 1 the slope is kept.
+        """Put a value on the posterior's scale, with the slope at the ends below 0 and above 1.
 
-        nan where the scales cannot be compared.
+        The result is nan where the scales cannot be compared.
         """
         if self.odds == 1.0:
             return value
@@ -60,6 +61,6 @@ class Estimate:
 
     @property
     def se_here(self) -> float:
-        """Its standard error there, by the delta method."""
+        """The standard error on the posterior's scale, by the delta method."""
         inside = min(max(self.h2, 0.0), 1.0)
         return self.se * self.odds / (self.odds * inside + 1.0 - inside) ** 2

@@ -1,4 +1,4 @@
-"""What other programs have estimated: GCTA's ``.hsq`` and GEMMA's ``.log.txt``."""
+"""Estimates of other programs: GCTA's ``.hsq`` and GEMMA's ``.log.txt``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NoReturn
 from bayeslmm.errors import InputError
 from bayeslmm.system.files import PathArg, require_file
 
-LONGEST = 2**20  # bytes of such a file; they have a few lines
+LONGEST = 2**20  # largest size of a file in bytes; such files have a few lines
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?nan|[-+]?inf", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class External:
-    """The heritability of one trait as another program has estimated it.
+    """Another program's estimate of one trait's heritability.
 
     Parameters
     ----------
@@ -29,14 +29,14 @@ class External:
         Share of the genetic variance and its standard error on the program's own scale; nan where
         the file does not give it (GEMMA with two traits).
     genetic, residual
-        Genetic variances (one for each matrix) and the residual one, on the scale of the program's
-        matrix; nan where not given.
+        Genetic variances (one for each matrix) and residual variance, on the scale of the
+        program's matrix; nan where not given.
     n
-        Individuals analysed, None where not given.
+        Number of individuals analysed; None where not given.
     trait
-        Number of the trait in a file of several, from 1; 0 in a file of one.
+        Number of the trait, from 1, in a file with several traits; 0 in a file with one.
     genetic_se, residual_se
-        Standard errors of the variances, nan where not given.
+        Standard errors of the variances; nan where not given.
     """
 
     program: str
@@ -52,7 +52,7 @@ class External:
 
 
 def read_external(path: PathArg) -> list[External]:
-    """Read a ``.hsq`` of GCTA or a ``.log.txt`` of GEMMA, told apart by what is in it.
+    """Read a ``.hsq`` of GCTA or a ``.log.txt`` of GEMMA, recognised by its content.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def read_external(path: PathArg) -> list[External]:
     Returns
     -------
     list of External
-        One; two or more of a file of several traits.
+        One estimate for each trait in the file.
 
     Raises
     ------
     InputError
-        If the file is missing, neither of the two, cut short or has a number that is none; with
-        file and line.
+        If the file is missing, is neither of the two, is cut short, or holds text in place of a
+        number. The message names file and line.
     """
     file = require_file(path)
     if file.stat().st_size > LONGEST:
@@ -76,7 +76,7 @@ def read_external(path: PathArg) -> list[External]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        _refuse(file, "no text")
+        _refuse(file, "a file that is not text")
     except OSError as error:
         _refuse(file, str(error.strerror or error))
     first = next((line for line in lines if line.strip()), "")
@@ -86,7 +86,7 @@ def read_external(path: PathArg) -> list[External]:
         return _read_gemma(file, lines)
     if first.split()[:1] == ["HE-CP"]:
         _refuse(file, "a .HEreg of GCTA")
-    _refuse(file, "neither" if first else "an empty file")
+    _refuse(file, "a file of another kind" if first else "an empty file")
 
 
 def _refuse(path: Path, found: str) -> NoReturn:
@@ -108,7 +108,7 @@ def _number(path: Path, line: int, text: str, what: str) -> float:
 
 
 def _read_hsq(path: Path, lines: list[str]) -> list[External]:
-    """Rows ``name value [se]`` after the header; names may hold blanks ("Sum of V(G)/Vp")."""
+    """Parse rows ``name value [se]`` after the header; "Sum of V(G)/Vp" is one name."""
     known: dict[str, tuple[float, float]] = {}
     for at, line in enumerate(lines, 1):
         words = line.split()
@@ -169,7 +169,7 @@ def _read_gemma(path: Path, lines: list[str]) -> list[External]:
 
 
 def _after(path: Path, lines: list[str], key: str, required: bool = True) -> list[float]:
-    """The numbers after ``## key =``."""
+    """Return the numbers after ``## key =``; an empty list where the line is absent."""
     for at, line in enumerate(lines, 1):
         name, sign, rest = line.removeprefix("##").partition("=")
         if sign and name.strip() == key:
@@ -187,7 +187,7 @@ def _after(path: Path, lines: list[str], key: str, required: bool = True) -> lis
 
 
 def _gemma_several(path: Path, lines: list[str], n: int | None) -> list[External]:
-    """Diagonals of the REML estimates Vg and Ve, printed as lower triangles."""
+    """Read the diagonals of the REML estimates Vg and Ve, printed as lower triangles."""
     Vg, Ve = (_triangle(path, lines, f"REMLE estimate for {name}") for name in ("Vg", "Ve"))
     if len(Vg) != len(Ve):
         raise InputError(f"{len(Vg)} traits in Vg, {len(Ve)} in Ve", "the same number",
@@ -204,7 +204,10 @@ def _gemma_several(path: Path, lines: list[str], n: int | None) -> list[External
 def _triangle(
     path: Path, lines: list[str], key: str, before: int = 0, size: int | None = None
 ) -> list[float]:
-    """Diagonal of the lower triangle below the line with `key`; nan where it may be absent."""
+    """Return the diagonal of the lower triangle below the line with `key`.
+
+    With `size` the triangle may be absent; its diagonal is then nan.
+    """
     for at, line in enumerate(lines):
         if key not in line:
             continue

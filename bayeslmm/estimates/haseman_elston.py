@@ -1,14 +1,14 @@
-"""Haseman-Elston regression: products of the residuals of all pairs on how related they are.
+"""Haseman-Elston regression: residual products of all pairs on their relationships.
 
-With ``r = My`` the residuals after the fixed effects, ``E[r rᵀ] = Σ σ²_k MK_kM + σ²_e M``. The
-variances are found by ordinary least squares of the n² products ``r_i r_j`` on the entries of these
-matrices, an individual paired with itself included (a method of moments; GCTA's ``--HEreg`` leaves
-those pairs out). Written with the error contrasts e and the matrices K_k among them, K_last = I::
+With ``r = My`` the residuals after the fixed effects, ``E[r rᵀ] = Σ σ²_k MK_kM + σ²_e M``. Ordinary
+least squares of the n² products ``r_i r_j`` on the entries of these matrices estimates the
+variances (a method of moments). Pairs i = j are included; GCTA's ``--HEreg`` leaves them out. With
+the error contrasts e and the matrices K_k among them, K_last = I::
 
     Σ_l tr(K_k K_l) σ²_l = eᵀK_k e        Cov(eᵀK_k e, eᵀK_l e) = 2 tr(K_k V K_l V)
 
-No normality is needed for the estimate; the standard error takes y as normal, with V at the
-estimate. Of one kernel all that is the regression of e_i² on its eigenvalue.
+The estimate needs no normality. The standard error assumes that y is normal, with V at the
+estimate. With one kernel this is the regression of e_i² on the eigenvalue s_i.
 
 References
 ----------
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.dense import DenseForm
 
 
-EXACT = 2500  # contrasts up to which traces are computed, beyond by random vectors
-PROBES = 100
+EXACT = 2500  # largest number of contrasts with exact traces; beyond it random vectors are used
+PROBES = 100  # random vectors for the traces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +45,10 @@ class HasemanElston:
     variances
         σ² (K,) of every component in the model's order, the residual last; may be negative.
     covariance
-        Their sampling covariance (K, K) under normality.
+        Sampling covariance (K, K) of `variances` under normality.
     h2, se
-        Share of the genetic components, and its standard error by the delta method. Not cut to
-        [0, 1], so that it is unbiased where the truth is at the edge.
+        Share of the genetic components, and its standard error by the delta method. It is not cut
+        to [0, 1], because cutting would bias it where the true value is 0 or 1.
     """
 
     variances: Floats
@@ -58,7 +58,13 @@ class HasemanElston:
 
 
 def haseman_elston_one_kernel(eigenvalues: Floats, contrasts: Floats) -> HasemanElston:
-    """Regression of e² (m,) on s (m,), of `bayeslmm.likelihood.spectrum.Spectrum`."""
+    """Regress e² on s.
+
+    Parameters
+    ----------
+    eigenvalues, contrasts
+        s (m,) and e (m,) of `bayeslmm.likelihood.spectrum.Spectrum`.
+    """
     K = np.stack([eigenvalues, np.ones_like(eigenvalues)])  # diagonals
     gram, q = K @ K.T, K @ contrasts**2
     variances = np.linalg.pinv(gram) @ q
@@ -69,22 +75,27 @@ def haseman_elston_one_kernel(eigenvalues: Floats, contrasts: Floats) -> Haseman
 def haseman_elston_several(
     form: DenseForm, rotated: Floats, genetic: NDArray[np.bool_], seed: int = 1
 ) -> HasemanElston:
-    """The regression with several kernels, each with one variance.
+    """Regress with several kernels, each with one variance.
 
     Parameters
     ----------
     form
-        Matrices in the coordinates in which the error contrasts come first.
+        Kernel matrices in coordinates where the error contrasts come first.
     rotated
         ``Wᵀy`` (n,).
     genetic
         (K,) which components count toward h².
     seed
-        Of the random vectors by which the traces of the standard error are found beyond 2500
-        records; then it has an error of a few per cent itself.
+        Seed of the random vectors for the traces of the standard error. They are used beyond 2500
+        records, where the standard error has an error of a few per cent.
+
+    Raises
+    ------
+    ValueError
+        If a term has several effects per level.
     """
     if any(term.k != 1 for term in form.covariance.terms):
-        raise ValueError("haseman_elston_several: terms of one effect a level only")
+        raise ValueError("haseman_elston_several: every term must have one effect per level")
     m = form.n - form.p
     e, size = rotated[:m], form.covariance.size
     matrices = [_full(M[:m, :m]) for M in form.stack]
@@ -103,7 +114,7 @@ def haseman_elston_several(
 
 
 def _full(lower: Floats) -> Floats:
-    """A symmetric matrix from its lower triangle."""
+    """Return the symmetric matrix with this lower triangle."""
     return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
 
 
@@ -118,7 +129,7 @@ def _definite(matrices: list[Floats], variances: Floats) -> Floats:
 
 
 def _traces(matrices: list[Floats], V: Floats, size: int, seed: int) -> Floats:
-    """``2 tr(K_k V K_l V)`` (K, K); K_last = I."""
+    """Compute ``2 tr(K_k V K_l V)`` (K, K) with K_last = I."""
     m = len(V)
     if m <= EXACT:
         moved = [scipy.linalg.blas.dsymm(1.0, V.T, M.T) for M in matrices]  # V K_k

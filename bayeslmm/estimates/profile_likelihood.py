@@ -1,7 +1,7 @@
-"""Slope, curvature and maximum of the restricted likelihood of h², one kernel, σ² profiled out.
+"""Slope, curvature and maximum of the restricted likelihood of h²; one kernel, σ² profiled out.
 
-With the distinct eigenvalues s_i of the kernel among m error contrasts, n_i of each, the sums e²_i
-of squared contrasts, ``d = h² s + 1 - h²``, ``t = s - 1``, ``σ² = Σ e²/d / m``::
+The kernel has distinct eigenvalues s_i of multiplicity n_i among m error contrasts; e²_i is the sum
+of squared contrasts of each. With ``d = h² s + 1 - h²``, ``t = s - 1``, ``σ² = Σ e²/d / m``::
 
     l(h²)             = -½ [ m log σ² + Σ n log d ] + constant
     l'(h²)            = ½ [ Σ e²t/d² / σ² - Σ n t/d ]
@@ -23,12 +23,12 @@ import numba
 
 from bayeslmm.numerics.arrays import Floats
 
-CLOSE = 1e-7  # a step of Newton's method this small is the last: its error is that, squared
+CLOSE = 1e-7  # Newton's method stops at a step this small; the error left is its square
 
 
 @numba.njit(cache=True, nogil=True)
 def derivatives(h: float, s: Floats, count: Floats, squares: Floats) -> tuple[float, float, float]:
-    """l'(h²), the observed information -l''(h²), and the average information.
+    """Return l'(h²), the observed information -l''(h²), and the average information.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def derivatives(h: float, s: Floats, count: Floats, squares: Floats) -> tuple[fl
 
 @numba.njit(cache=True, nogil=True)
 def height(h: float, s: Floats, count: Floats, squares: Floats) -> float:
-    """``-½ [m log σ² + Σ n log d]``, which is l(h²) up to a constant."""
+    """Return ``-½ [m log σ² + Σ n log d]``, which is l(h²) up to a constant."""
     rss = logs = m = 0.0
     for i in range(s.shape[0]):
         d = h * s[i] + 1.0 - h
@@ -70,9 +70,9 @@ def height(h: float, s: Floats, count: Floats, squares: Floats) -> float:
 def climb(
     h: float, low: float, high: float, s: Floats, count: Floats, squares: Floats
 ) -> tuple[float, float, float]:
-    """Maximum of l in [low, high] from h on, by Newton's method; both informations there.
+    """Maximise l in [low, high] from h by Newton's method; return h² and both informations.
 
-    An end of the interval that l falls from is its maximum there; no d may be zero at the ends.
+    The maximum may be an end of the interval. No d may be zero at the ends.
     """
     seen_low, seen_high = False, False
     for _ in range(100):

@@ -1,15 +1,15 @@
-"""REML estimates of the variances and of h², with standard errors, to stand beside a posterior.
+"""REML estimates of the variances and of h², with standard errors, for comparison with a posterior.
 
-One kernel, from its spectrum: with the error contrasts e, the eigenvalues s and d = h² s + 1 - h²
-the profile restricted log likelihood, the total variance at its best ``σ²(h²) = mean(e²/d)``, is ::
+One kernel, from its spectrum: e are the error contrasts, s the eigenvalues, d = h² s + 1 - h². The
+total variance is profiled out, ``σ²(h²) = mean(e²/d)``; the restricted log likelihood is then::
 
     l(h²) = -½ [ m log 2πσ²(h²) + Σ log d_i + m ]
 
-Several kernels, V(c) = Σ c_k M_k among the contrasts, P the inverse of V there and α = Py::
+Several kernels: V(c) = Σ c_k M_k among the contrasts, P its inverse, α = Py::
 
     ∂l/∂c_k = ½ [ αᵀM_kα - tr(PM_k) ]       A_kl = ½ αᵀM_k P M_lα
 
-and c goes up by Newton steps ``A⁻¹∂l`` (average information), no variance below zero.
+Newton steps ``A⁻¹∂l`` (average information) climb to the maximum; no variance goes below zero.
 
 References
 ----------
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.dense import DenseForm
 
 
-EDGE = 1e-6  # h², or a share, nearer to 0 or 1 than this is at the edge
-SINGULAR = 1e-12  # distance to h² = 1 of the last place where V is regular
-STEPS = 60  # of average information, at most
+EDGE = 1e-6  # h² nearer to 0 or 1 than this is at the edge
+SINGULAR = 1e-12  # distance of the search from h² = 1 where V is singular there
+STEPS = 60  # largest number of average information steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,17 +49,18 @@ class Reml:
     Parameters
     ----------
     variances
-        c (K,), of every component in the model's order, the residual last; in squared units of y.
+        c (K,) of every component in the model's order, the residual last; in squared units of y.
     covariance
-        Their sampling covariance (K, K), the inverse information.
+        Sampling covariance (K, K) of `variances`: the inverse information.
     h2, se
         Share of the genetic components, and its standard error by the delta method.
     log_likelihood
-        l at the maximum: log density of the orthonormal contrasts.
+        l at the maximum, the log density of the orthonormal contrasts.
     at_edge
-        Is h², or a component, at 0 or 1, where an estimate ± 1.96 se is no confidence interval?
+        Whether h², or a component, is at 0 or 1. There, estimate ± 1.96 se is not a confidence
+        interval.
     converged
-        Did the search end at a maximum?
+        Whether the search ended at a maximum.
     """
 
     variances: Floats
@@ -72,9 +73,9 @@ class Reml:
 
 
 def profile(eigenvalues: Floats, squares: Floats, h2: float) -> float:
-    """Profile restricted log likelihood l(h²) from s (m,) and the squared contrasts e² (m,).
+    """Return the profile restricted log likelihood l(h²) from s (m,) and e² (m,).
 
-    Minus infinity where V is singular.
+    It is minus infinity where V is singular.
     """
     d = h2 * eigenvalues + (1.0 - h2)
     if d.min() <= 0.0:
@@ -85,15 +86,15 @@ def profile(eigenvalues: Floats, squares: Floats, h2: float) -> float:
 
 
 def reml_one_kernel(eigenvalues: Floats, contrasts: Floats) -> Reml:
-    """REML of ``e_i ~ N(0, σ²_u s_i + σ²_e)``.
+    """Fit ``e_i ~ N(0, σ²_u s_i + σ²_e)`` by REML.
 
-    The standard error of h² is that of the observed information of l(h²), as in GEMMA; at the
-    edge, where that says nothing, of the expected information.
+    The standard error of h² comes from the observed information of l(h²), as in GEMMA. At the edge
+    it comes from the expected information, because the observed information means nothing there.
 
     Parameters
     ----------
     eigenvalues, contrasts
-        s (m,) and e (m,), of `bayeslmm.likelihood.spectrum.Spectrum`.
+        s (m,) and e (m,) of `bayeslmm.likelihood.spectrum.Spectrum`.
     """
     s, e2 = np.asarray(eigenvalues), np.asarray(contrasts) ** 2
     h2, observed = _maximise(s, e2)
@@ -109,9 +110,9 @@ def reml_one_kernel(eigenvalues: Floats, contrasts: Floats) -> Reml:
 
 
 def _maximise(s: Floats, e2: Floats) -> tuple[float, float]:
-    """The h² in [0, 1] where the profile is highest, and the observed information -l''(h²) there.
+    """Maximise the profile over h² in [0, 1]; return h² and the observed information there.
 
-    A grid of logits, then Newton's method in the best cell.
+    A grid of logits finds the best cell, then Newton's method the maximum in it.
     """
     grid = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-np.linspace(-14.0, 14.0, 57))), [1.0]])
     if s.min() <= 0.0:
@@ -123,14 +124,14 @@ def _maximise(s: Floats, e2: Floats) -> tuple[float, float]:
 
 
 def _expected_information(s: Floats, variances: Floats) -> Floats:
-    """``½ Σ M_k M_l / d²`` (2, 2) for M = (s, 1)."""
+    """Compute ``½ Σ M_k M_l / d²`` (2, 2) for M = (s, 1)."""
     d = variances[0] * s + variances[1]
     scaled = np.stack([s, np.ones_like(s)]) / np.maximum(d, np.finfo(float).tiny)
     return np.asarray(0.5 * scaled @ scaled.T)
 
 
 def inverse_information(information: Floats) -> Floats:
-    """Sampling covariance of variances; by the pseudo-inverse where they cannot be told apart."""
+    """Return the sampling covariance of variances, the (pseudo-)inverse of their information."""
     scale = 1.0 / np.sqrt(np.maximum(np.diagonal(information), np.finfo(float).tiny))
     return np.asarray(np.linalg.pinv(information * np.outer(scale, scale)) * np.outer(scale, scale))
 
@@ -138,14 +139,14 @@ def inverse_information(information: Floats) -> Floats:
 def share_with_se(
     variances: Floats, covariance: Floats, genetic: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """``h² = Σ_genetic c / Σ c`` and its standard error by the delta method; nan if Σ c <= 0.
+    """Return ``h² = Σ_genetic c / Σ c`` and its delta-method standard error; nan if Σ c <= 0.
 
     Parameters
     ----------
     variances, covariance
         c (K,) and its sampling covariance (K, K).
     genetic
-        (K,) which components count.
+        (K,) which components count toward h².
     """
     total = float(variances.sum())
     if total <= 0.0:
@@ -162,16 +163,16 @@ def reml_several(
     genetic: NDArray[np.bool_],
     tolerance: float = 1e-4,
 ) -> Reml:
-    """REML of several kernels, each with one variance, by average information.
+    """Fit several kernels, each with one variance, by average information REML.
 
     Parameters
     ----------
     form
-        Matrices in the coordinates in which the error contrasts come first.
+        Kernel matrices in coordinates where the error contrasts come first.
     rotated
         ``Wᵀy`` (n,).
     start
-        c (K,) to begin with, positive; the posterior means for instance.
+        Starting values of c (K,), positive; for instance the posterior means.
     genetic
         (K,) which components count toward h².
     tolerance
@@ -180,10 +181,10 @@ def reml_several(
     Raises
     ------
     ValueError
-        If a term has several effects of a level, so that its coefficients include covariances.
+        If a term has several effects per level, because its coefficients include covariances.
     """
     if any(term.k != 1 for term in form.covariance.terms):
-        raise ValueError("reml_several: terms of one effect a level only")
+        raise ValueError("reml_several: every term must have one effect per level")
     m = form.n - form.p
     e = np.ascontiguousarray(rotated[:m])
     floor = 1e-9 * float(np.mean(e * e))
@@ -211,7 +212,7 @@ def reml_several(
 def _climb(
     form: DenseForm, e: Floats, c: Floats, step: Floats, value: float, floor: float
 ) -> tuple[Floats, tuple[float, Floats, Floats]] | None:
-    """The first of the halved steps that goes up; None if none does."""
+    """Halve the step until l rises; return the new point, or None if no step raises l."""
     for halving in range(8):
         there = np.maximum(c + 0.5**halving * step, floor)
         found = _evaluate(form, e, there)
@@ -221,7 +222,7 @@ def _climb(
 
 
 def _evaluate(form: DenseForm, e: Floats, c: Floats) -> tuple[float, Floats, Floats]:
-    """l, its gradient (K,) and the average information (K, K) at c."""
+    """Compute l, its gradient (K,) and the average information (K, K) at c."""
     m, size = e.size, form.covariance.size
     full = form.factor(c)
     if full is None:
@@ -232,7 +233,7 @@ def _evaluate(form: DenseForm, e: Floats, c: Floats) -> tuple[float, Floats, Flo
     value = -0.5 * (m * LOG_2PI + 2.0 * float(np.log(np.diagonal(L)).sum()) + float(alpha @ alpha))
     lapack.solve_lower(L, alpha, transpose=True)
     moved = np.empty((size, m))
-    for k, M in enumerate(form.stack):  # the lower triangle counts: in Fortran order the upper
+    for k, M in enumerate(form.stack):  # the lower triangle is the upper in Fortran order
         moved[k] = scipy.linalg.blas.dsymv(1.0, M[:m, :m].T, alpha, lower=0)
     if form.identity:
         moved[-1] = alpha

@@ -1,8 +1,8 @@
-"""REML of several traits and one kernel: starting values by EM, the mode by a quasi-Newton method.
+"""REML of several traits and one kernel: starting values by EM, the mode by BFGS.
 
 The error contrasts e (m, T) of the traits in the basis of the spectrum are independent rows,
-``e_k ~ N(0, s_k G + R)``: the restricted likelihood is that of `bayeslmm.likelihood.traits` without
-fixed effects. Its mode is that of the posterior with flat priors on β, G and R.
+``e_k ~ N(0, s_k G + R)``. So `bayeslmm.likelihood.traits` without fixed effects gives the
+restricted likelihood. Its mode is also the posterior mode under flat priors on β, G and R.
 
 References
 ----------
@@ -36,9 +36,9 @@ class RemlMode:
     genetic, residual
         G and R (T, T).
     log_likelihood
-        Log density of the orthonormal error contrasts there.
+        Log density of the orthonormal error contrasts at the maximum.
     gradient
-        Largest slope left, per standardised parameter: about 1e-4 or less at a mode.
+        Largest slope left per standardised parameter; about 1e-4 or less at a mode.
     """
 
     genetic: Floats
@@ -48,9 +48,9 @@ class RemlMode:
 
 
 def spectral_start(rotated: Floats, spectrum: Spectrum, steps: int = 20) -> tuple[Floats, Floats]:
-    """Starting values of G and R: equal parts of the residual covariance, then steps of EM.
+    """Find starting values of G and R: halves of the residual covariance, then EM steps.
 
-    Every step of EM raises the restricted likelihood and keeps G and R covariances::
+    Every EM step raises the restricted likelihood and keeps G and R positive definite::
 
         G ← mean_k (û_k û_kᵀ + Var(u_k | e_k)) / s_k        R ← mean_k (ε̂_k ε̂_kᵀ + Var(ε_k | e_k))
 
@@ -61,11 +61,12 @@ def spectral_start(rotated: Floats, spectrum: Spectrum, steps: int = 20) -> tupl
     spectrum
         Spectrum of K and X.
     steps
-        Steps of EM, O(n T²) each.
+        Number of EM steps, O(n T²) each.
 
     Returns
     -------
-    G, R (T, T), positive definite
+    G, R
+        (T, T) each, positive definite.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def spectral_start(rotated: Floats, spectrum: Spectrum, steps: int = 20) -> tupl
     e, s = rotated[spectrum.p :], spectrum.eigenvalues
     R = 0.5 * _total(rotated, spectrum)
     if not spectrum.rank:
-        raise InputError("a kernel of zero", "one with variance", "check the relationships")
+        raise InputError("a kernel of zeros", "a kernel with variance", "check the relationships")
     G = R * (s.size / s.sum())
     seen = s > 0
     for _ in range(steps):
@@ -95,7 +96,7 @@ def spectral_start(rotated: Floats, spectrum: Spectrum, steps: int = 20) -> tupl
 
 
 def _total(rotated: Floats, spectrum: Spectrum) -> Floats:
-    """Mean square of the contrasts (T, T), regular."""
+    """Return the mean square of the contrasts (T, T); raise `InputError` if it is singular."""
     e = rotated[spectrum.p :]
     total = np.asarray(e.T @ e / len(e))
     scale = np.sqrt(np.diag(total))
@@ -103,7 +104,7 @@ def _total(rotated: Floats, spectrum: Spectrum) -> Floats:
     if explained.any() or np.linalg.eigvalsh(total / np.outer(scale, scale))[0] < 1e-10:
         raise InputError(
             "traits that are linear combinations of each other and of the covariates",
-            "traits that each tell something of their own",
+            "traits that are linearly independent given the covariates",
             "leave out the trait that the others determine",
         )
     return total
@@ -112,7 +113,7 @@ def _total(rotated: Floats, spectrum: Spectrum) -> Floats:
 def restricted_logp(
     rotated: Floats, G: Floats, R: Floats, spectrum: Spectrum
 ) -> tuple[float, Floats, Floats]:
-    """Log density of the error contrasts and its symmetric gradient in G and R (T, T)."""
+    """Compute the log density of the error contrasts and its gradients in G and R (T, T)."""
     e = np.ascontiguousarray(rotated[spectrum.p :])
     m, T = e.shape
     nothing = (np.zeros((0, m)), np.zeros((0, 0)), np.zeros((0, 0)))
@@ -121,10 +122,11 @@ def restricted_logp(
 
 
 def reml_mode(rotated: Floats, spectrum: Spectrum) -> RemlMode:
-    """The mode of the restricted likelihood over all covariances G and R.
+    """Maximise the restricted likelihood over the covariances G and R.
 
-    BFGS from `spectral_start` over two lower triangles A with ``G = U A Aᵀ Uᵀ`` (and so R), UUᵀ
-    the residual covariance of the traits, so that a singular G or R is an ordinary point.
+    BFGS starts from `spectral_start`. Its parameters are two lower triangles A with
+    ``G = U A Aᵀ Uᵀ``, likewise for R, where UUᵀ is the residual covariance of the traits. So a
+    singular G or R is an ordinary point.
 
     Parameters
     ----------

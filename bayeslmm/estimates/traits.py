@@ -10,7 +10,7 @@ w_k = s_k for G, 1 for R::
     Haseman-Elston    regression of e_ki e_kj on s_k, with intercept, for every pair of traits
                       Cov(e_ki e_kj, e_kl e_km) = V_il V_jm + V_im V_jl
 
-and standard errors of h²_t and of ``r_g = G_tu / √(G_tt G_uu)`` by the delta method.
+The delta method gives standard errors of h²_t and of ``r_g = G_tu / √(G_tt G_uu)``.
 
 References
 ----------
@@ -30,8 +30,8 @@ from bayeslmm.estimates.reml_traits import reml_mode, restricted_logp
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.numerics.arrays import Floats
 
-EDGE = 1e-5  # eigenvalue of G or R, traits in units of their sd, below which it is singular
-FOUND = 1e-2  # slope that may be left at the top of the restricted likelihood
+EDGE = 1e-5  # G or R with an eigenvalue below this is singular, traits in units of their sd
+FOUND = 1e-2  # largest slope left at the maximum of the restricted likelihood
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,9 +45,10 @@ class TraitCovariances:
     spread
         Sampling covariance (T(T + 1), T(T + 1)) of the lower triangle of G, row by row, then of R.
     at_edge
-        Is G or R singular, so that an estimate ± 1.96 standard errors is no confidence interval?
+        Whether G or R is singular. There, estimate ± 1.96 standard errors is not a confidence
+        interval.
     converged
-        Did the search end at a maximum?
+        Whether the search ended at a maximum.
     """
 
     genetic: Floats
@@ -57,7 +58,7 @@ class TraitCovariances:
     converged: bool = True
 
     def h2(self, t: int) -> tuple[float, float]:
-        """h² of trait t and its standard error; nan where its variance is not positive."""
+        """Return h² of trait t and its standard error; nan where its variance is not positive."""
         total = float(self.genetic[t, t] + self.residual[t, t])
         if total <= 0.0:
             return math.nan, math.nan
@@ -66,10 +67,10 @@ class TraitCovariances:
         return h2, self._error({_place(t, t): (1 - h2) / total, half + _place(t, t): -h2 / total})
 
     def r_g(self, t: int, u: int) -> tuple[float, float]:
-        """Genetic correlation of two traits and its standard error.
+        """Return the genetic correlation of two traits and its standard error.
 
-        Both nan where G_tt or G_uu is not positive; no standard error where REML has r_g at ±1,
-        or the correlation of variances that are nearly nothing.
+        Both are nan where G_tt or G_uu is not positive. The standard error is nan where REML puts
+        r_g at ±1 or a genetic variance nearly at zero.
         """
         G = self.genetic
         if G[t, t] <= 0.0 or G[u, u] <= 0.0:
@@ -89,32 +90,32 @@ class TraitCovariances:
 
 
 def _place(t: int, u: int) -> int:
-    """Where (t, u) stands in the lower triangle, row by row."""
+    """Return the position of (t, u) in the lower triangle, row by row."""
     t, u = max(t, u), min(t, u)
     return t * (t + 1) // 2 + u
 
 
 def reml_traits(spectrum: Spectrum, rotated: Floats) -> TraitCovariances:
-    """REML of several traits of the same individuals.
+    """Fit several traits of the same individuals by REML.
 
     Parameters
     ----------
     spectrum
-        Of K and X, X the same for every trait.
+        Spectrum of K and X; X is the same for every trait.
     rotated
         ``WᵀY`` (n, T).
 
     Raises
     ------
     InputError
-        Traits that are linear combinations of each other and the covariates; a kernel of zero.
+        If traits are linear combinations of each other and the covariates, or the kernel is zero.
     """
     found = reml_mode(rotated, spectrum)
     G, R, s = found.genetic, found.residual, spectrum.eigenvalues
     unit = 1.0 / np.sqrt(np.diag(G + R))
     least = min(float(np.linalg.eigvalsh(A * np.outer(unit, unit))[0]) for A in (G, R))
     information = _expected(s, G, R)
-    if least >= 10 * EDGE:  # farther from it than the steps are long
+    if least >= 10 * EDGE:  # farther from the edge than the steps of the differences
         observed = _observed(spectrum, rotated, G, R)
         if np.linalg.eigvalsh(observed / np.sqrt(np.outer(*[np.diag(information)] * 2)))[0] > 0:
             information = observed
@@ -123,7 +124,7 @@ def reml_traits(spectrum: Spectrum, rotated: Floats) -> TraitCovariances:
 
 
 def _observed(spectrum: Spectrum, rotated: Floats, G: Floats, R: Floats) -> Floats:
-    """Minus the slope of the gradient of l, by central differences of 1e-5: error about 1e-9."""
+    """Compute the observed information by central differences of 1e-5, with error about 1e-9."""
     rows, columns = np.tril_indices(len(G))
     double = np.where(rows == columns, 1.0, 2.0)
     sd = np.sqrt(np.diag(G + R))
@@ -143,7 +144,7 @@ def _observed(spectrum: Spectrum, rotated: Floats, G: Floats, R: Floats) -> Floa
 
 
 def _expected(s: Floats, G: Floats, R: Floats) -> Floats:
-    """I (2a, 2a) of the a = T(T + 1)/2 entries of G, then of R."""
+    """Compute the expected information (2a, 2a) of the a = T(T + 1)/2 entries of G, then R."""
     rows, columns = np.tril_indices(len(G))
     D = np.zeros((rows.size, *G.shape))
     D[np.arange(rows.size), rows, columns] = D[np.arange(rows.size), columns, rows] = 1.0
@@ -157,12 +158,12 @@ def _expected(s: Floats, G: Floats, R: Floats) -> Floats:
 
 
 def haseman_elston_traits(eigenvalues: Floats, contrasts: Floats) -> TraitCovariances:
-    """Haseman-Elston regression of several traits of the same individuals.
+    """Regress several traits of the same individuals by Haseman-Elston.
 
     Parameters
     ----------
     eigenvalues, contrasts
-        s (m,) and e (m, T), of `bayeslmm.likelihood.spectrum.Spectrum`.
+        s (m,) and e (m, T) of `bayeslmm.likelihood.spectrum.Spectrum`.
     """
     s, e = np.asarray(eigenvalues), np.asarray(contrasts)
     rows, columns = np.tril_indices(e.shape[1])
@@ -182,6 +183,6 @@ def haseman_elston_traits(eigenvalues: Floats, contrasts: Floats) -> TraitCovari
 
 
 def _semidefinite(A: Floats) -> Floats:
-    """The nearest positive semidefinite matrix."""
+    """Return the nearest positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(A)
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)

@@ -1,1 +1,1 @@
-"""What a study can say, before there are data: coverage and power."""
+"""Coverage and power: what a study can say, before there are data."""

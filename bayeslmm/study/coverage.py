@@ -1,8 +1,8 @@
-"""Coverage of intervals of h² for a given kernel: ours, and REML ± 1.96 SE.
+"""Coverage of the intervals of h² for a given kernel: posterior intervals, and REML ± 1.96 SE.
 
-For Gaussian phenotypes everything about h² depends on the eigenvalues s of the kernel among the
-error contrasts alone: not on the covariates' effects, the scale of y, or the eigenvectors. A data
-set is m normal numbers with variances ``d = h² s + 1 - h²``.
+For a Gaussian phenotype everything about h² depends on the eigenvalues s of the kernel among the
+error contrasts. The covariates' effects, the scale of y and the eigenvectors do not matter. So a
+simulated data set is m normal numbers with variances ``d = h² s + 1 - h²``.
 
 References
 ----------
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 H2 = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 METHODS = ("hdi", "eti", "reml_wald")
 COLUMNS = ("h2", "method", "coverage", "width", "bias", "n_reps")
-BLOCK = 1_000_000  # numbers drawn at once by a thread
-MOST = 400  # data sets of a block at most
+BLOCK = 1_000_000  # numbers that a thread draws at once
+MOST = 400  # data sets in a block, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """Simulated data sets of one kernel: the truth and what they say.
+    """Simulated data sets of one kernel: the true h² and the fits.
 
     Parameters
     ----------
     truth
         True h² (r,).
     fits
-        What each data set says of h².
+        Posterior and REML estimate of each data set.
     prob
         Probability of the intervals.
     """
@@ -56,14 +56,14 @@ class Study:
     prob: float
 
     def interval(self, method: str) -> Floats:
-        """Interval (r, 2) by "hdi", "eti" or "reml_wald"; the last is cut to [0, 1]."""
+        """Return the intervals (r, 2) by "hdi", "eti" or "reml_wald"; the last is cut to [0, 1]."""
         if method == "reml_wald":
             half = float(ndtri(0.5 + 0.5 * self.prob)) * self.fits.se
             return np.clip(self.fits.reml[:, None] + half[:, None] * [-1.0, 1.0], 0.0, 1.0)
         return self.fits.hdi if method == "hdi" else self.fits.eti
 
     def row(self, h2: float | str, method: str) -> dict[str, Any]:
-        """A row of the table of coverage: a probability, a mean width and a mean error."""
+        """Return a row of the table: coverage, mean width and bias."""
         lower, upper = self.interval(method).T
         estimate = self.fits.reml if method == "reml_wald" else self.fits.mean
         covered = (lower <= self.truth) & (self.truth <= upper)
@@ -83,43 +83,43 @@ def estimate_coverage(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Coverage, width and bias of intervals of h², by simulation from the spectrum.
+    """Estimate coverage, width and bias of intervals of h², by simulation from the spectrum.
 
     Parameters
     ----------
     eigenvalues
-        s (m,), of the scaled kernel among the error contrasts (`Spectrum.eigenvalues`).
+        s (m,) of the scaled kernel among the error contrasts (`Spectrum.eigenvalues`).
     h2
         True values of h², 0 to 1. Default: `H2`.
     reps
-        Data sets for each h². The Monte Carlo error of a coverage of 0.95 is 0.005 at 2000.
+        Data sets for each h². With 2000 a coverage of 0.95 has a Monte Carlo error of 0.005.
     prior_reps
         Data sets with h² drawn from its prior; 0 for none. Default: `reps`.
     prob
         Probability of the intervals.
     priors
-        Of ``h2`` and ``total_sd`` (in units of sd(y | X)). Default: those of the model
+        Priors of ``h2`` and ``total_sd`` (in units of sd(y | X)). Default: as in the model
         ``additive``.
     seed
-        Seed. A row depends on it, on h² and on `reps` only, not on the other rows or on `threads`.
+        Seed. A row depends on the seed, h² and `reps`, not on the other rows or on `threads`.
     threads
-        Threads at most. Default: the processor's cores.
+        Largest number of threads. Default: the processor's cores.
     progress
-        ``progress(done, total)`` is called after each value of h².
+        Called as ``progress(done, total)`` after each value of h².
 
     Returns
     -------
     pandas.DataFrame
-        ``h2 method coverage width bias n_reps``: methods ``hdi`` and ``eti``, the highest density
-        and the equal-tailed interval of the exact posterior, and ``reml_wald``, the REML
+        ``h2 method coverage width bias n_reps``. Methods: ``hdi`` and ``eti`` are the highest
+        density and the equal-tailed interval of the exact posterior; ``reml_wald`` is the REML
         estimate on [0, 1] ± z SE (average information), cut to [0, 1]. `width` is the mean
-        width; `bias` the mean of the posterior mean, or of the REML estimate, minus h². Rows with
-        h2 = "prior" average over h² drawn from its prior.
+        width. `bias` is the mean of the posterior mean, or of the REML estimate, minus h². Rows
+        with h2 = "prior" average over h² drawn from its prior.
 
     Raises
     ------
     InputError
-        Eigenvalues, h², counts or priors that are out of range.
+        If eigenvalues, h², counts or priors are out of range.
     """
     import pandas as pd
 
@@ -128,8 +128,8 @@ def estimate_coverage(
     if simulate.model.grid.singular and 1.0 in values:
         warn_user(
             "h² = 1 is left out: the kernel is singular (fewer independent variants than "
-            "individuals, or duplicates), so that a phenotype without any residual tells h² = 1 "
-            "with certainty and its posterior is improper"
+            "individuals, or duplicates); a phenotype without residual then shows h² = 1 with "
+            "certainty, and its posterior is improper"
         )
         values.remove(1.0)
     count = reps if prior_reps is None else prior_reps
@@ -145,7 +145,7 @@ def estimate_coverage(
 
 
 def check_share(value: float) -> float:
-    """A true h², 0 to 1."""
+    """Return a true h²; raise `InputError` unless it is between 0 and 1."""
     if not 0.0 <= value <= 1.0:
         raise InputError(f"a true h² of {value:g}", "a number from 0 to 1", "change it")
     return float(value)
@@ -153,7 +153,7 @@ def check_share(value: float) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulator:
-    """Simulates data sets of one kernel and fits them; made by `simulator`.
+    """Simulate data sets of one kernel and fit them; made by `simulator`.
 
     Parameters
     ----------
@@ -173,14 +173,14 @@ class Simulator:
 
         if reps < 1:
             raise InputError(f"{reps} data sets", "1 or more", "give more --reps")
-        # the stream of a row is its own: h² itself is part of the seed
+        # h² is part of the seed, so each row has its own stream
         key = (
             [2, 0] if h2 == "prior" else [1, *np.float64(h2).view(np.uint64).reshape(1).view("u4")]
         )
         stream = np.random.SeedSequence([self.seed, *(int(word) for word in key)])
         first = np.random.default_rng(stream.spawn(1)[0])
         if h2 == "prior":
-            # sorted, so that the data sets of a block need the same few nodes
+            # sorted, because the data sets of a block then need the same few nodes
             truth = np.sort(self.model.prior.rvs(size=reps, random_state=first))
         else:
             truth = np.full(reps, float(h2))
@@ -202,7 +202,7 @@ class Simulator:
 
 
 def chi_squares(count: Floats, rows: int, rng: np.random.Generator) -> Floats:
-    """Sums of `count` (k,) squared standard normal numbers each: (rows, k)."""
+    """Draw χ² numbers (rows, k) with `count` (k,) degrees of freedom."""
     out = np.empty((rows, count.size))
     single = count == 1
     out[:, single] = rng.standard_normal((rows, int(single.sum()))) ** 2
@@ -218,7 +218,7 @@ def simulator(
     seed: int = 1,
     threads: int | None = None,
 ) -> Simulator:
-    """What simulates and fits data sets of a kernel; parameters as for `estimate_coverage`."""
+    """Prepare a `Simulator` for a kernel; parameters as for `estimate_coverage`."""
     from bayeslmm.study.fits import share_model
     from bayeslmm.study.grid import check_eigenvalues, merge, share_grid
 

@@ -1,12 +1,12 @@
-"""What a study could have said about h², whatever its phenotype: from the spectrum alone.
+"""What h² a study can detect, from its spectrum alone: expected SE, interval width and power.
 
-Data sets are drawn at a true h², ``e_i² = d_i χ²_1`` with ``d = h² s + 1 - h²``; the posterior of
-each, under a flat prior of h² and of the log variance, is::
+Data sets are drawn at a true h², ``e_i² = d_i χ²_1`` with ``d = h² s + 1 - h²``. Under a flat prior
+of h² and of the log variance the posterior of each is::
 
     log p(h² | e) = -½ [ m log Σ e_i²/d_i + Σ log d_i ] + const
 
-on a grid around the truth. It takes a few hundredths of a second; `bayeslmm power` does it at
-leisure, with any prior.
+on a grid around the truth. This takes a few hundredths of a second. ``bayeslmm power`` is more
+thorough and takes any prior.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from bayeslmm.numerics.arrays import Floats
 
 TRUTHS = (0.1, 0.3, 0.5)
 REPS = 200
-REACH = 8.0  # expected standard errors on both sides of the truth
+REACH = 8.0  # half-width of the grid around the truth, in expected standard errors
 NODES, FINER = 121, 8
-LEAST = 1e-6  # h² and 1 - h² on the grid
-NUMBERS = 4e6  # normal numbers drawn at a time
+LEAST = 1e-6  # smallest h² and 1 - h² on the grid
+NUMBERS = 4e6  # normal numbers drawn at once
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedInterval:
-    """What a study could expect at one true h².
+    """Expected SE, interval width and power at one true h².
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class ExpectedInterval:
     width
         Mean width of the highest density interval.
     excludes_0
-        How often the interval begins above 0.
+        Share of data sets whose interval begins above 0.
     """
 
     h2: float
@@ -60,20 +60,25 @@ def expected_intervals(
     reps: int = REPS,
     seed: int = 1,
 ) -> list[ExpectedInterval]:
-    """Expected standard error, width of the interval, and how often it excludes 0.
+    """Return expected SE, interval width and how often the interval excludes 0, for true h².
 
     Parameters
     ----------
     eigenvalues
-        s (m,), of the scaled kernel among the error contrasts.
+        s (m,) of the scaled kernel among the error contrasts.
     truths
         True values of h², each in (0, 1).
     prob
-        Probability of the interval, the highest density one.
+        Probability of the highest density interval; default 0.95.
     reps
-        Data sets at each truth.
+        Data sets for each true value.
     seed
-        Of the simulation.
+        Seed of the simulation.
+
+    Returns
+    -------
+    list of ExpectedInterval
+        One for each true value.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -87,7 +92,7 @@ def expected_intervals(
 def _simulated(
     s: Floats, truth: float, se: float, prob: float, reps: int, rng: np.random.Generator
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Width of the interval (reps,) and whether it lies above 0 (reps,)."""
+    """Simulate data sets; return interval widths (reps,) and whether they exclude 0 (reps,)."""
     reach = min(REACH * se, 1.0)
     low, high = max(truth - reach, LEAST), min(truth + reach, 1 - LEAST)
     z = np.linspace(logit(low), logit(high), NODES)
@@ -104,12 +109,12 @@ def _simulated(
 
 
 def _intervals(log_density: Floats, z: Floats, prob: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Highest density regions from log p (reps, 1 + nodes), at h² = 0 first and then at z."""
+    """Measure highest density regions from log p (reps, 1 + nodes), at h² = 0 and then at z."""
     fine = np.linspace(z[0], z[-1], (z.size - 1) * FINER + 1)
     values = CubicSpline(z, log_density[:, 1:], axis=1)(fine)
     top = values.max(axis=1)
     density, at_zero = np.exp(values - top[:, None]), np.exp(log_density[:, 0] - top)
-    length = expit(fine) * expit(-fine) * (fine[1] - fine[0])  # of h², a node
+    length = expit(fine) * expit(-fine) * (fine[1] - fine[0])  # dh² of a node
     mass = density * length
     mass /= mass.sum(axis=1, keepdims=True)
     order = np.argsort(-density, axis=1)

@@ -1,8 +1,8 @@
-"""Eigenvalues of a study that is planned: of a matrix, of a part of it, or from n and segments.
+"""Eigenvalues of a planned study: from a relationship matrix, or from n and Me.
 
-Among unrelated people a GRM of n individuals behaves as one of `Me` independent segments: the
-variance of a relationship is 1/Me, that of the eigenvalues n/Me. Its eigenvalues then follow the
-law of Marchenko and Pastur. Relatives (families, lines) have more large eigenvalues.
+Among unrelated people a GRM of n individuals behaves like a GRM of Me independent segments. The
+variance of its relationships is 1/Me and the variance of its eigenvalues n/Me, so the eigenvalues
+follow the Marchenko-Pastur law. Relatives (families, lines) add large eigenvalues.
 
 References
 ----------
@@ -28,26 +28,37 @@ if TYPE_CHECKING:
 
 
 def marchenko_pastur(n: int, segments: float, fixed_effects: int = 1) -> Floats:
-    """Eigenvalues (n - fixed_effects,) expected of n unrelated individuals.
+    """Return the eigenvalues that n unrelated individuals are expected to have.
 
-    Quantiles, at (i - ½)/m, of the limiting law of ``ZZᵀ/Me`` with Z (n, Me) standard normal, with
-    mean one and variance n/Me. With fewer segments than individuals a share 1 - Me/n of them is 0.
+    They are the quantiles, at (i - ½)/m, of the limiting law of ``ZZᵀ/Me`` with Z (n, Me) standard
+    normal; their mean is one and their variance n/Me. With fewer segments than individuals a share
+    1 - Me/n of them is zero.
 
     Parameters
     ----------
     n
-        Individuals.
+        Number of individuals.
     segments
-        Me, the effective number of independent segments; about 50 000 among unrelated people of
-        European ancestry, hundreds or few thousands in breeds and closed populations.
+        Me, the effective number of independent segments: about 50 000 among unrelated people of
+        European ancestry, hundreds or a few thousand in breeds and closed populations.
     fixed_effects
-        Columns of X, with the intercept.
+        Columns of X, with the intercept; default 1.
+
+    Returns
+    -------
+    array
+        (n - fixed_effects,) eigenvalues, ascending.
+
+    Raises
+    ------
+    InputError
+        If fewer than two contrasts remain, or Me is not positive.
     """
     m = n - fixed_effects
     if m < 2 or not (math.isfinite(segments) and segments > 0):
         raise InputError(
             f"n = {n} with {fixed_effects} fixed effects and {segments:g} segments",
-            "two individuals more than fixed effects, and a positive number of segments",
+            "at least two individuals more than fixed effects, and a positive number of segments",
             "change them",
         )
     ratio = n / segments
@@ -64,14 +75,16 @@ def marchenko_pastur(n: int, segments: float, fixed_effects: int = 1) -> Floats:
 
 
 def effective_segments(eigenvalues: Floats, n: int) -> float:
-    """Me = n / var(s): how many independent segments would give as much information at h² = 0.
+    """Return Me = n / var(s), the number of independent segments with the same information.
+
+    The information is meant at h² = 0.
 
     Parameters
     ----------
     eigenvalues
-        s (m,), of the scaled kernel among the error contrasts.
+        s (m,) of the scaled kernel among the error contrasts.
     n
-        Individuals.
+        Number of individuals.
     """
     spread = float(np.var(eigenvalues))
     return n / spread if spread > 0 else math.inf
@@ -84,19 +97,23 @@ def relationship_eigenvalues(
     n: int | None = None,
     seed: int = 1,
 ) -> Floats:
-    """Eigenvalues (m,) of a relationship among the error contrasts.
+    """Return the eigenvalues (m,) of a relationship among the error contrasts.
 
     Parameters
     ----------
     relationship
-        Scaled on the individuals that are taken, as `Relationship.on` says.
+        Relationships of the individuals. `Relationship.on` scales them on those taken.
     fixed_effects
-        Columns of X: the intercept, and covariates that have nothing to do with the relationship
-        (drawn at random).
+        Columns of X: the intercept, and covariates drawn at random, unrelated to the relationship.
     n
-        Individuals, drawn at random. Default: all.
+        Number of individuals, drawn at random. Default: all.
     seed
         Seed of both draws.
+
+    Raises
+    ------
+    InputError
+        If fewer than two contrasts remain.
     """
     from bayeslmm.likelihood.spectrum import decompose
 
@@ -117,18 +134,18 @@ def relationship_eigenvalues(
 
 
 def read_eigenvalues(path: PathArg) -> tuple[Floats, int]:
-    """Eigenvalues (m,) in a file, and the number of fixed effects among them.
+    """Read eigenvalues (m,) from a file, and the number of fixed effects they were made with.
 
     Parameters
     ----------
     path
-        The ``.npz`` that ``bayeslmm h2 --spectrum`` keeps (`Spectrum.save`), or text with a number
-        a line, after lines of comment that begin with ``#`` (then one fixed effect is assumed).
+        The ``.npz`` that ``bayeslmm h2 --spectrum`` keeps (`Spectrum.save`), or text with one
+        number per line; ``#`` begins a comment. Text is taken to have one fixed effect.
 
     Raises
     ------
     InputError
-        A missing or damaged file, or text that is no number.
+        If the file is missing or damaged, or a line is not a number.
     """
     if Path(path).suffix != ".npz":
         return _read_text(path), 1
@@ -136,14 +153,14 @@ def read_eigenvalues(path: PathArg) -> tuple[Floats, int]:
         with open(require_file(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
             s, triangle = archive["eigenvalues"], archive["triangle"]
         if s.ndim != 1 or s.dtype != float or triangle.ndim != 2:
-            raise ValueError("its arrays are not those of a spectrum")
+            raise ValueError("its arrays do not belong to a spectrum")
     except InputError:
         raise
     except (ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile) as error:
         raise InputError(
             f"not a spectrum file ({error})",
-            "the .npz file of bayeslmm h2 --spectrum, or text with an eigenvalue a line",
-            "make it anew, or give --grm",
+            "the .npz file of bayeslmm h2 --spectrum, or text with one eigenvalue per line",
+            "make it again, or give --grm",
             path=path,
         ) from None
     return np.asarray(s), int(triangle.shape[0])
@@ -159,7 +176,7 @@ def _read_text(path: PathArg) -> Floats:
             values.append(float(text))
         except ValueError:
             raise InputError(
-                f"{text[:40]!r}", "one number a line", "give the eigenvalues, one a line",
+                f"{text[:40]!r}", "one number per line", "give the eigenvalues, one per line",
                 path=path, line=number,
             ) from None  # fmt: skip
     return np.array(values)

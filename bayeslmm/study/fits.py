@@ -1,14 +1,13 @@
-"""Posterior and REML estimate of h² of many simulated data sets of one kernel, at once.
+"""Fit many simulated data sets of one kernel at once: posterior and REML estimate of h².
 
 With e the error contrasts and ``d = h² s + 1 - h²`` everything about h² depends on
-``rss(h²) = Σ e_i²/d_i`` at the nodes of h²: one matrix product for all data sets. Then::
+``rss(h²) = Σ e_i²/d_i`` at the nodes of h². One matrix product gives it for all data sets. Then::
 
     l(h²)          = -½ [m log rss + Σ log d]                     restricted log likelihood
     log p(h² | e)  = l(h²) + log E[f(½ log(rss/2γ))] + log p(h²)  `bayeslmm.study.priors`
 
-It is the posterior of the exact engine for a flat prior on the fixed effects.
-
-The loop over data sets is that of `bayeslmm.study.rows`.
+With a flat prior on the fixed effects the exact engine gives the same posterior.
+`bayeslmm.study.rows` loops over the data sets.
 
 References
 ----------
@@ -32,21 +31,21 @@ from bayeslmm.study.rows import fit_rows, interpolation_weights
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShareFits:
-    """What r data sets say about h².
+    """Fits of r data sets.
 
     Parameters
     ----------
     mean
         Posterior mean (r,).
     hdi, eti
-        Highest density and equal-tailed interval (r, 2). The lower end of the HDI is 0 if and only
-        if the shortest interval begins there, as in `ShareMarginal.hdi`.
+        Highest density and equal-tailed intervals (r, 2). The lower end of the HDI is 0 if and only
+        if the shortest interval begins at 0, as in `ShareMarginal.hdi`.
     reml
         REML estimate on [0, 1] (r,).
     se
-        Its standard error by the average information (r,).
+        Standard error of `reml` by the average information (r,).
     statistic
-        ``2 [max l(h²) - l(0)]`` (r,).
+        Restricted likelihood ratio statistic ``2 [max l(h²) - l(0)]`` (r,).
     """
 
     mean: Floats
@@ -58,14 +57,14 @@ class ShareFits:
 
 
 def join(parts: list[ShareFits]) -> ShareFits:
-    """Fits of several blocks of data sets as one."""
+    """Join the fits of several blocks of data sets."""
     names = [field.name for field in fields(ShareFits)]
     return ShareFits(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShareModel:
-    """Kernel, priors and the interval that is asked for; made by `share_model`.
+    """Kernel, priors and probability of the intervals; made by `share_model`.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ class ShareModel:
     prior_cdf, prior_density
         P(h² <= h) and the density of h² at ``grid.h``.
     scale_integral
-        What the prior of τ adds (`bayeslmm.study.priors.log_scale_integral`).
+        Log factor from the prior of τ (`bayeslmm.study.priors.log_scale_integral`).
     prob
         Probability of the intervals.
     """
@@ -100,17 +99,17 @@ def share_model(
 
 
 def fit_contrasts(model: ShareModel, squares: Floats, window: slice | None = None) -> ShareFits:
-    """Posterior and REML estimate of h² of each data set.
+    """Compute the posterior and the REML estimate of h² for each data set.
 
     Parameters
     ----------
     model
         Kernel and priors.
     squares
-        e² (r, k), the squared contrasts in any unit, in the order of ``grid.eigenvalues``; of equal
-        eigenvalues their sum.
+        e² (r, k), the squared contrasts in any unit, in the order of ``grid.eigenvalues``, summed
+        over equal eigenvalues.
     window
-        The nodes to be used (`ShareGrid.window`). Default: all.
+        Nodes to use (`ShareGrid.window`). Default: all.
     """
     grid = model.grid
     s, m = grid.eigenvalues, grid.m
@@ -119,7 +118,7 @@ def fit_contrasts(model: ShareModel, squares: Floats, window: slice | None = Non
     d = h[:, None] * s + (1.0 - h)[:, None]
     log_d = np.log(d) @ grid.count
     weights = np.reciprocal(d, out=d)
-    squares = squares * (m / squares.sum(axis=1, keepdims=True))  # unit: sd(y | X)
+    squares = squares * (m / squares.sum(axis=1, keepdims=True))  # in units of sd(y | X)
     x = 0.5 * np.log((squares @ weights.T) / m)
     reml = -0.5 * log_d - m * x
     posterior = reml + model.scale_integral(x)

@@ -1,8 +1,8 @@
-"""Nodes of h² for one kernel, spaced by what the data can tell apart.
+"""Nodes of h² for one kernel, spaced by the expected standard error.
 
-The nodes are even in the coordinate φ with ``dφ = dh²/SE(h²)``: in it every posterior has a
-standard deviation of about one, wherever it lies on [0, 1], whatever the kernel and its size.
-Only the nodes within `WINDOW` of the true φ can carry probability.
+The nodes are even in the coordinate φ with ``dφ = dh²/SE(h²)``. In φ every posterior has a
+standard deviation of about one, for any true h², kernel and sample size. So only the nodes within
+`WINDOW` of the true φ can carry probability.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from scipy.special import expit
 from bayeslmm.errors import InputError
 from bayeslmm.numerics.arrays import Floats
 
-STEP = 0.125  # distance of nodes, in expected standard errors
-FINE = 8  # places of the distribution function for each node
-LEAST = 48  # nodes at least, where the data say little
+STEP = 0.125  # distance between nodes, in expected standard errors
+FINE = 8  # points of the distribution function for each node
+LEAST = 48  # smallest number of nodes, where the data say little
 WINDOW = 12.0  # expected standard errors from the truth that can carry probability
-TOP = 1e-6  # distance to h² = 1 of the last node, where the kernel is singular
-CLOSE = 0.02  # sd(s) within which eigenvalues are taken as one
+TOP = 1e-6  # distance of the last node from h² = 1, where the kernel is singular
+CLOSE = 0.02  # width, in sd(s), of the bins in which eigenvalues are merged
 SPAN = 22.0  # |logit h²| up to which φ is computed
 
 
@@ -33,9 +33,9 @@ class ShareGrid:
     ----------
     eigenvalues, count
         Distinct eigenvalues s (k,) of the scaled kernel among the error contrasts, ascending, and
-        how many there are of each.
+        the multiplicity of each.
     phi, h
-        φ and h² of the fine places, ascending from h² = 0; every `FINE`-th is a node.
+        φ and h² of the fine points, ascending from h² = 0; every `FINE`-th is a node.
     """
 
     eigenvalues: Floats
@@ -50,11 +50,11 @@ class ShareGrid:
 
     @property
     def singular(self) -> bool:
-        """Has the kernel null directions, so that h² = 1 is impossible?"""
+        """Whether the kernel is singular, so that h² = 1 is impossible."""
         return bool(self.eigenvalues[0] <= 0.0)
 
     def window(self, low: float, high: float) -> slice:
-        """Nodes that can carry probability if the true h² is between `low` and `high`."""
+        """Return the nodes that can carry probability if the true h² is in [`low`, `high`]."""
         phi = np.interp([low, high], self.h, self.phi)
         step = self.phi[FINE] - self.phi[0]
         last = (self.phi.size - 1) // FINE
@@ -64,7 +64,13 @@ class ShareGrid:
 
 
 def check_eigenvalues(eigenvalues: Floats) -> Floats:
-    """Eigenvalues (m,) in ascending order; an `InputError` if they are none of a kernel."""
+    """Return the eigenvalues (m,) in ascending order.
+
+    Raises
+    ------
+    InputError
+        If they cannot belong to a kernel: fewer than two, not finite, negative, or all zero.
+    """
     s = np.sort(np.asarray(eigenvalues, dtype=np.float64).ravel())
     if s.size < 2:
         raise InputError(
@@ -80,17 +86,17 @@ def check_eigenvalues(eigenvalues: Floats) -> Floats:
 
 
 def merge(eigenvalues: Floats, closeness: float = CLOSE) -> tuple[Floats, Floats]:
-    """Eigenvalues (k,) in the place of those that lie close together, and how many of each.
+    """Merge eigenvalues that lie close together; return the merged (k,) and their counts (k,).
 
-    They are put into bins of log s as wide as `closeness` × sd(s): what is lost of the variance
-    of s, on which the information on h² rests, is a twelfth of `closeness`². Zeros stay zeros.
+    The bins of log s have the width `closeness` × sd(s). So the variance of s, which carries the
+    information on h², loses a relative `closeness`²/12. Zeros stay zeros.
 
     Parameters
     ----------
     eigenvalues
         s (m,), ascending.
     closeness
-        Width of the bins in sd(s); 0 merges nothing.
+        Width of the bins in sd(s); 0 merges nothing. Default: 0.02.
     """
     width = closeness * min(float(np.std(eigenvalues)), 0.5)
     if width <= 0.0:
@@ -102,13 +108,13 @@ def merge(eigenvalues: Floats, closeness: float = CLOSE) -> tuple[Floats, Floats
 
 
 def share_grid(eigenvalues: Floats, count: Floats | None = None) -> ShareGrid:
-    """Nodes of h² for a kernel with eigenvalues s (k,), of each of which there are `count` (k,)."""
+    """Place nodes of h² for a kernel with eigenvalues s (k,) of multiplicity `count` (k,)."""
     s = check_eigenvalues(eigenvalues)
     count = np.ones(s.size) if count is None else count
     coarse = np.linspace(-SPAN, SPAN, 353)
     rate = np.array([_information(s, count, expit(z), expit(-z)) for z in coarse])
     z = np.linspace(-SPAN, SPAN, 16 * 352 + 1)
-    # never less than LEAST nodes on [0, 1], also where SE(h²) is infinite
+    # at least LEAST nodes on [0, 1], also where SE(h²) is infinite
     slope = np.exp(CubicSpline(coarse, np.log(np.sqrt(rate) + LEAST * STEP))(z))
     slope *= expit(z) * expit(-z)
     phi = np.concatenate([[0.0], np.cumsum(0.5 * (slope[1:] + slope[:-1]) * np.diff(z))])
@@ -123,7 +129,7 @@ def share_grid(eigenvalues: Floats, count: Floats | None = None) -> ShareGrid:
 
 
 def _information(s: Floats, count: Floats, h: float, rest: float) -> float:
-    """Expected information on h² of the restricted likelihood, σ² profiled out."""
+    """Return the expected information on h² in the restricted likelihood, σ² profiled out."""
     slope = (s - 1.0) / (h * s + rest)
     m = count.sum()
     mean = float(count @ slope) / m

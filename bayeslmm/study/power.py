@@ -1,6 +1,7 @@
-"""What a study can say about h², before there are data: expected errors, widths, power.
+"""Power of a study, before there are data: expected standard error, interval width, power.
 
-As for `bayeslmm.coverage` all depends on the eigenvalues of the kernel among the error contrasts.
+As in `bayeslmm.study.coverage`, everything depends on the eigenvalues of the kernel among the error
+contrasts.
 """
 
 from __future__ import annotations
@@ -23,11 +24,9 @@ if TYPE_CHECKING:
 
 H2 = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 COLUMNS = ("n", "h2", "se_expected", "width", "p_excludes_0", "p_rlrt", "n_reps")
-LEVEL = 0.05  # of the restricted likelihood ratio test
-NULLS = 20_000  # data sets without heritability behind its critical value
-NODES = (
-    73  # of h² in the maximum under the null, as in `bayeslmm.estimates.boundary.restricted_lrt`
-)
+LEVEL = 0.05  # size of the restricted likelihood ratio test
+NULLS = 20_000  # data sets at h² = 0 that give its critical value
+NODES = 73  # of h² > 0 in the maximum, as in `bayeslmm.estimates.boundary.restricted_lrt`
 
 
 def expected_power(
@@ -42,38 +41,36 @@ def expected_power(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Expected standard error, width of the interval and power over a grid of h².
+    """Compute expected standard error, interval width and power over a grid of h².
 
     Parameters
     ----------
     eigenvalues
-        s (m,), of the scaled kernel among the error contrasts: of `Spectrum.eigenvalues`, or of
-        a plan (`bayeslmm.study.eigenvalues`).
+        s (m,) of the scaled kernel among the error contrasts: `Spectrum.eigenvalues`, or those of
+        a planned study from `bayeslmm.study.eigenvalues`.
     h2
         True values of h², 0 to 1. Default: `H2`.
     n
-        Individuals, for the table. Default: m + 1.
+        Number of individuals, for the table. Default: m + 1.
     reps
         Data sets for each h².
     prob
         Probability of the interval.
-    priors
+    priors, seed, threads, progress
         As for `bayeslmm.study.coverage.estimate_coverage`.
-    seed, threads, progress
-        As there.
 
     Returns
     -------
     pandas.DataFrame
-        ``n h2 se_expected width p_excludes_0 p_rlrt n_reps``: `se_expected` from the REML
-        information (`bayeslmm.estimates.boundary.expected_se`); `width`, the mean width of the
-        highest density interval; `p_excludes_0`, how often it begins above 0; `p_rlrt`, how often
-        the exact restricted likelihood ratio test rejects h² = 0 at 5 %.
+        ``n h2 se_expected width p_excludes_0 p_rlrt n_reps``: `se_expected` comes from the REML
+        information (`bayeslmm.estimates.boundary.expected_se`); `width` is the mean width of the
+        highest density interval; `p_excludes_0` is how often it begins above 0; `p_rlrt` is how
+        often the exact restricted likelihood ratio test rejects h² = 0 at 5 %.
 
     Raises
     ------
     InputError
-        Eigenvalues, h², counts or priors that are out of range.
+        If eigenvalues, h², counts or priors are out of range.
     """
     import pandas as pd
 
@@ -104,24 +101,24 @@ def expected_power(
 def critical_value(
     eigenvalues: Floats, *, level: float = LEVEL, seed: int = 1, threads: int = 1
 ) -> float:
-    """Critical value of the restricted likelihood ratio test of h² = 0, by simulation.
+    """Simulate the critical value of the restricted likelihood ratio test of h² = 0.
 
     Parameters
     ----------
     eigenvalues
-        s (m,).
+        s (m,) of the scaled kernel among the error contrasts.
     level
-        Size of the test.
+        Size of the test; default 0.05.
     seed
-        Seed.
+        Seed of the simulation.
     threads
-        Threads; the value does not depend on them.
+        Number of threads; the value does not depend on it.
 
     Returns
     -------
     float
-        The 1 - `level` quantile of ``2 [max l(h²) - l(0)]`` under h² = 0, at this very
-        spectrum (Crainiceanu & Ruppert 2004), not 2.71 of the chi-square mixture.
+        The 1 - `level` quantile of ``2 [max l(h²) - l(0)]`` under h² = 0 for this spectrum
+        (Crainiceanu & Ruppert 2004). The chi-square mixture would give 2.71 for any spectrum.
     """
     from scipy.special import expit
 

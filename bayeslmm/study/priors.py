@@ -1,12 +1,12 @@
-"""Priors of h² and of the total standard deviation as numbers: no PyMC model is built.
+"""Priors of h² and of the total standard deviation τ as SciPy distributions, without PyMC.
 
-The total standard deviation τ is integrated out once for all data sets of a size. With
+τ is integrated out once for all data sets of one size. With
 ``rss = Σ e_i²/d_i`` and e in units of sd(y | X)::
 
     ∫ τ⁻ᵐ exp(-rss/2τ²) p(τ) dτ  ∝  rss^(-m/2) E[f(½ log(rss/2γ))],   γ ~ Gamma(m/2, 1)
 
-where f is the prior density of log τ. The expectation, as a function of ½ log(rss/m), is all that
-the prior of τ adds to the profile likelihood; with p(τ) ∝ 1/τ it is constant.
+where f is the prior density of log τ. The expectation is a function of ½ log(rss/m), and it is all
+that the prior of τ adds to the profile likelihood. With p(τ) ∝ 1/τ it is constant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bayeslmm.priors.prior import Prior, require_support
 
 DEFAULTS = {"h2": "beta(1, 1)", "total_sd": "half_t(3, 2.5)"}
 SUPPORTS = {"h2": "unit", "total_sd": "positive"}
-DEPTH = 800.0  # nats by which a prior of τ may disagree with the data
+DEPTH = 800.0  # nats by which prior of τ and data may disagree
 REACH = 30.0  # largest |½ log(rss/m)| in the table; beyond it the prior's tail is a straight line
 
 _FROZEN: dict[str, Callable[..., Any]] = {
@@ -42,23 +42,23 @@ _FROZEN: dict[str, Callable[..., Any]] = {
 
 
 class _HalfT:
-    """Student's t with `nu` degrees of freedom, folded at 0."""
+    """Half-t distribution: Student's t with `nu` degrees of freedom, folded at 0."""
 
     def __init__(self, nu: float, scale: float) -> None:
         self._t = stats.t(nu, scale=scale)
 
     def logpdf(self, x: Floats) -> Floats:
-        """log p(x) of x > 0."""
+        """Return log p(x) for x > 0."""
         return np.asarray(np.log(2.0) + self._t.logpdf(x))
 
 
 def parse_priors(priors: Mapping[str, str | Prior] | None = None) -> dict[str, Prior]:
-    """Priors of ``h2`` and ``total_sd``, the default where none is given.
+    """Parse the priors of ``h2`` and ``total_sd``, with the defaults where none is given.
 
     Raises
     ------
     InputError
-        Another name, or a family that does not fit the quantity.
+        If another name is given, or a family does not fit the quantity.
     """
     given = dict(priors or {})
     if unknown := [name for name in given if name not in DEFAULTS]:
@@ -73,17 +73,17 @@ def parse_priors(priors: Mapping[str, str | Prior] | None = None) -> dict[str, P
 
 
 def distribution(prior: Prior) -> Any:
-    """The prior as a SciPy distribution: of a share, or of τ in units of sd(y | X)."""
+    """Return a prior as a SciPy distribution: of a share, or of τ in units of sd(y | X)."""
     return _FROZEN[prior.family](*prior.parameters)
 
 
 def log_scale_integral(prior: Prior, m: int) -> Callable[[Floats], Floats]:
-    """``x = ½ log(rss/m) → log E[f(x + ½ log(m/2γ))]``, γ ~ Gamma(m/2, 1), by a table.
+    """Tabulate ``x = ½ log(rss/m) → log E[f(x + ½ log(m/2γ))]``, γ ~ Gamma(m/2, 1).
 
     Parameters
     ----------
     prior
-        Of τ, in units of sd(y | X).
+        Prior of τ, in units of sd(y | X).
     m
         Number of error contrasts.
     """
@@ -97,7 +97,7 @@ def log_scale_integral(prior: Prior, m: int) -> Callable[[Floats], Floats]:
         t = x[part, None] + u
         with np.errstate(divide="ignore", over="ignore"):
             value[part] = logsumexp(log_density(np.exp(t)) + t + log_weight, axis=1)
-    value = np.maximum(value, -1e5)  # outside of a bounded support
+    value = np.maximum(value, -1e5)  # outside a bounded support
     table = CubicSpline(x, value)
 
     def integral(where: Floats) -> Floats:
@@ -107,9 +107,9 @@ def log_scale_integral(prior: Prior, m: int) -> Callable[[Floats], Floats]:
 
 
 def _nodes(m: int) -> Floats:
-    """Evenly spaced log τ - ½ log(rss/m), where the likelihood is not below its top by `DEPTH`.
+    """Return even nodes of log τ - ½ log(rss/m) whose log likelihood is within `DEPTH` of its top.
 
-    In steps of an eighth of the standard deviation of log τ.
+    The step is an eighth of the standard deviation of log τ.
     """
     step = 0.125 / np.sqrt(2.0 * m)
     below = 0.5 * np.log1p(2.0 * DEPTH / m) + 1.0

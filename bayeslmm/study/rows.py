@@ -1,8 +1,8 @@
-"""Posterior and REML estimate of h² of data sets, one after the other, from tabulated densities.
+"""Fit data sets one after the other from tabulated densities: posterior and REML estimate of h².
 
-The REML estimate is that of `bayeslmm.estimates.reml.reml_one_kernel`, by the same Newton steps
-from the best node on; its standard error is that of the average information (GCTA's), there that of
-the observed information (GEMMA's).
+Newton steps from the best node give the same REML estimate as
+`bayeslmm.estimates.reml.reml_one_kernel`. The standard errors differ: here from the average
+information (as in GCTA), there from the observed information (as in GEMMA).
 """
 # mypy: disable-error-code="untyped-decorator"
 
@@ -18,11 +18,11 @@ from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.monotone_cubic import quantile, shortest
 from bayeslmm.study.grid import FINE
 
-STENCIL = 6
+STENCIL = 6  # nodes that an interpolated point uses
 
 
 def interpolation_weights() -> Floats:
-    """Weights of interpolation by `STENCIL` nodes: (interval of the stencil, FINE, STENCIL)."""
+    """Return Lagrange weights (STENCIL - 1, FINE, STENCIL): interval, fine point, node."""
     weights = np.empty((STENCIL - 1, FINE, STENCIL))
     nodes = np.arange(STENCIL)
     for interval in range(STENCIL - 1):
@@ -36,7 +36,7 @@ def interpolation_weights() -> Floats:
 
 @numba.njit(cache=True, nogil=True)
 def _refine(values: Floats, weights: Floats, fine: Floats) -> None:
-    """Interpolate values at the nodes (k,) to the fine places."""
+    """Interpolate values at the nodes (k,) to the fine points."""
     k = values.shape[0]
     parts, size = weights.shape[1], weights.shape[2]
     for cell in range(k - 1):
@@ -53,11 +53,11 @@ def _refine(values: Floats, weights: Floats, fine: Floats) -> None:
 def _reml(
     values: Floats, h: Floats, s: Floats, count: Floats, squares: Floats
 ) -> tuple[float, float, float]:
-    """REML estimate, average information there, and likelihood ratio to h² = 0, from the nodes."""
+    """Return the REML estimate, the average information there and the statistic of h² = 0."""
     best, last = int(np.argmax(values)), values.shape[0] - 1
     low, high = h[max(best - 1, 0)], h[min(best + 1, last)]
     start = h[best]
-    if 0 < best < last:  # the top of a parabola
+    if 0 < best < last:  # start at the vertex of a parabola
         a, b, c = values[best - 1], values[best], values[best + 1]
         offset = 0.5 * (a - c) / min(a - 2.0 * b + c, -1e-12)
         place = start + 0.5 * offset * (high - low + offset * (high - 2.0 * start + low))
@@ -69,7 +69,7 @@ def _reml(
 
 @numba.njit(cache=True, nogil=True)
 def _distribution(log_ratio: Floats, h: Floats, prior: Floats, ratio: Floats, cdf: Floats) -> float:
-    """Posterior over prior density (f,), distribution function (f,); returns the mean of h²."""
+    """Fill posterior/prior density (f,) and posterior CDF (f,); return the mean of h²."""
     top = log_ratio.max()
     total = moment = 0.0
     for i in range(log_ratio.shape[0]):
@@ -109,9 +109,8 @@ def fit_rows(
 ) -> None:
     """Fill the `ShareFits` of data sets from log densities at the nodes (r, k).
 
-    `h`, `prior` and `prior_density` are h², its prior distribution function and its prior density
-    at the fine places; the ends of the equal-tailed interval are given as prior probabilities below
-    them.
+    `h`, `prior` and `prior_density` are h², its prior CDF and its prior density at the fine points.
+    The ends of the equal-tailed interval are returned as values of the prior CDF.
     """
     size, parts = h.shape[0], weights.shape[1]
     nodes = h[::parts].copy()
@@ -122,7 +121,7 @@ def fit_rows(
         for i in range(size):
             density[i] = ratio[i] * prior_density[i] if ratio[i] > 0.0 else 0.0
         hdi[row, 0], hdi[row, 1] = shortest(h, cdf, density, prob)
-        # in units of the prior's probability, which may rise steeply at 0 and 1
+        # as values of the prior CDF, because it may rise steeply at 0 and 1
         eti[row, 0] = quantile(prior, cdf, ratio, 0.5 * (1.0 - prob))
         eti[row, 1] = quantile(prior, cdf, ratio, 0.5 * (1.0 + prob))
         top, average, statistic[row] = _reml(reml[row], nodes, s, count, squares[row])

@@ -157,7 +157,7 @@ def test_two_traits_of_gemma(tmp_path: Path) -> None:
 
 BAD = {
     "empty": ("", "an empty file", None),
-    "other": ("FID IID y\n1 1 2\n", "neither", None),
+    "other": ("FID IID y\n1 1 2\n", "a file of another kind", None),
     "cut": (ONE.split("V(G)/Vp")[0], "no row 'V(G)/Vp'", None),
     "no V(e)": (ONE.replace("V(e)", "W(e)"), "no row 'V(e)'", None),
     "text": (ONE.replace("0.309599", "O.31"), "'O.31' as V(G)/Vp", 5),
@@ -193,7 +193,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         read_external(tmp_path)
     (tmp_path / "binary").write_bytes(bytes(range(256)))
-    with pytest.raises(InputError, match="no text"):
+    with pytest.raises(InputError, match="a file that is not text"):
         read_external(tmp_path / "binary")
     (tmp_path / "large").write_bytes(b"Source Variance SE\n" * 100_000)
     with pytest.raises(InputError, match="bytes"):

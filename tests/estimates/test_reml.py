@@ -181,9 +181,9 @@ def test_effects_with_covariances_are_refused() -> None:
     one = case("gxe")
     form = models.load("gxe")(one.cohort, *one.matrices)["phenotype"].owner.op.form
     genetic = np.ones(form.covariance.size, dtype=bool)
-    with pytest.raises(ValueError, match="reml_several: terms of one effect a level only"):
+    with pytest.raises(ValueError, match="reml_several: every term must have one effect per level"):
         reml_several(form, np.zeros(form.n), np.ones(genetic.size), genetic)
-    with pytest.raises(ValueError, match="haseman_elston_several: terms of one effect a level"):
+    with pytest.raises(ValueError, match="haseman_elston_several: every term must have one effect"):
         haseman_elston_several(form, np.zeros(form.n), genetic)
 
 

@@ -147,7 +147,7 @@ def test_eigenvalues_are_read_from_a_spectrum_and_from_text(tmp_path: Path) -> N
         with pytest.raises(InputError, match="not a spectrum file"):
             read_eigenvalues(tmp_path / name)
     np.savez(tmp_path / "d.npz", eigenvalues=np.ones((2, 2)), triangle=np.eye(2))
-    with pytest.raises(InputError, match="not those of a spectrum"):
+    with pytest.raises(InputError, match="do not belong to a spectrum"):
         read_eigenvalues(tmp_path / "d.npz")
     with pytest.raises(InputError, match="no such file"):
         read_eigenvalues(tmp_path / "missing.npz")
