@@ -1,1 +1,1 @@
-"""The records that a model sees, aligned by ID."""
+"""The records that a model sees: phenotype, design and individuals, aligned by ID."""

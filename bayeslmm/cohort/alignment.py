@@ -19,7 +19,7 @@ RECORDS: Unit = "records"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """A table beside the phenotype, and where the rows of an `Alignment` stand in it.
+    """A table of covariates or further columns, with its row for each row of an `Alignment`.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Side:
     positions
         (q,) row of the table, -1 where absent.
     separate
-        Whether it is a table of its own, in which an individual can be absent.
+        Whether the table is separate from the phenotypes, so that individuals can be absent.
     """
 
     kind: Literal["covariate", "column"]
@@ -39,7 +39,7 @@ class Side:
     separate: bool = True
 
     def missing(self) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Reasons and (q,) whom they hit, in the order of the ledger."""
+        """Return reasons and whom each drops (q,), in the order of the ledger."""
         found = self.positions >= 0
         steps = [(f"not in the {self.kind} file", ~found)] if self.separate else []
         for name in self.table.columns:
@@ -50,25 +50,25 @@ class Side:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """Where the genotyped individuals, or their records, stand in the tables.
+    """The row of each genotyped individual, or of each record, in the tables.
 
     Parameters
     ----------
     individuals
-        (q,) genotyped individuals, in their order; repeated when the rows are records.
+        (q,) genotyped individuals in their order; they repeat when the rows are records.
     names
         (q,) names for the ledger.
     rank
-        (q,) position of each in the sorted order of FID and IID (and number of the record).
+        (q,) position in the sorted order of FID and IID (and number of the record).
     phenotype_rows
         (q,) row in the phenotype table, -1 where absent.
     sides
         The tables of covariates and of further columns.
     ledger
-        The steps that are the same for every trait.
+        The steps that all traits share.
     numbers
-        (q,) number of the record within its individual, in the order of the file and from 1;
-        None when the rows are individuals.
+        (q,) number of the record within its individual, from 1, in the order of the file; None
+        when the rows are individuals.
     """
 
     individuals: pd.MultiIndex
@@ -82,14 +82,19 @@ class Alignment:
     def select(
         self, values: NDArray[np.float64], trait: str
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], Ledger]:
-        """Give (q,) phenotype, (q,) what is complete, and the ledger of this trait.
+        """Return the phenotype (q,), which rows are complete (q,), and the trait's ledger.
 
         Parameters
         ----------
         values
-            The phenotype in the order of its table.
+            Phenotype in the order of its table.
         trait
-            Its name.
+            Name of the phenotype.
+
+        Raises
+        ------
+        InputError
+            If no individual is left.
         """
         unit: Unit = "individuals" if self.numbers is None else RECORDS
         present = self.phenotype_rows >= 0
@@ -119,7 +124,7 @@ class Alignment:
     def columns_of(
         self, kind: Literal["covariate", "column"], positions: NDArray[np.intp]
     ) -> pd.DataFrame:
-        """The covariates or further columns of some of the rows, in that order."""
+        """Return the covariates or further columns of some rows, in the order of `positions`."""
         index = self.individuals[positions]
         parts = [
             side.table.iloc[side.positions[positions]].set_axis(index, axis=0)
@@ -148,16 +153,18 @@ def align(
     phenotypes, individuals, covariates
         As in `bayeslmm.cohort.build.cohort`; the covariates may be None.
     columns
-        The columns of the covariate table that are needed.
+        Columns to take from the covariate table.
     extra, extra_columns
-        A table of further columns, and those needed; without it they stand in `phenotypes`.
+        A table of further columns, and the columns to take; without the table they are columns of
+        `phenotypes`.
     allow_few_matches
-        Go on although less than half of the smaller side is found on the other.
+        Continue when less than half of the smaller side is found on the other; default False.
 
     Raises
     ------
     InputError
-        If nobody is in common, or less than half of the smaller side; with examples of both.
+        If no individual, or less than half of the smaller side, is in common. The message shows
+        identifiers of both sides.
     """
     genotyped = as_individuals(individuals, "the genotypes or GRM")
     phenotyped = as_individuals(phenotypes.index, _described("phenotype", phenotypes))
@@ -180,7 +187,7 @@ def match_phenotyped(
     phenotypes: pd.DataFrame,
     allow_few_matches: bool,
 ) -> tuple[Match, Ledger]:
-    """Find the genotyped individuals among the phenotyped ones, with the ledger's two steps."""
+    """Match the genotyped to the phenotyped individuals; return the match and its ledger."""
     match = match_individuals(genotyped, phenotyped)
     sides = (genotyped, "the genotypes or GRM"), (phenotyped, _described("phenotype", phenotypes))
     _check_match(match, *sides, allow_few_matches)
@@ -214,7 +221,7 @@ def match_side(
     found: NDArray[np.bool_],
     allow_few_matches: bool,
 ) -> NDArray[np.intp]:
-    """(q,) rows of a table of covariates or columns, checked on those `found` so far."""
+    """Return the row of each individual in a table (q,), after a check on those `found` so far."""
     described = as_individuals(table.index, _described(kind, table))
     other = match_individuals(genotyped, described)
     _check_match(
@@ -227,7 +234,7 @@ def match_side(
 
 
 def rank_of(individuals: pd.MultiIndex) -> NDArray[np.intp]:
-    """(q,) position of each individual in the sorted order of FID and IID."""
+    """Return the position of each individual in the sorted order of FID and IID (q,)."""
     order = sorted(range(len(individuals)), key=individuals.tolist().__getitem__)
     rank = np.empty(len(individuals), dtype=np.intp)
     rank[order] = np.arange(len(individuals))
@@ -252,7 +259,7 @@ def _described(kind: str, frame: pd.DataFrame) -> str:
 
 
 def finite(table: pd.DataFrame, individuals: pd.Index) -> pd.DataFrame:
-    """Return the table, or raise an error that names the first infinite value."""
+    """Return the table; raise `InputError` that names the first infinite value, if any."""
     for name in table.columns:
         if pd.api.types.is_numeric_dtype(table[name]):
             infinite = np.isinf(table[name].to_numpy(np.float64, na_value=np.nan))
@@ -293,7 +300,7 @@ def _check_match(
         raise InputError(
             f"only {common} individuals in common: {first}{hint}",
             f"at least half of the smaller side ({smaller})",
-            "check the FID and IID columns; if so few are right, add --allow-few-matches",
+            "check the FID and IID columns; if so few are expected, add --allow-few-matches",
         )
     if match.fids_differ:
         warn_user(

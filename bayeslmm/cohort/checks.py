@@ -1,4 +1,4 @@
-"""What the parts of a `Cohort` must satisfy; every breach is an error that says what was found."""
+"""Rules for the parts of a `Cohort`; each check raises `InputError` with the value found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayeslmm.individuals import names_of
 
 
 def intercept_of(trait: str) -> str:
-    """Name of a trait's column of ones in the design of several traits."""
+    """Return the name of a trait's intercept in the design of several traits."""
     return f"{INTERCEPT}[{trait}]"
 
 
@@ -25,7 +25,7 @@ def check_arrays(
     individuals: pd.MultiIndex,
     covariates: tuple[str, ...],
 ) -> None:
-    """Types, shapes, C order, finite values, different and printable names."""
+    """Check types, shapes, C order, finite values, and different, printable names."""
     n = len(individuals)
     for name, array, shape in (("y", y, (n,)), ("X", X, (n, len(covariates)))):
         if not isinstance(array, np.ndarray) or array.dtype != np.float64:
@@ -45,7 +45,7 @@ def check_arrays(
 
 
 def check_individuals(individuals: pd.MultiIndex, records: tuple[str, ...] | None) -> None:
-    """FID, IID pairs: unique, or repeated with a unique name for every record."""
+    """Check that FID, IID pairs are unique, or that every record has a unique name."""
     pairs = "individuals that are not unique FID, IID pairs"
     if individuals.nlevels != 2:
         raise broken(pairs, "a MultiIndex of these")
@@ -56,7 +56,7 @@ def check_individuals(individuals: pd.MultiIndex, records: tuple[str, ...] | Non
     if not isinstance(records, tuple) or len(records) != len(individuals):
         raise broken(
             f"{len(records)} names of records for {len(individuals)} individuals",
-            "a tuple of one name a record",
+            "a tuple with one name per record",
         )
     if len(set(records)) != len(records):
         twice = next(name for position, name in enumerate(records) if name in records[:position])
@@ -66,7 +66,7 @@ def check_individuals(individuals: pd.MultiIndex, records: tuple[str, ...] | Non
 
 
 def check_one_trait(X: NDArray[np.float64], covariates: tuple[str, ...]) -> None:
-    """Ones first."""
+    """Check that the design begins with the intercept."""
     if covariates[:1] != (INTERCEPT,) or not (X[:, 0] == 1).all():
         raise broken("a design without an intercept", "ones first, named 'intercept'")
 
@@ -78,18 +78,18 @@ def check_traits(
     traits: tuple[str, ...],
     trait_index: NDArray[np.intp],
 ) -> None:
-    """Records trait by trait; a design block by block, each with its own intercept first.
+    """Check that records and design stand trait by trait, each block with its intercept first.
 
     Parameters
     ----------
     X, covariates
         (n, p) design and (p,) names.
     trait
-        The names of the traits with commas between them.
+        Names of the traits, joined by commas.
     traits
-        (k,) their names, at least two.
+        (k,) names, at least two.
     trait_index
-        (n,) which trait each record measures, not decreasing.
+        (n,) trait that each record measures, not decreasing.
     """
     n, k = len(X), len(traits)
     if k < 2 or len(set(traits)) != k:
@@ -113,12 +113,12 @@ def check_traits(
     if (X != 0.0)[~own].any() or not (X[:, starts] == own[:, starts]).all():
         raise broken(
             "a design that mixes traits, or whose intercepts are not ones",
-            "a block for each trait, zero on the records of the others, ones first,",
+            "a block for each trait, zero on other traits' records, ones first,",
         )
 
 
 def block_starts(covariates: Sequence[str], traits: Sequence[str]) -> list[int]:
-    """(k,) position of the first column of each trait's block of the design."""
+    """Return the position of the first column of each trait's block of the design (k,)."""
     wanted = [intercept_of(trait) for trait in traits]
     starts = [position for position, name in enumerate(covariates) if name in wanted]
     if [covariates[position] for position in starts] != wanted or starts[:1] != [0]:
@@ -130,7 +130,7 @@ def block_starts(covariates: Sequence[str], traits: Sequence[str]) -> list[int]:
 
 
 def as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Complete columns of records as `Cohort.columns` has them: float64 or text, rows 0, 1, ..."""
+    """Convert complete columns to the form of `Cohort.columns`: float64 or text, rows 0, 1, ..."""
     columns = {
         name: frame[name].to_numpy(np.float64)
         if pd.api.types.is_numeric_dtype(frame[name])
@@ -141,10 +141,10 @@ def as_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_columns(columns: pd.DataFrame, n: int) -> None:
-    """(n, any) columns, numbers or text, complete, in the order of the records."""
+    """Check that columns are complete numbers or text, with rows 0, 1, ... n - 1."""
     if not isinstance(columns, pd.DataFrame) or not columns.index.equals(pd.RangeIndex(n)):
         raise broken(
-            "columns that are not a table with rows 0, 1, ...", f"{n} rows, a row a record,"
+            "columns that are not a table with rows 0, 1, ...", f"{n} rows, one per record,"
         )
     names = list(columns.columns)
     if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
@@ -158,5 +158,5 @@ def check_columns(columns: pd.DataFrame, n: int) -> None:
 
 
 def broken(found: str, expected: str) -> InputError:
-    """Say that a `Cohort` breaks its rules."""
+    """Return the error for a broken rule of a `Cohort`."""
     return InputError(found, f"{expected} in a Cohort", "build it with cohort(...)")

@@ -1,4 +1,4 @@
-"""The design of the fixed effects: intercept, covariates, categories, formula, full rank."""
+"""Design of the fixed effects: intercept, covariates, categories, formula, full rank."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from bayeslmm.tables.formula import ParsedFormula, evaluate_formula, parse_formu
 from bayeslmm.tables.phenotypes import require_columns
 
 INTERCEPT = "intercept"
-CONSTANT_TOLERANCE = 1e-10
-COLLINEAR_TOLERANCE = 1e-7
+CONSTANT_TOLERANCE = 1e-10  # relative length below which a centred column is constant
+COLLINEAR_TOLERANCE = 1e-7  # relative length below which a residual column is collinear
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedEffects:
-    """Which columns of a covariate table enter the design, and how.
+    """The columns of a covariate table that enter the design, and how.
 
     Parameters
     ----------
     columns
-        The columns needed, in the order of the design (of first use, with a formula).
+        Columns in the order of the design; with a formula, in the order of first use.
     categorical
-        Those of them that are dummy coded.
+        The columns that are dummy coded.
     formula
         The parsed formula, or None when the columns enter one by one.
     """
@@ -51,7 +51,7 @@ class Design:
     covariates
         (p,) names of the columns.
     ledger
-        The columns dropped: constant ones, collinear ones.
+        Dropped columns: constant, then collinear.
     """
 
     X: NDArray[np.float64]
@@ -72,10 +72,10 @@ def fixed_effects(
     table
         The covariates, or None for an intercept only.
     covariate_names
-        Columns that enter one by one; default all. Those in `categorical` enter in any case.
+        Columns that enter one by one. Default: all. Columns in `categorical` enter in any case.
     categorical
-        Columns that are dummy coded: treatment coding, the first level is the reference (in the
-        order of numbers if all levels are numbers, else of text), names such as ``sex[2]``.
+        Columns that are dummy coded, with names such as ``sex[2]``. The first level is the
+        reference; levels are sorted as numbers if all are numbers, else as text.
     formula
         Instead of `covariate_names`: ``~ sex + age + C(batch)``, see `parse_formula`.
 
@@ -106,7 +106,7 @@ def fixed_effects(
         for name in sorted(levels & parsed.arithmetic):
             raise InputError(
                 f"the categorical covariate '{name}' inside a function of the formula",
-                "numbers there",
+                "numbers inside functions",
                 f"write C({name}), or take it out of --cat-covar",
             )
         _require_numbers(table, set(parsed.columns) - levels, " or write C({name}) in the formula")
@@ -123,24 +123,24 @@ def fixed_effects(
 def build_design(frame: pd.DataFrame, effects: FixedEffects) -> Design:
     """Build the design on complete rows and make it full rank.
 
-    The intercept is always there and first. Constant columns and columns that are collinear with
-    earlier ones are dropped with a warning that names them (see `full_rank`).
+    The intercept is always the first column. Constant columns, and columns that are collinear with
+    earlier ones, are dropped with a warning that names them (see `full_rank`).
 
     Parameters
     ----------
     frame
         (n, columns) covariates without missing values, indexed by FID and IID.
     effects
-        What to make of them.
+        Which columns enter, and how.
 
     Raises
     ------
     InputError
-        If a value of the design is not finite, with the individual and the column.
+        If a value of the design is not finite; the message names individual and column.
     """
     if effects.formula is not None:
         columns = evaluate_formula(effects.formula, _formula_frame(frame, effects))
-        for name in effects.columns:  # formulaic leaves categories of one level out silently
+        for name in effects.columns:  # formulaic silently leaves out categories of one level
             if name in effects.categorical and frame[name].nunique() == 1:
                 columns[f"C({name})"] = 1.0
     else:
@@ -157,7 +157,7 @@ def build_design(frame: pd.DataFrame, effects: FixedEffects) -> Design:
 def assemble_design(
     columns: NDArray[np.float64], names: Sequence[str], individuals: pd.Index
 ) -> Design:
-    """Put the intercept before (n, k) columns, check them, drop what is redundant."""
+    """Put the intercept before columns (n, k), check them, and drop redundant ones."""
     if not np.isfinite(columns).all():
         row, column = np.argwhere(~np.isfinite(columns))[0]
         raise InputError(
@@ -192,15 +192,15 @@ def assemble_design(
 
 
 def full_rank(X: NDArray[np.float64]) -> tuple[list[int], list[int], list[int]]:
-    """Choose columns of full rank: a rank-revealing QR that keeps earlier columns.
+    """Choose columns of full rank by a rank-revealing QR that keeps earlier columns.
 
-    The columns after the first (the intercept) are centred and scaled to length one, so that
-    units and offsets, such as a year of birth near 1990, do not matter. A column whose centred
-    length is below 1e-10 of its length is constant. Then, from left to right, the part of each
-    column orthogonal to those kept is computed (Gram-Schmidt, twice, which is as accurate as
-    Householder's QR; Björck 1996, Numerical Methods for Least Squares Problems, section 2.4); a
-    column with less than 1e-7 of its length left is collinear. This is the limited pivoting of
-    LINPACK's dqrdc2 and R's ``lm``, with its tolerance, after standardising.
+    The columns after the first (the intercept) are centred and scaled to length one. So units and
+    offsets, such as a year of birth near 1990, do not matter. A column is constant if its centred
+    length is below 1e-10 of its length. Then, from left to right, each column is made orthogonal
+    to the columns kept, and it is collinear if less than 1e-7 of its length is left. Gram-Schmidt
+    is done twice, which is as accurate as Householder's QR (Björck 1996, Numerical Methods for
+    Least Squares Problems, section 2.4). This is the limited pivoting of LINPACK's dqrdc2 and R's
+    ``lm``, with the same tolerance, after standardising.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def _require_numbers(table: pd.DataFrame, names: Collection[str], hint: str) -> 
 
 
 def _text(values: pd.Series[float]) -> list[str]:
-    """Levels as text; whole numbers without a decimal point."""
+    """Write levels as text, whole numbers without a decimal point."""
     return [v if isinstance(v, str) else format(v, ".15g") for v in values.tolist()]
 
 
@@ -269,7 +269,7 @@ def _sorted_levels(texts: Collection[str]) -> list[str]:
 
 
 def _dummies(values: pd.Series[float]) -> pd.DataFrame:
-    """Treatment coding: a 0/1 column for every level but the first; ones if there is but one."""
+    """Dummy code: a 0/1 column for every level but the first; ones if there is one level."""
     texts = np.array(_text(values), dtype=object)
     levels = _sorted_levels(set(texts))
     columns = {f"{values.name}[{level}]": texts == level for level in levels[1:]}
@@ -279,7 +279,7 @@ def _dummies(values: pd.Series[float]) -> pd.DataFrame:
 
 
 def _formula_frame(frame: pd.DataFrame, effects: FixedEffects) -> pd.DataFrame:
-    """Columns as the formula needs them: categories in our order of levels, else float64."""
+    """Prepare columns for the formula: categories with sorted levels, else float64."""
     data: dict[str, object] = {}
     for name in effects.columns:
         if name in effects.categorical:
