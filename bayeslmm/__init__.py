@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from bayeslmm.relationship.derived import hadamard
     from bayeslmm.relationship.files import read_grm, write_grm
     from bayeslmm.relationship.genomic import compute_grms
-    from bayeslmm.relationship.genomic_one import grm as compute_grm
+    from bayeslmm.relationship.genomic import grm as compute_grm
     from bayeslmm.relationship.pedigree.matrix import additive_relationship, invert_relationship
     from bayeslmm.relationship.pedigree.pedigree import read_pedigree
     from bayeslmm.relationship.relationship import Relationship
@@ -146,7 +146,7 @@ _HOME = {  # public name -> module:name
     "cohort_from_arrays": "cohort.build:cohort_from_arrays",
     "compare": "comparison.table:compare",
     "compute_blup": "posterior.blup:compute_blup",
-    "compute_grm": "relationship.genomic_one:grm",
+    "compute_grm": "relationship.genomic:grm",
     "compute_grms": "relationship.genomic:compute_grms",
     "compute_spectrum": "likelihood.spectrum:spectrum",
     "count_variants": "genotypes.qc:variant_counts",

@@ -38,7 +38,7 @@ class Relationship:
         What the component is called in models and output.
     estimator
         How it was estimated, in a word: "gcta", "sample", "centred" (see
-        `bayeslmm.relationship.genomic_one`), "dominance", "x-full", "x-none", "x-equal" (see
+        `bayeslmm.relationship.genomic`), "dominance", "x-full", "x-none", "x-equal" (see
         `bayeslmm.relationship.genomic`), "pedigree", "hadamard", "group", "gxe", ..., or "file".
     n_variants
         Number of variants behind it, None if unknown.

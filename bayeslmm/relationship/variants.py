@@ -41,7 +41,7 @@ class Variants:
         (m,) mean dosage 2p, and what ``x - 2p`` was multiplied with; default 0 and 1.
     scale
         How W was standardised: "gcta", "sample", "centred"
-        (`bayeslmm.relationship.genomic_one.grm`).
+        (`bayeslmm.relationship.genomic.grm`).
     factor
         c in ``K = WWᵀ/c``, the kernel of g with variance ``σ²_u = c σ²_s``. `on` sets it to the
         average semivariance of WWᵀ among the individuals analysed; 1 before.
@@ -167,7 +167,7 @@ def standardise_variants(
     genotypes
         q individuals; allele frequencies are theirs. An array goes through `from_array`.
     scale
-        "gcta", "sample" or "centred", see `bayeslmm.relationship.genomic_one.grm`.
+        "gcta", "sample" or "centred", see `bayeslmm.relationship.genomic.grm`.
     dtype
         Of W: float64, or float32 for half the memory.
     block

@@ -26,8 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from bayeslmm.genotypes.codings import standardise
 from bayeslmm.genotypes.genotypes import read_genotypes
-from bayeslmm.relationship.genomic import compute_grms
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.variant_sets import VariantSets
 
 BLOCK = 1024
@@ -35,7 +34,7 @@ SETS = 3  # scattered, as bins of the allele frequency are; with two codings six
 MEMORY = """
 import sys
 from bayeslmm.genotypes.genotypes import read_genotypes
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 
 def status(name):  # not ru_maxrss, which a process inherits from its parent
     rows = open("/proc/self/status").read().splitlines()

@@ -33,7 +33,7 @@ from bayeslmm.estimates.boundary import restricted_lrt
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.posterior.summary import COLUMNS, heritability
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.system.files import sha256
 
 QUANTITIES = {

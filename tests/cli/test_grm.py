@@ -14,8 +14,7 @@ from bayeslmm.cli.commands.grm import safe
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.relationship.files import read_grm
-from bayeslmm.relationship.genomic import compute_grms
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variant_sets import by_chromosome, by_ld, by_maf
 from bayeslmm.system.files import sha256

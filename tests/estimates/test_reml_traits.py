@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bayeslmm.likelihood.genetic_values_traits import draw_phenotypes
 from kernel_problems import problems
 from multitrait_oracles import covariance, traits
 from oracles import log_reml
@@ -21,10 +22,9 @@ from bayeslmm.estimates.traits import reml_traits
 from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.likelihood.canonical import canonical_basis
-from bayeslmm.likelihood.genetic_values_traits import draw_phenotypes
 from bayeslmm.likelihood.spectrum import Spectrum, decompose
 from bayeslmm.relationship.files import read_grm
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.tables.phenotypes import read_phenotypes
 
 # GEMMA's documentation, CD8 and MCH, null model: lower triangles of Vg and Ve

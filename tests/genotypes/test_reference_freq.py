@@ -30,7 +30,7 @@ from bayeslmm.genotypes.reference_match import (
     SAME,
     match_reference,
 )
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.system.files import sha256
 
 type Write = Callable[[str | bytes], Path]

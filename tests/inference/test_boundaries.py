@@ -17,7 +17,7 @@ from bayeslmm.genotypes.genotypes import from_array
 from bayeslmm.inference.diagnostics import diagnose
 from bayeslmm.inference.fit import fit
 from bayeslmm.posterior.summary import heritability, weakly_informed
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.simulation.cohort import simulate
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
+from bayeslmm.likelihood.spectrum_svd import decompose_root
 from kernel_problems import people
 
 from bayeslmm import models
@@ -22,11 +23,10 @@ from bayeslmm.inference.choose import choose_engine
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.tree import PYTHON
 from bayeslmm.likelihood.spectrum import decompose
-from bayeslmm.likelihood.spectrum_svd import decompose_root
 from bayeslmm.posterior.blup import compute_blup
 from bayeslmm.posterior.prediction import prediction_table
 from bayeslmm.posterior.variant_effects import estimate_variant_effects
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.relationship.variants import Variants, standardise_variants
 
 SIZES = {"m < n": (24, 9), "n < m": (14, 40), "n = m": (12, 12)}

@@ -170,7 +170,7 @@ CATALOGUE = (
         "bayeslmm/relationship/cross_product.py",
         "        matrix /= self.count\n",
         "        matrix *= 1.02 / self.count\n",
-        ("tests/relationship/test_genomic_one.py",),
+        ("tests/relationship/test_genomic_grm.py",),
     ),
     Mutation(
         "2 of 200 IDs swapped",

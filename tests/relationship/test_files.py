@@ -15,7 +15,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes, write_plink1
 from bayeslmm.individuals import individual_index
 from bayeslmm.relationship.files import Format, read_grm, read_grm_ids, write_grm
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.relationship.relationship import Relationship
 
 N = 6

@@ -14,8 +14,7 @@ import bayeslmm.relationship.genomic as module
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.qc import quality_control
-from bayeslmm.relationship.genomic import compute_grms
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.relationship import average_semivariance
 from bayeslmm.relationship.variant_sets import VariantSets, by_chromosome, by_maf
 

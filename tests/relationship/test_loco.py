@@ -10,8 +10,7 @@ import pytest
 
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes.genotypes import Genotypes, from_array
-from bayeslmm.relationship.genomic import compute_grms
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.loco import loco
 from bayeslmm.relationship.variant_sets import by_chromosome
 

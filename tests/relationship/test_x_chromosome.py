@@ -10,8 +10,7 @@ import pytest
 
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes, write_plink1
-from bayeslmm.relationship.genomic import compute_grms
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.variant_sets import by_chromosome
 from bayeslmm.relationship.x_chromosome import MaleCalls, males, on_x
 

@@ -29,7 +29,7 @@ from bayeslmm.genotypes.plink_tables import read_fam_phenotypes
 from bayeslmm.individuals import individual_index
 from bayeslmm.likelihood.spectrum import spectrum
 from bayeslmm.relationship.files import read_grm, write_grm
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.relationship.relatedness import check_duplicates
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.tables.phenotypes import read_phenotypes

@@ -21,7 +21,7 @@ from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.inference.exact import exact
 from bayeslmm.relationship.files import read_grm
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.tables.phenotypes import read_phenotypes
 

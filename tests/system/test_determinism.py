@@ -23,7 +23,7 @@ from gallery_runs import RUNS
 import bayeslmm.report
 from bayeslmm.cli import main
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes
-from bayeslmm.relationship.genomic_one import grm
+from bayeslmm.relationship.genomic import grm
 from bayeslmm.likelihood.spectrum import decompose
 from bayeslmm.numerics.threads import blas_threads
 

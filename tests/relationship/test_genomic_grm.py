@@ -16,7 +16,7 @@ import bayeslmm.relationship.genomic as grm_module
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes, write_plink1
 from bayeslmm.relationship.files import read_grm
-from bayeslmm.relationship.genomic_one import Scale, centre, grm
+from bayeslmm.relationship.genomic import Scale, centre, grm
 from bayeslmm.relationship.relationship import average_semivariance
 
 SCALES: list[Scale] = ["gcta", "sample", "centred"]
