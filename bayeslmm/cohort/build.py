@@ -1,4 +1,4 @@
-"""The cohort: phenotype, design and individuals, aligned by identifier, with a ledger."""
+"""Build cohorts: phenotype, design and individuals, aligned by identifier, with a ledger."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def cohort(
     trait
         A column of `phenotypes`.
     individuals
-        The genotyped individuals, or those of the GRM. The cohort keeps their order.
+        Individuals of the genotypes or the GRM. The cohort keeps their order.
     covariates
-        Covariates indexed by FID and IID (`read_covariates`); default an intercept only.
+        Covariates indexed by FID and IID (`read_covariates`). Default: an intercept only.
     covariate_names, categorical, formula
-        What enters the design, see `bayeslmm.cohort.design.fixed_effects`; default all columns.
+        What enters the design, see `bayeslmm.cohort.design.fixed_effects`. Default: all columns.
     columns, extra
-        Further columns for `Cohort.columns`, such as a household: of the table `extra`
-        (`read_columns`; default all of its columns), or without it of `phenotypes`. Individuals
-        with a missing value there are dropped.
+        Further columns for `Cohort.columns`, such as a household. They come from the table `extra`
+        (`read_columns`; default all of its columns), or without it from `phenotypes`. Individuals
+        with a missing value in them are dropped.
     ledger
-        Steps taken before, for instance of the genotypes' quality control; put in front.
+        Earlier steps, for instance of the genotypes' quality control; they come first.
     quantitative
         Take the values of the trait as they are, even if they look like a case-control code.
     allow_few_matches
-        Go on although less than half of the smaller side is found on the other.
+        Continue when less than half of the smaller side is found on the other; default False.
 
     Returns
     -------
     Cohort
         Individuals with genotypes, phenotype and all covariates. The order of rows in the tables
-        plays no role.
+        does not matter.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def cohort(
     -----
     BayesLMMWarning
         For binary traits, outliers beyond 6 standard deviations, dropped covariates, small
-        samples, and matches by IID although FIDs are there.
+        samples, and matches by IID where FIDs disagree.
     """
     return cohorts(
         phenotypes,
@@ -118,7 +118,7 @@ def cohorts(
 ) -> list[Cohort]:
     """Build one `Cohort` for each trait; see `cohort` for the parameters.
 
-    Traits whose missing values agree share their design. `traits` defaults to all columns.
+    Traits with the same missing values share their design. `traits` defaults to all columns.
     """
     check_names(phenotypes, "phenotypes")
     for table, what in ((covariates, "covariates"), (extra, "further columns")):
@@ -140,7 +140,7 @@ def cohorts(
 
 
 def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
-    """Check that the traits are different columns of numbers, with names that can be used."""
+    """Return the names of traits; raise `InputError` unless they are different numeric columns."""
     names, path = list(traits), phenotypes.attrs.get("path")
     if not names:
         raise InputError("no trait", "at least one", "name one (--pheno-name)")
@@ -161,7 +161,7 @@ def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shared:
-    """What cohorts with the same complete rows share."""
+    """The parts that cohorts with the same complete rows share."""
 
     X: NDArray[np.float64]
     covariates: tuple[str, ...]
@@ -178,7 +178,7 @@ def build_cohorts(
     before: Ledger,
     quantitative: bool,
 ) -> list[Cohort]:
-    """One cohort a column of `phenotypes`; those with the same complete rows share their design."""
+    """Build a cohort for each column of `phenotypes`; equal complete rows share a design."""
     shared: dict[bytes, _Shared] = {}
     return [
         _one(alignment, phenotypes[trait], str(trait), effects, shared, before, quantitative)
@@ -205,7 +205,7 @@ def _one(
         shared[key] = _share(alignment, np.flatnonzero(present), effects)
     parts = shared[key]
     names = alignment.names[present].tolist()
-    y = check_trait(y[present], trait, names, quantitative=quantitative, path=path)
+    y, coding = check_trait(y[present], trait, names, quantitative=quantitative, path=path)
     check_size(*parts.X.shape)
     return Cohort(
         y=y,
@@ -216,11 +216,12 @@ def _one(
         ledger=before + steps + parts.ledger,
         records=parts.records,
         columns=parts.columns,
+        codings=(coding,),
     )
 
 
 def _share(alignment: Alignment, rows: NDArray[np.intp], effects: FixedEffects) -> _Shared:
-    # the same order whatever the files' order, so that the design is the same to the bit
+    # sorted, because the design then has the same bits in any order of the files
     order = np.argsort(alignment.rank[rows])
     design = build_design(alignment.columns_of("covariate", rows[order]), effects)
     X = np.empty_like(design.X)
@@ -240,7 +241,7 @@ def _share(alignment: Alignment, rows: NDArray[np.intp], effects: FixedEffects) 
 def _record_names(
     individuals: pd.MultiIndex, numbers: NDArray[np.intp] | None, rows: NDArray[np.intp]
 ) -> tuple[str, ...] | None:
-    """Label of the individual and number of the record; None if every individual has but one."""
+    """Name records by individual and number; None if every individual has one record."""
     if numbers is None or individuals.is_unique:
         return None
     people = individuals.unique()
@@ -265,23 +266,22 @@ def cohort_from_arrays(
     y
         (n,) phenotype; NaN where missing, which needs `individuals`.
     X
-        (n, k) or (n,) covariates; default none. The intercept is added, unless the first column
-        is all ones and so is the intercept.
+        (n, k) or (n,) covariates. Default: none. An intercept is added, unless the first column is
+        all ones.
     individuals
-        (n,) IIDs, or a MultiIndex of FID and IID; default "1" ... "n".
+        (n,) IIDs, or a MultiIndex of FID and IID. Default: "1" ... "n".
     trait
         Name of the phenotype.
     covariates
-        (k,) names of the columns of `X` (without or with the intercept's, if `X` has one);
-        default x1, x2, ...
+        (k,) names of the columns of `X`; the intercept's name may be left out. Default: x1, x2, ...
     quantitative
         Take `y` as it is, even if it looks like a case-control code.
 
     Raises
     ------
     InputError
-        As `cohort`; and for missing values when `individuals` is not given, because rows that
-        silently disappear would no longer fit the GRM.
+        As `cohort`; and for missing values without `individuals`, because the rows left would no
+        longer fit the GRM.
     """
     values = np.asarray(y, dtype=np.float64)
     if values.ndim != 1:
@@ -296,7 +296,11 @@ def cohort_from_arrays(
         given = individuals if isinstance(individuals, pd.Index) else pd.Index(list(individuals))
         index = as_individuals(given, "individuals")
     if len(index) != n:
-        raise InputError(f"{len(index)} individuals and y of length {n}", "as many", "check them")
+        raise InputError(
+            f"{len(index)} individuals and y of length {n}",
+            "one individual per value of y",
+            "check them",
+        )
     ledger, present = Ledger(), np.ones(n, dtype=bool)
     for what, missing in (
         (f"phenotype missing: {trait}", np.isnan(values)),
@@ -305,7 +309,7 @@ def cohort_from_arrays(
         if missing.any() and individuals is None:
             raise InputError(
                 f"{int(missing.sum())} missing values ({what})",
-                "complete arrays, or individuals, so that the GRM's rows can be found by name",
+                "complete arrays, or individuals that match rows with the GRM by name",
                 "give individuals=, or drop these rows from y, X and the GRM",
             )
         dropped = index[missing & present]
@@ -314,20 +318,22 @@ def cohort_from_arrays(
     kept = index[present]
     check_size(int(present.sum()), 1, warn=False)
     design = assemble_design(columns[present], names, kept)
-    final = check_trait(values[present], trait, names_of(kept), quantitative=quantitative)
+    final, coding = check_trait(values[present], trait, names_of(kept), quantitative=quantitative)
     check_size(*design.X.shape)
-    return Cohort(final, design.X, kept, design.covariates, trait, ledger + design.ledger)
+    return Cohort(
+        final, design.X, kept, design.covariates, trait, ledger + design.ledger, codings=(coding,)
+    )
 
 
 def _columns(
     X: ArrayLike | None, covariates: Sequence[str] | None, n: int
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """(n, k) columns without the intercept, and their names."""
+    """Return the columns of X without the intercept (n, k), and their names."""
     array = np.empty((n, 0)) if X is None else np.asarray(X, dtype=np.float64)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or len(array) != n:
         raise InputError(
-            f"X of shape {array.shape} and y of length {n}", "X (n, k)", "give a row a record"
+            f"X of shape {array.shape} and y of length {n}", "X (n, k)", "give X one row per record"
         )
     names = list(covariates) if covariates is not None else None
     if array.shape[1] and bool((array[:, 0] == 1).all()):
@@ -337,13 +343,15 @@ def _columns(
     names = [f"x{i + 1}" for i in range(array.shape[1])] if names is None else names
     if len(names) != array.shape[1]:
         raise InputError(
-            f"{len(names)} names for {array.shape[1]} columns of X", "as many", "check them"
+            f"{len(names)} names for {array.shape[1]} columns of X",
+            "one name per column",
+            "check them",
         )
     return array, names
 
 
 def check_names(table: pd.DataFrame, what: str) -> None:
-    """Refuse a table whose columns are not different names, as text."""
+    """Raise `InputError` unless the columns of a table have different names, as text."""
     if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
         raise InputError(
             f"columns {list(table.columns)[:20]} of the {what}",

@@ -1,4 +1,4 @@
-"""The type of a cohort: what a model sees of the data, with its rules."""
+"""The type `Cohort`: the data that a model sees, with their rules."""
 
 from __future__ import annotations
 
@@ -41,19 +41,22 @@ class Cohort:
     covariates
         (p,) names of the columns of `X`; the first is "intercept".
     trait
-        Name of the phenotype; of several traits, their names with commas between them.
+        Name of the phenotype; for several traits their names, joined by commas.
     ledger
-        Who and what was dropped on the way, and why.
+        Who and what was dropped, and why.
     records
         (n,) unique names of the records, when individuals have several; else None.
     trait_index
         (n,) which of the `traits` each record measures, or None for one trait. Records stand trait
-        by trait; `X` is block diagonal, the columns "intercept[A]", "sex[A]", "intercept[B]", ...,
-        and the first column of each block is ones on the records of its trait.
+        by trait. `X` is block diagonal with columns "intercept[A]", "sex[A]", "intercept[B]", ...;
+        the first column of each block is ones on the records of its trait.
     traits
-        (k,) names of several traits; empty for one.
+        (k,) names of the traits, if there are several; empty for one.
     columns
         (n, any) further columns of the records, float64 or text, complete, rows 0, 1, ...; or None.
+    codings
+        (k,) how each binary trait is coded, "{1, 2}, analysed as {0, 1}"; "" for a quantitative
+        one. Empty: all are quantitative.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class Cohort:
     trait_index: NDArray[np.intp] | None = None
     traits: tuple[str, ...] = ()
     columns: pd.DataFrame | None = None
+    codings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_trait_name(self.trait)
@@ -97,7 +101,7 @@ class Cohort:
 
     @property
     def labels(self) -> list[str]:
-        """One string a record: its name in `records`, else that of its individual.
+        """(n,) one string per record: its name in `records`, else its individual's name.
 
         An individual is named by its IID if IIDs are unique in the cohort, else ``FID IID``.
         """
@@ -105,7 +109,7 @@ class Cohort:
 
     @property
     def trait_names(self) -> tuple[str, ...]:
-        """(k,) names of the traits, also of one."""
+        """(k,) names of the traits; k may be 1."""
         return self.traits or (self.trait,)
 
     @property
@@ -121,12 +125,12 @@ class Cohort:
         return self.people.get_indexer(self.individuals)
 
     def column(self, name: str) -> pd.Series[Any]:
-        """(n,) a further column of the records, float64 or text.
+        """Return a further column of the records (n,), float64 or text.
 
         Raises
         ------
         InputError
-            If it is not there; with the names of those that are.
+            If the column is absent; the message names those present.
         """
         if self.columns is None or name not in self.columns.columns:
             there = [] if self.columns is None else list(self.columns.columns)
@@ -138,11 +142,11 @@ class Cohort:
         return self.columns[name]
 
     def column_text(self, name: str) -> list[str]:
-        """(n,) a further column as text, for groups and identifiers: 1145.0 is "1145"."""
+        """Return a further column as text (n,), for groups and identifiers: 1145.0 is "1145"."""
         return [v if isinstance(v, str) else format(v, ".15g") for v in self.column(name)]
 
     def coords(self, *components: str) -> dict[str, list[str]]:
-        """Coordinates for ``pm.Model``: individual (a label a record), covariate, component.
+        """Return coordinates for ``pm.Model``: individual (the labels), covariate, component.
 
         Parameters
         ----------
@@ -157,7 +161,7 @@ class Cohort:
 
 
 def group_by_individuals(cohorts: Sequence[Cohort]) -> list[list[Cohort]]:
-    """Group cohorts that have the same individuals, traits, design and columns, to the byte.
+    """Group cohorts whose individuals, traits, design and columns are the same to the byte.
 
     One spectrum serves all cohorts of a group. Groups and their members keep the order given.
     """

@@ -13,19 +13,18 @@ from bayeslmm.system.files import PathArg
 
 type TraitKind = Literal["empty", "constant", "binary", "coded", "quantitative"]
 
-OUTLIER = 6.0  # standard deviations
-SMALL = 10  # residual degrees of freedom
+OUTLIER = 6.0  # standard deviations from the mean
+SMALL = 10  # n - p below which the sample is called small
 
 
 def trait_kind(values: ArrayLike) -> TraitKind:
-    """Say what the values of a trait look like; NaN is ignored.
+    """Classify the values of a trait; NaN is ignored.
 
     Returns
     -------
     str
-        "empty" (no value), "constant", "binary" (two values), "coded" (a case-control code with
-        what may be a missing code: 0, 1, 2 or -9 among the values and nothing else), or
-        "quantitative".
+        "empty" (no value), "constant", "binary" (two values), "coded" (only 0, 1, 2 and -9, so
+        perhaps a case-control code with a missing code), or "quantitative".
 
     Examples
     --------
@@ -42,7 +41,7 @@ def trait_kind(values: ArrayLike) -> TraitKind:
 
 
 def check_trait_name(name: str) -> None:
-    """Refuse names that cannot name a group of a file (a trait becomes one)."""
+    """Raise `InputError` unless the name can name a group of the result file."""
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise InputError(f"the trait name {name!r}", "a printable name", "rename the column")
     if "/" in name or name in (".", "..") or name != name.strip():
@@ -55,7 +54,7 @@ def check_trait_name(name: str) -> None:
 
 
 def check_coding(values: NDArray[np.float64], trait: str, *, path: PathArg | None = None) -> None:
-    """Refuse infinite values, and codes such as 0/1/2 or -9/1/2, which nobody should guess."""
+    """Raise `InputError` for infinite values and for ambiguous codes such as 0/1/2 or -9/1/2."""
     if np.isinf(values).any():
         raise InputError(
             f"{int(np.isinf(values).sum())} infinite values of the trait '{trait}'",
@@ -81,24 +80,29 @@ def check_trait(
     *,
     quantitative: bool,
     path: PathArg | None = None,
-) -> NDArray[np.float64]:
-    """Check the analysed values of a trait and return them as a C-contiguous array.
+) -> tuple[NDArray[np.float64], str]:
+    """Check the analysed values of a trait.
 
-    A binary trait is analysed as it is, on the observed 0/1 scale (1/2 is shifted to 0/1), with a
-    warning that says so, and that the scale does not correct for ascertainment: at a prevalence
-    of 1 % and half cases REML loses a third of a true h2 of 0.5 on the liability scale
-    (Golan, Lander & Rosset 2014, PNAS 111, E5272).
+    The codes 1/2 of a binary trait are shifted to 0/1. A Gaussian model takes them as they are, on
+    the observed scale, and warns when it is built (`bayeslmm.models.family`).
+
+    Returns
+    -------
+    y
+        (n,) the values, C-contiguous.
+    coding
+        How a binary trait is coded, "{1, 2}, analysed as {0, 1}"; empty for a quantitative one.
 
     Raises
     ------
     InputError
-        If a value is infinite, all values are equal, or there are two values that are no
-        case-control code and `quantitative` is not said.
+        If a value is infinite, all values are equal, or the only two values are not a case-control
+        code and `quantitative` is False.
 
     Warns
     -----
     BayesLMMWarning
-        For a binary trait unless `quantitative`, and for values beyond 6 standard deviations.
+        For values beyond 6 standard deviations.
     """
     if np.isinf(y).any():
         shown = names[int(np.flatnonzero(np.isinf(y))[0])]
@@ -115,7 +119,7 @@ def check_trait(
             "choose another trait, or check which individuals are left",
             path=path,
         )
-    kind = trait_kind(y)
+    kind, coding = trait_kind(y), ""
     if kind == "binary" and not quantitative:
         low, high = float(y.min()), float(y.max())
         coding = f"{{{low:g}, {high:g}}}"
@@ -124,22 +128,15 @@ def check_trait(
             raise InputError(
                 f"the trait '{trait}' has only the two values {low:g} and {high:g} ({n_high} of "
                 f"{len(y)} have the higher one)",
-                "a case-control trait coded 0/1 or 1/2, or a quantitative trait of more values",
+                "a case-control trait coded 0/1 or 1/2, or a quantitative trait with more values",
                 "recode it; if they are measurements, add --quantitative",
                 path=path,
             )
         if low == 1.0:
             y, coding = y - 1.0, f"{coding}, analysed as {{0, 1}}"
-        warn_user(
-            f"the trait '{trait}' is binary, coded {coding} ({n_high} of {len(y)} have the higher "
-            "value); it is analysed as a quantitative trait, so h2 is on the observed scale, not "
-            "on the liability scale; if cases were sampled more often than they occur in the "
-            "population (ascertainment), h2 is biased, and no factor computed from the prevalence "
-            "puts it right: use a method for ascertained samples, such as PCGC regression",
-        )
     elif kind != "binary":
         _warn_outliers(y, trait, names)
-    return np.ascontiguousarray(y, dtype=np.float64)
+    return np.ascontiguousarray(y, dtype=np.float64), coding
 
 
 def _warn_outliers(y: NDArray[np.float64], trait: str, names: Sequence[str]) -> None:
@@ -157,14 +154,14 @@ def _warn_outliers(y: NDArray[np.float64], trait: str, names: Sequence[str]) -> 
 
 
 def check_size(n: int, p: int, *, warn: bool = True) -> None:
-    """Refuse fewer than p + 2 individuals; warn below p + 10.
+    """Raise `InputError` for fewer than p + 2 individuals; warn below p + 10.
 
     Parameters
     ----------
     n, p
-        Individuals, and fixed effects with the intercept.
+        Numbers of individuals and of fixed effects, with the intercept.
     warn
-        Whether to warn at all.
+        Whether to warn; default True.
     """
     if n - p < 2:
         rule = (

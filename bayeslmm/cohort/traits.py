@@ -1,4 +1,4 @@
-"""Several traits in one cohort: stacked trait by trait, with a design of blocks.
+"""Several traits in one cohort, stacked trait by trait, with a block-diagonal design.
 
     y = (y_A, y_B, ...),   X = [X_A 0 ...; 0 X_B ...; ...]
 
@@ -24,14 +24,14 @@ from bayeslmm.ledger import Ledger, Step
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraitBlock:
-    """Where a trait stands in a stacked cohort.
+    """The part of a stacked cohort that belongs to one trait.
 
     Parameters
     ----------
     trait
-        Its name.
+        Name of the trait.
     rows, columns
-        Its records, and its columns of the design.
+        Its records and its columns of the design.
     """
 
     trait: str
@@ -51,14 +51,14 @@ def stack_traits(cohorts: Sequence[Cohort]) -> Cohort:
     Returns
     -------
     Cohort
-        Records trait by trait, named "LABEL TRAIT"; `X` block diagonal with columns "sex[TRAIT]";
-        `trait` is "A,B"; the ledger has the steps that all share once, then those of each trait.
+        Records trait by trait, named "LABEL TRAIT"; `X` is block diagonal with columns
+        "sex[TRAIT]"; `trait` is "A,B". The ledger holds shared steps once, then each trait's steps.
 
     Raises
     ------
     InputError
-        For fewer than two traits, a trait twice, cohorts that are stacked already, or further
-        columns that differ.
+        If there are fewer than two traits, a trait repeats, a cohort is already stacked, or
+        further columns differ.
     """
     traits = tuple(one.trait for one in cohorts)
     if len(cohorts) < 2:
@@ -91,11 +91,12 @@ def stack_traits(cohorts: Sequence[Cohort]) -> Cohort:
         trait_index=np.repeat(np.arange(len(cohorts), dtype=np.intp), [one.n for one in cohorts]),
         traits=traits,
         columns=_stack_columns(cohorts),
+        codings=tuple(coding for one in cohorts for coding in one.codings or ("",)),
     )
 
 
 def trait_blocks(cohort: Cohort) -> list[TraitBlock]:
-    """Rows and columns of each trait, in order; one block if there is but one trait."""
+    """Return rows and columns of each trait, in order; one block for one trait."""
     if cohort.trait_index is None:
         return [TraitBlock(cohort.trait, slice(0, cohort.n), slice(0, cohort.p))]
     rows = np.searchsorted(cohort.trait_index, np.arange(len(cohort.traits) + 1)).tolist()
@@ -107,10 +108,10 @@ def trait_blocks(cohort: Cohort) -> list[TraitBlock]:
 
 
 def complete_traits(cohort: Cohort) -> bool:
-    """Whether every trait has the same records of individuals and the same block of the design.
+    """Tell whether all traits have the same individuals, records and design.
 
     Then one spectrum of the kernel serves all traits: y = vec(Y), X = I ⊗ X₁. Where individuals
-    have several records of a trait, the names of the records without their trait must agree, too.
+    have several records of a trait, the names of the records must agree too, apart from the trait.
     """
     first, *others = trait_blocks(cohort)
     X = cohort.X[first.rows, first.columns]
@@ -126,7 +127,7 @@ def complete_traits(cohort: Cohort) -> bool:
 
 
 def trait_matrix(cohort: Cohort) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Y (m, k) and the common block X₁ (m, p/k) of a cohort with `complete_traits`.
+    """Return Y (m, k) and the common block X₁ (m, p/k) of a cohort with `complete_traits`.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def _stack_columns(cohorts: Sequence[Cohort]) -> pd.DataFrame | None:
 
 
 def _merge(cohorts: Sequence[Cohort]) -> Ledger:
-    """The first steps that all ledgers share once, then each trait's own, marked with it."""
+    """Merge ledgers: shared first steps once, then each trait's steps, marked with its name."""
     ledgers = [one.ledger.steps for one in cohorts]
     shared = 0
     for steps in zip(*ledgers, strict=False):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bayeslmm.errors import BayesLMMError, InputError, ModelError, warn_user
 from bayeslmm.likelihood.terms import Grouping
 from bayeslmm.models.confounding import check_confounded_trait, confounded_kernel, dominating_axis
+from bayeslmm.models.contract import check_contract
+from bayeslmm.models.family import Family, family_of, file_family, observed_scale_notes
 from bayeslmm.models.kernel_checks import check_kernels
 from bayeslmm.relationship.relatedness import check_duplicates, values_of_people
 from bayeslmm.relationship.relationship import Relationship
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     import pymc as pm
 
     from bayeslmm.cohort.cohort import Cohort
-
-
-from bayeslmm.models.contract import check_contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,6 @@ class ModelFile:
                 path=self.path,
             )
         aligned = _aligned(matrices, cohort)
-        self._check_copies(cohort, aligned)
         for text in check_confounded_trait(cohort):
             warn_user(text)
         for matrix in aligned.values():
@@ -189,6 +187,8 @@ class ModelFile:
         except Exception as error:  # whatever the user's file does
             raise _mistake(self.path, error) from error
         check_contract(model, cohort, self.path)
+        family = file_family(model, self._constant("SCALE", None), self.path)
+        _check_phenotype(model, family, cohort, aligned)
         spectrum = getattr(model["phenotype"].owner.op, "spectrum", None)
         if spectrum is not None and cohort.trait_index is None:
             axis = dominating_axis(spectrum.eigenvalues, spectrum.basis[:, -1], cohort.labels)
@@ -198,6 +198,7 @@ class ModelFile:
             "model": self.name,
             "model_file": self.path.name,
             "model_sha256": self.sha256,
+            **family.record(),
             "trait": cohort.trait,
             "n": int(cohort.y.size),
             "ledger": cohort.ledger.records(),
@@ -212,7 +213,7 @@ class ModelFile:
         """
         from bayeslmm.priors.components import set_phenotype
 
-        self._check_copies(cohort, _aligned(matrices, cohort))
+        _check_phenotype(model, family_of(model), cohort, _aligned(matrices, cohort))
         for text in check_confounded_trait(cohort):
             warn_user(text)
         set_phenotype(model, cohort.y)
@@ -220,12 +221,6 @@ class ModelFile:
             "trait": cohort.trait,
             "ledger": cohort.ledger.records(),
         }
-
-    def _check_copies(self, cohort: Cohort, aligned: Mapping[str, Relationship]) -> None:
-        values = values_of_people(cohort)
-        for matrix in aligned.values():
-            if matrix.kind == "genetic":
-                check_duplicates(matrix, values)
 
     def _constant(self, name: str, default: Any) -> Any:
         return self.function().__globals__.get(name, default)
@@ -255,6 +250,19 @@ def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relations
         elif isinstance(matrix, Variants):
             found["additive"] = matrix.on(cohort.people).relationship().on(cohort.people)
     return found
+
+
+def _check_phenotype(
+    model: pm.Model, family: Family, cohort: Cohort, aligned: Mapping[str, Relationship]
+) -> None:
+    """Warn of a binary trait on the observed scale; refuse copies, or warn of them."""
+    for text in observed_scale_notes(cohort, family):
+        warn_user(text)
+    values = values_of_people(cohort)
+    discrete = model["phenotype"].dtype.startswith("int")
+    for matrix in aligned.values():
+        if matrix.kind == "genetic":
+            check_duplicates(matrix, values, proper=discrete)
 
 
 def provenances(

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.errors import BayesLMMWarning, InputError
-from bayeslmm.individuals import names_of
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.relationship.relationship import Relationship, name_some, pair_name, row_blocks
 
@@ -77,25 +76,7 @@ def close_pairs(relationship: Relationship, threshold: float = TWIN) -> Pairs:
     return np.concatenate(found)
 
 
-def duplicates_with_equal_phenotype(
-    relationship: Relationship, y: ArrayLike
-) -> list[tuple[str, str]]:
-    """Names of the `close_pairs` that also have exactly the same phenotype.
-
-    Parameters
-    ----------
-    relationship
-        Of the q individuals.
-    y
-        (q,) phenotypes in the order of the relationship.
-    """
-    individuals = relationship.individuals
-    pairs = _copies(relationship, y)[1]
-    first, second = (names_of(individuals[pairs[:, side]]) for side in (0, 1))
-    return list(zip(first, second, strict=True))
-
-
-def check_duplicates(relationship: Relationship, y: ArrayLike) -> None:
+def check_duplicates(relationship: Relationship, y: ArrayLike, *, proper: bool = False) -> None:
     """Refuse, or warn of, individuals that occur twice with the same phenotype.
 
     An individual entered twice, genotype and phenotype, tells the model that whoever shares the
@@ -119,6 +100,9 @@ def check_duplicates(relationship: Relationship, y: ArrayLike) -> None:
         Of the q individuals that are analysed.
     y
         (q,) phenotypes in the order of the relationship.
+    proper
+        Is the posterior proper whatever y is? It is where y is discrete given the genetic values,
+        as in a Bernoulli model; copies are then only warned of.
 
     Raises
     ------
@@ -141,7 +125,7 @@ def check_duplicates(relationship: Relationship, y: ArrayLike) -> None:
         improper = _improper(relationship.matrix, values, close)
     else:
         improper = len(copies) > 1
-    if improper:
+    if improper and not proper:
         raise InputError(
             found,
             "every individual once: copies make heritability 1 by construction (with two of them "

@@ -8,6 +8,7 @@ from bayeslmm.cohort.build import cohort
 from bayeslmm.cohort.trait import trait_kind
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.individuals import individual_index
+from bayeslmm.models.family import Family, observed_scale_notes
 
 N = 40
 
@@ -68,8 +69,8 @@ def test_infinite_values() -> None:
 @pytest.mark.parametrize(
     ("codes", "coding", "expected"),
     [
-        ((0, 1), r"coded \{0, 1\} \(20 of 40", (0, 1)),
-        ((1, 2), r"coded \{1, 2\}, analysed as \{0, 1\} \(20 of 40", (0, 1)),
+        ((0, 1), "{0, 1}", (0, 1)),
+        ((1, 2), "{1, 2}, analysed as {0, 1}", (0, 1)),
     ],
 )
 def test_binary_traits(
@@ -77,11 +78,16 @@ def test_binary_traits(
 ) -> None:
     phenotypes, _ = tables()
     phenotypes["a"] = np.where(np.arange(N) % 2, codes[1], codes[0])
-    message = f"the trait 'a' is binary, {coding} .* h2 is on the observed scale, not on the liab"
-    with pytest.warns(BayesLMMWarning, match=message):
-        made = cohort(phenotypes, "a", individuals=people())
+    made = cohort(phenotypes, "a", individuals=people())
+    assert made.codings == (coding,)
     np.testing.assert_array_equal(made.y, np.where(np.arange(N) % 2, expected[1], expected[0]))
-    made = cohort(phenotypes, "a", individuals=people(), quantitative=True)  # no warning
+    message = f"the trait 'a' is binary, coded {coding} (20 of 40 have the higher value); "
+    (note,) = observed_scale_notes(made, Family())
+    assert note.startswith(message)
+    assert "h2 is on the observed scale, not on the liability scale" in note
+    assert observed_scale_notes(made, Family("Bernoulli", "liability scale")) == []
+    made = cohort(phenotypes, "a", individuals=people(), quantitative=True)  # nothing to say
+    assert observed_scale_notes(made, Family()) == []
     np.testing.assert_array_equal(made.y, phenotypes["a"])
 
 

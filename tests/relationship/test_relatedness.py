@@ -16,7 +16,6 @@ from bayeslmm.individuals import individual_index
 from bayeslmm.relationship.relatedness import (
     check_duplicates,
     close_pairs,
-    duplicates_with_equal_phenotype,
     relationship_warnings,
     values_of_people,
 )
@@ -98,13 +97,6 @@ def test_close_pairs_are_those_of_the_correlation_matrix() -> None:
 
 def test_close_pairs_survive_a_zero_diagonal() -> None:
     assert close_pairs(Relationship(np.zeros((3, 3)), cohort(0).individuals[:3])).shape == (0, 2)
-
-
-def test_pairs_with_equal_phenotype_are_listed() -> None:
-    assert duplicates_with_equal_phenotype(cohort(4), phenotype(2)) == [
-        ("F i0", "F i1"),
-        ("F i2", "F i3"),
-    ]
 
 
 @pytest.mark.parametrize("alike", [1.0, 0.98])
