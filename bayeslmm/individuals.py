@@ -30,7 +30,10 @@ def individual_index(fids: Iterable[str], iids: Iterable[str]) -> pd.MultiIndex:
     >>> individual_index(["F1", "F1"], ["a", "b"]).tolist()
     [('F1', 'a'), ('F1', 'b')]
     """
-    arrays = [pd.Index(list(fids), dtype="str"), pd.Index(list(iids), dtype="str")]
+    arrays = [
+        pd.Index(ids if isinstance(ids, pd.Index) else list(ids), dtype="str")
+        for ids in (fids, iids)
+    ]
     return pd.MultiIndex.from_arrays(arrays, names=["FID", "IID"])
 
 

@@ -1,9 +1,9 @@
-"""Records of individuals: tables with several rows an individual, as for repeated measurements.
+"""Records: tables with several rows per individual, as for repeated measurements.
 
     y = Xβ + Z u + ε,   Z (n, q) with Z[r, i] = 1 where record r is of individual i
 
-A `Cohort` of records holds Z as ``cohort.levels``: y, X and the further columns are those of the
-records, ``cohort.people`` are the q individuals.
+A `Cohort` of records holds Z as ``cohort.levels``. Its y, X and further columns have a row per
+record; ``cohort.people`` are the q individuals.
 """
 
 from __future__ import annotations
@@ -33,35 +33,36 @@ from bayeslmm.individuals import as_individuals, individual_index, names_of
 from bayeslmm.ledger import Ledger
 from bayeslmm.system.files import PathArg
 from bayeslmm.tables.formula import parse_formula
-from bayeslmm.tables.phenotypes import MISSING, column_values, require_columns, warn_minus_nine
+from bayeslmm.tables.phenotypes import require_columns, warn_minus_nine
 from bayeslmm.tables.text import check_identifiers, check_printable, read_record_rows
+from bayeslmm.tables.values import MISSING, column_values
 
 
 def read_records(path: PathArg, id_column: str, missing_code: float | None = None) -> pd.DataFrame:
-    """Read a table with a row a record and a column that names the individual.
+    """Read a table with one row per record and a column that names the individual.
 
     Parameters
     ----------
     path
         The file; its first line (after lines that begin with ##) names the columns.
     id_column
-        The column that names the individual. If it is IID and there is a column FID, both do.
+        The column that names the individual. With IID, a column FID is used too, if there is one.
     missing_code
-        A number that means missing, for instance -9; default none.
+        A number that means missing, for instance -9. Default: none.
 
     Returns
     -------
     pandas.DataFrame
         (records, columns) in the order of the file, indexed by FID and IID (FID "0" if the file has
         none), which repeat. All other columns are kept: float64 where every value is a number or
-        missing, else text (`bayeslmm.tables.phenotypes.numbers_or_text`). ``attrs["path"]`` is the
-        file, ``attrs["text"]`` holds the line and the value of the first text in each text column,
-        ``attrs["hidden"]`` those of the first text with hidden characters, where there is any.
+        missing, else text (`bayeslmm.tables.values.column_values`). ``attrs["path"]`` is the
+        file. ``attrs["text"]`` gives the line and value of the first text in each text column;
+        ``attrs["hidden"]`` gives the first text with hidden characters, where there is one.
 
     Raises
     ------
     InputError
-        With the file, the line and the column, whatever is wrong.
+        If the file is malformed; the message names file, line and column.
     """
     rows = read_record_rows(path, id_column)
     check_identifiers(rows, path, id_column)
@@ -108,38 +109,38 @@ def record_cohorts(
     Parameters
     ----------
     records
-        A row a record, indexed by FID and IID, which repeat (`read_records`).
+        One row per record, indexed by FID and IID, which repeat (`read_records`).
     traits
-        Columns of `records`, numbers.
+        Numeric columns of `records`.
     individuals
-        The genotyped individuals, or those of the GRM or pedigree.
+        Individuals of the genotypes, the GRM or the pedigree.
     covariates
-        Covariates of the individuals, with one row each, indexed by FID and IID.
+        Covariates with one row per individual, indexed by FID and IID.
     covariate_names, categorical, formula
-        What enters the design, of `records` and of `covariates`; see
+        Columns of `records` and `covariates` that enter the design; see
         `bayeslmm.cohort.design.fixed_effects`. Default: all of `covariates`, none of `records`.
     columns
         Columns of `records` for `Cohort.columns`.
     ledger
-        Steps taken before.
+        Earlier steps; they come first.
     quantitative
         Take the values of a trait as they are, even if they look like a case-control code.
     allow_few_matches
-        Go on although less than half of the smaller side is found on the other.
+        Continue when less than half of the smaller side is found on the other; default False.
 
     Returns
     -------
     list of Cohort
-        Complete records of known individuals: in the order of `individuals`, within an individual
-        in the order of the table. Record r of an individual in the table is named by the
-        individual's label and r. If no individual has two records left, the cohort is as any other
-        (``records`` is None).
+        Complete records of known individuals, in the order of `individuals`; the records of an
+        individual keep the order of the table. The name of a record is its individual's label and
+        its number in the table. If no individual has two records left, ``records`` is None, as in
+        a cohort of individuals.
 
     Raises
     ------
     InputError
-        As `bayeslmm.cohort.build.cohort`; and if a name is a column both of the records and of the
-        covariates.
+        As `bayeslmm.cohort.build.cohort`; and if records and covariates have a column of the same
+        name.
 
     Warns
     -----
@@ -182,9 +183,9 @@ def align_records(
     records, individuals, covariates, columns
         As in `record_cohorts`.
     effects
-        The columns of `records`, else of `covariates`, that enter the design.
+        Columns that enter the design, from `records` or else from `covariates`.
     allow_few_matches
-        Go on although less than half of the smaller side is found on the other.
+        Continue when less than half of the smaller side is found on the other; default False.
     """
     genotyped = as_individuals(individuals, "the genotypes or GRM")
     unique = records.index.unique()
@@ -193,7 +194,7 @@ def align_records(
     match, ledger = match_phenotyped(genotyped, phenotyped, records, allow_few_matches)
     where = np.full(len(phenotyped), -1, dtype=np.intp)
     where[match.positions[match.found]] = np.flatnonzero(match.found)
-    person = where[codes]  # of each record, its individual's position in `genotyped`
+    person = where[codes]  # position of each record's individual in `genotyped`
     counts = pd.Series(codes).groupby(codes).cumcount()
     numbers = np.asarray(counts.to_numpy(np.intp) + 1, dtype=np.intp)
     names = _names(phenotyped, codes, numbers)
@@ -218,7 +219,7 @@ def align_records(
 def _sides(
     records: pd.DataFrame, rows: NDArray[np.intp], effects: Sequence[str], columns: Sequence[str]
 ) -> list[Side]:
-    """The columns of the records that enter the design, and the further ones."""
+    """Collect the records' columns that enter the design, and the further columns."""
     inside = [name for name in effects if name in records]
     sides = []
     if inside:
@@ -232,7 +233,7 @@ def _sides(
 def _names(
     individuals: pd.MultiIndex, codes: NDArray[np.intp], numbers: NDArray[np.intp]
 ) -> NDArray[np.object_]:
-    """Names for ledgers and messages: the individual's and, if there are several, the number."""
+    """Name records for messages: by individual, and by number if an individual has several."""
     names = names_of(individuals)
     if len(codes) == len(names):
         return np.array(names, dtype=object)[codes]
@@ -247,7 +248,7 @@ def _effects(
     categorical: Collection[str],
     formula: str | None,
 ) -> FixedEffects:
-    """Resolve what enters the design against both tables."""
+    """Resolve names or a formula against both tables."""
     beside = covariates if covariates is not None else pd.DataFrame()
     check_names(beside, "covariates")
     if formula is None and covariate_names is None:
@@ -271,7 +272,7 @@ def _effects(
     for name in effects.columns:
         if name in records and name in beside:
             raise InputError(
-                f"a column '{name}' both of the records and of the covariates",
+                f"a column '{name}' in both the records and the covariates",
                 "one column of that name",
                 "rename one, or leave it out",
                 path=beside.attrs.get("path"),
@@ -280,7 +281,7 @@ def _effects(
 
 
 def _require_numbers(records: pd.DataFrame, names: Iterable[str], fix: str) -> None:
-    """Name the line of the first text in a column that must hold numbers."""
+    """Raise `InputError` at the first text in columns that must hold numbers."""
     for name in names:
         if name in records.attrs.get("text", ()):
             line, text = records.attrs["text"][name]
@@ -291,7 +292,7 @@ def _require_numbers(records: pd.DataFrame, names: Iterable[str], fix: str) -> N
 
 
 def _first_text(texts: Sequence[str], lines: Sequence[int]) -> tuple[int, str]:
-    """Line and value of the first entry that makes a column one of text."""
+    """Return line and value of the first entry that is not a number."""
     for text, line in zip(texts, lines, strict=True):
         if not isinstance(column_values([text]), np.ndarray):
             return line, text if len(text) <= 40 else text[:37] + "..."

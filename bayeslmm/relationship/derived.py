@@ -14,7 +14,7 @@ from bayeslmm.individuals import as_individuals, match_individuals
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.relationship.relationship import KernelScale, Relationship, name_some, row_blocks
 from bayeslmm.system.memory import require_memory
-from bayeslmm.tables.phenotypes import MISSING
+from bayeslmm.tables.values import MISSING
 
 
 def group_kernel(

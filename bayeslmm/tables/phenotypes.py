@@ -9,10 +9,8 @@ and an empty field are missing; ``-9`` is a number here (it is missing only in a
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Collection, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,10 +18,11 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError, warn_user
 from bayeslmm.system.files import PathArg
-from bayeslmm.tables.text import HEADER_RULE, Rows, check_printable, individuals_of, read_rows
-
-MISSING = frozenset({"NA", "na", "NaN", "nan", "NAN", ".", ""})
-_CODE = re.compile(r"[+-]?(0[0-9]+|[0-9]{16,})")  # a float would change it
+from bayeslmm.tables.columns import by_distinct
+from bayeslmm.tables.layout import HEADER_RULE
+from bayeslmm.tables.regular import read_regular
+from bayeslmm.tables.text import Rows, check_printable, individuals_of, read_rows
+from bayeslmm.tables.values import MISSING, column_values, is_number, levels, numbers, without_code
 
 
 def read_phenotypes(
@@ -117,23 +116,25 @@ def read_columns(
     -------
     pandas.DataFrame
         (n, names) indexed by FID and IID: float64 where every value is a number or missing, else
-        text (`numbers_or_text`); ``attrs["path"]`` is the file.
+        text (`bayeslmm.tables.values.column_values`); ``attrs["path"]`` is the file.
 
     Raises
     ------
     InputError
         With the file, the line and the column, whatever is wrong.
     """
-    rows = read_rows(path, "pheno")
-    individuals = individuals_of(rows, path)
     wanted = list(dict.fromkeys(names))
-    require_columns(wanted, rows.names, path=path)
-    data, places = {}, {name: position for position, name in enumerate(rows.names)}
-    for name in wanted:
-        position = places[name]
-        texts = [fields[position] for fields in rows.values]
-        check_printable(texts, rows.lines, name, path)
-        data[name] = column_values(texts, missing_code)
+    convert = partial(column_values, missing_code=missing_code)
+    data: dict[str, object] = {}
+    if regular := read_regular(path, "pheno", columns=wanted, texts=wanted):
+        individuals = regular.individuals
+        data = {name: by_distinct(regular.texts[name], convert) for name in wanted}
+    else:
+        rows = read_rows(path, "pheno")
+        individuals = individuals_of(rows, path)
+        require_columns(wanted, rows.names, path=path)
+        places = {name: position for position, name in enumerate(rows.names)}
+        data = {name: convert(_texts(rows, places[name], path)) for name in wanted}
     frame = pd.DataFrame(data, index=individuals, columns=wanted)
     warn_minus_nine(frame, path)
     frame.attrs["path"] = str(path)
@@ -148,8 +149,11 @@ def read_ids(path: PathArg) -> pd.DataFrame:
     pandas.DataFrame
         Without columns; its index holds FID and IID (FID "0" if the file has none).
     """
-    rows = read_rows(path, "column", ids_only=True)
-    frame = pd.DataFrame(index=individuals_of(rows, path))
+    if regular := read_regular(path, "column", ids_only=True):
+        individuals = regular.individuals
+    else:
+        individuals = individuals_of(read_rows(path, "column", ids_only=True), path)
+    frame = pd.DataFrame(index=individuals)
     frame.attrs["path"] = str(path)
     return frame
 
@@ -177,23 +181,28 @@ def read_table(
     missing_code
         A number that means missing; default none.
     """
-    rows = read_rows(path, prefix)
-    individuals = individuals_of(rows, path)
-    wanted = rows.names if columns is None else [*dict.fromkeys([*columns, *sorted(categorical)])]
-    require_columns([*wanted, *categorical], rows.names, path=path)
+    regular = read_regular(path, prefix, columns=columns, texts=categorical)
+    names = regular.names if regular else (rows := read_rows(path, prefix)).names
+    wanted = names if columns is None else [*dict.fromkeys([*columns, *sorted(categorical)])]
     data: dict[str, object] = {}
-    places = {name: position for position, name in enumerate(rows.names)}
-    for name in wanted:
-        position = places[name]
-        texts = [fields[position] for fields in rows.values]
-        if name in categorical:
-            check_printable(texts, rows.lines, name, path)
-            data[name] = pd.Series(_levels(texts, missing_code), index=individuals, dtype="str")
-            continue
-        values = _numbers(texts, name, rows, path, prefix)
-        if missing_code is not None:
-            values[values == missing_code] = np.nan
-        data[name] = values
+    if regular:
+        individuals = regular.individuals
+        for name in wanted:
+            if name in categorical:
+                convert = partial(levels, missing_code=missing_code)
+                data[name] = by_distinct(regular.texts[name], convert)
+            else:
+                data[name] = without_code(regular.numbers[name], missing_code)
+    else:
+        individuals = individuals_of(rows, path)
+        require_columns([*wanted, *categorical], names, path=path)
+        places = {name: position for position, name in enumerate(names)}
+        for name in wanted:
+            if name in categorical:
+                data[name] = levels(_texts(rows, places[name], path), missing_code)
+            else:
+                values = _numbers(rows, places[name], path, prefix)
+                data[name] = without_code(values, missing_code)
     frame = pd.DataFrame(data, index=individuals, columns=wanted)
     warn_minus_nine(frame, path)
     frame.attrs["path"] = str(path)
@@ -213,17 +222,21 @@ def require_columns(
             )
 
 
-def _numbers(
-    texts: list[str], name: str, rows: Rows, path: PathArg, prefix: str
-) -> NDArray[np.float64]:
-    """Parse a column, or raise an error that names the line of the first bad value."""
+def _texts(rows: Rows, position: int, path: PathArg) -> list[str]:
+    """Texts of a column; raise `InputError` at the first that does not show what it is."""
+    texts = [fields[position] for fields in rows.values]
+    check_printable(texts, rows.lines, rows.names[position], path)
+    return texts
+
+
+def _numbers(rows: Rows, position: int, path: PathArg, prefix: str) -> NDArray[np.float64]:
+    """Numbers of a column; raise `InputError` with the line of the first text that is none."""
+    texts, name = [fields[position] for fields in rows.values], rows.names[position]
     try:
-        values = np.array([math.nan if t in MISSING else _number(t) for t in texts], np.float64)
+        return numbers(texts)
     except ValueError:
-        position = next(i for i, t in enumerate(texts) if t not in MISSING and _bad(t))
-    else:
-        return values
-    text, line = texts[position], rows.lines[position]
+        bad = next(i for i, t in enumerate(texts) if t not in MISSING and not is_number(t))
+    text, line = texts[bad], rows.lines[bad]
     fixes = ["correct it"]
     if prefix == "covar":
         fixes.append(f"if its values are categories, add --cat-covar {name}")
@@ -238,63 +251,6 @@ def _numbers(
         line=line,
         column=name,
     )
-
-
-def _number(text: str) -> float:
-    """Parse a finite decimal number; Python's own 1_000 and words such as inf are refused."""
-    value = float(text)
-    if not math.isfinite(value) or "_" in text or not text.isascii():
-        raise ValueError(text)
-    return value
-
-
-def _bad(text: str) -> bool:
-    try:
-        _number(text)
-    except ValueError:
-        return True
-    return False
-
-
-def _levels(texts: list[str], missing_code: float | None) -> NDArray[np.object_]:
-    """Levels of a categorical column as text, None where missing."""
-
-    def is_missing(text: str) -> bool:
-        if text in MISSING:
-            return True
-        return missing_code is not None and not _bad(text) and float(text) == missing_code
-
-    return np.array([None if is_missing(text) else text for text in texts], dtype=object)
-
-
-def numbers_or_text(texts: Sequence[str], missing_code: float | None = None) -> pd.Series[Any]:
-    """Read a column as float64 if every value is a number or missing, else as text.
-
-    Whole numbers that a float would change, with a leading zero or more than 15 digits, are
-    identifiers: then the column is text.
-
-    Examples
-    --------
-    >>> numbers_or_text(["1", "NA", "2.5"]).tolist()
-    [1.0, nan, 2.5]
-    >>> numbers_or_text(["1", "NA", "x"]).tolist(), numbers_or_text(["1", "02"]).tolist()
-    (['1', nan, 'x'], ['1', '02'])
-    """
-    return pd.Series(column_values(texts, missing_code))
-
-
-def column_values(
-    texts: Sequence[str], missing_code: float | None = None
-) -> NDArray[np.float64] | pd.api.extensions.ExtensionArray:
-    """Values of `numbers_or_text` as an array: tables may have very many columns."""
-    if any(t not in MISSING and (_bad(t) or _CODE.fullmatch(t)) for t in texts):
-        levels: pd.api.extensions.ExtensionArray
-        levels = pd.Series(_levels(list(texts), missing_code), dtype="str").array
-        return levels
-    values = np.array([math.nan if t in MISSING else float(t) for t in texts], np.float64)
-    if missing_code is not None:
-        values[values == missing_code] = np.nan
-    return values
 
 
 def warn_minus_nine(frame: pd.DataFrame, path: PathArg) -> None:

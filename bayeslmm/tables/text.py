@@ -1,4 +1,4 @@
-"""The text of a table: separator, header, identifiers and fields, each with its line."""
+"""The text of a table, line by line: identifiers and fields, each with its line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pandas as pd
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import NO_FAMILY, individual_index, name_of, repeated_pairs
 from bayeslmm.system.files import PathArg, read_lines
-
-HEADER_RULE = "a header that starts with FID IID, #FID IID, #IID or IID, or none at all"
+from bayeslmm.tables.layout import check_first_fields, column_names, splitter, table_layout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,42 +28,17 @@ class Rows:
 def read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> Rows:
     """Read a table's text; columns without a header are named prefix1, prefix2, ..."""
     lines, start, split, first = _open(path)
-    keys = [field.lower().removeprefix("#") for field in first[:2]]
-    header = keys[0] in ("fid", "iid")
-    if header and keys[0] == "fid" and keys[1:] != ["iid"]:
-        raise InputError(
-            "a header with FID but without IID after it", HEADER_RULE, "add IID", path=path, line=1
-        )
-    has_fid = keys[0] == "fid" if header else not (ids_only and len(first) == 1)
-    n_ids = 2 if has_fid else 1
-    if (
-        header
-        and first[0].startswith("#")
-        and [f.lower() for f in first[n_ids : n_ids + 1]] == ["sid"]
-    ):
-        n_ids += 1
-    if not ids_only and len(first) <= n_ids:
-        raise InputError(
-            f"{len(first)} columns",
-            "FID, IID and at least one more",
-            HEADER_RULE,
-            path=path,
-            line=start + 1,
-        )
-    names = (
-        _column_names(first[n_ids:], path, start + 1, n_ids)
-        if header and not ids_only
-        else [f"{prefix}{i + 1}" for i in range(len(first) - n_ids)]
-    )
-    body = start + 1 if header else start
+    layout = table_layout(first, prefix, path, start + 1, ids_only=ids_only)
+    body = start + 1 if layout.header else start
     fields = _body(lines, body, split, len(first), path)
+    fid, iid, n_ids = layout.fid, layout.iid, layout.n_ids
     return Rows(
-        names=names,
-        fids=[row[0] for row in fields] if has_fid else [NO_FAMILY] * len(fields),
-        iids=[row[1 if has_fid else 0] for row in fields],
+        names=layout.names,
+        fids=[NO_FAMILY if fid is None else row[fid] for row in fields],
+        iids=[row[iid] for row in fields],
         values=[] if ids_only else [row[n_ids:] for row in fields],
         lines=list(range(body + 1, body + 1 + len(fields))),
-        header=header,
+        header=layout.header,
     )
 
 
@@ -74,7 +48,7 @@ def read_record_rows(path: PathArg, id_column: str) -> Rows:
     If `id_column` is IID and there is a column FID, both name the individual.
     """
     lines, start, split, first = _open(path)
-    names = _column_names([first[0].removeprefix("#"), *first[1:]], path, start + 1)
+    names = column_names([first[0].removeprefix("#"), *first[1:]], path, start + 1)
     folded = [name.lower() for name in names]
     is_iid = id_column.lower().removeprefix("#") == "iid"
     if id_column not in names and not (is_iid and "iid" in folded):
@@ -108,9 +82,9 @@ def _open(path: PathArg) -> tuple[list[str], int, Callable[[str], list[str]], li
     start = next((i for i, line in enumerate(lines) if not line.startswith("##")), len(lines))
     if start == len(lines):
         raise InputError("an empty file", "a row for each individual", "check it", path=path)
-    split = _splitter(lines[start])
+    split = splitter(lines[start])
     first = _fields(split(lines[start]), lines[start], None, path, start + 1)
-    _check_first_line(first, path, start + 1)
+    check_first_fields(first, path, start + 1)
     return lines, start, split, first
 
 
@@ -135,61 +109,6 @@ def _body(
             line=body + 1 + fields.index(header),
         )
     return fields
-
-
-def _splitter(line: str) -> Callable[[str], list[str]]:
-    """Tabs if the first line has one, else blanks if it has any, else commas."""
-    if "\t" in line:
-        return lambda text: [field.strip() for field in text.split("\t")]
-    if "," in line and " " not in line.strip():
-        return lambda text: [field.strip() for field in text.split(",")]
-    return lambda text: text.split()
-
-
-def _check_first_line(first: list[str], path: PathArg, line: int) -> None:
-    if first and first[0][:1] in ("'", '"'):
-        raise InputError(
-            f"a quoted field {first[0]}",
-            "fields without quotes",
-            "write the table without quotes (R: write.table(..., quote = FALSE))",
-            path=path,
-            line=line,
-            column=1,
-        )
-    if any(len(field.split()) > 1 for field in first[:2]):
-        raise InputError(
-            f"a blank within {first[0]!r}",
-            "columns parted by tabs only, or by blanks only",
-            "write the table with one kind of separator",
-            path=path,
-            line=line,
-            column=1,
-        )
-
-
-def _column_names(names: list[str], path: PathArg, line: int, before_them: int = 0) -> list[str]:
-    before = set[str]()
-    for position, name in enumerate(names):
-        if not name or not name.isprintable():
-            raise InputError(
-                f"the column name {name!r}",
-                "a printable name",
-                "rename the column",
-                path=path,
-                line=line,
-                column=before_them + position + 1,
-            )
-        if name in before:
-            raise InputError(
-                f"the column '{name}' stands twice",
-                "different names",
-                "rename one of them",
-                path=path,
-                line=line,
-                column=name,
-            )
-        before.add(name)
-    return names
 
 
 def _fields(

@@ -45,7 +45,8 @@ from bayeslmm.relationship.files import read_grm, read_grm_ids
 from bayeslmm.relationship.pedigree.pedigree import read_pedigree
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.system import hdf5
-from bayeslmm.tables.phenotypes import MISSING, read_covariates, read_ids, read_phenotypes
+from bayeslmm.tables.phenotypes import read_covariates, read_ids, read_phenotypes
+from bayeslmm.tables.values import MISSING
 
 EACH = 125  # mutants of each of the 19 formats: 2 375
 

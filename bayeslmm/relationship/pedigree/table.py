@@ -10,8 +10,8 @@ from typing import NamedTuple
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import NO_FAMILY, name_of
 from bayeslmm.system.files import PathArg
-from bayeslmm.tables.phenotypes import MISSING
 from bayeslmm.tables.text import read_rows
+from bayeslmm.tables.values import MISSING
 
 NAMES = {  # names of the columns, in lower case
     "FID": ("fid", "family", "famid", "family_id"),
