@@ -1,1 +1,1 @@
-"""Who is how alike: from genotypes, pedigrees, groups and files."""
+"""Relationship matrices: who is how alike, from genotypes, pedigrees, groups and files."""

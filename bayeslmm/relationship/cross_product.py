@@ -1,4 +1,4 @@
-"""Sum of outer products of rows that arrive a few at a time: the n² m work of every kernel."""
+"""Sum of outer products of rows that arrive in blocks: the n² m work of every kernel."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from bayeslmm.genotypes.codings import Precision, encode
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.relationship.relationship import mirror, row_blocks
 
-type Share = Callable[..., Iterator[Any]]  # `map`, or that of `bayeslmm.numerics.threads.sharing`
+type Share = Callable[
+    ..., Iterator[Any]
+]  # `map`, or what `bayeslmm.numerics.threads.sharing` gives
 
-TILE = 512  # a product is cut into squares of so many individuals, which threads share
+TILE = 512  # individuals on the side of a tile; threads share the tiles of a product
 ROWS = 128  # variants that a thread encodes at once
 
 
 class CrossProduct:
-    """``Σ z zᵀ`` over rows z of length n, summed in float64 whatever the type of the products.
+    """``Σ z zᵀ`` over rows z of length n, summed in float64 for any type of the products.
 
-    Rows are gathered until there are `width` of them, so that BLAS always multiplies large
-    blocks, however few rows of a block of variants belong to this sum.
+    Rows are gathered until there are `width` of them. So BLAS always multiplies large blocks, even
+    if few variants of each block belong to this sum.
 
     Parameters
     ----------
     n
         Length of the rows.
     dtype
-        Of the products.
+        Type of the products.
     width
         Rows multiplied at once.
     share
-        Does the pieces of the work, see `bayeslmm.numerics.threads.sharing`. The bits of the sum do
-        not depend on it.
+        Maps a function over pieces of the work, see `bayeslmm.numerics.threads.sharing`. The bits
+        of the sum do not depend on it.
 
     Attributes
     ----------
@@ -52,16 +54,16 @@ class CrossProduct:
         self._total = np.zeros((n, n))  # its lower triangle
 
     def add(self, dosages: NDArray[Any], rows: NDArray[np.intp], coefficients: Floats) -> None:
-        """Add variants in a coding.
+        """Add variants with a coding.
 
         Parameters
         ----------
         dosages
             (b, n), int8 or float, missing below zero or NaN.
         rows
-            (k,) which of them.
+            (k,) which rows of `dosages` to add.
         coefficients
-            (k, 3) their coding, see `bayeslmm.genotypes.codings`.
+            (k, 3) coding of each, see `bayeslmm.genotypes.codings`.
         """
         start, width = 0, len(self._rows)
         while start < rows.size:
@@ -76,7 +78,7 @@ class CrossProduct:
         self.count += rows.size
 
     def mean(self) -> Floats:
-        """Mean of the products, (n, n) symmetric; ends the sum (its memory is the result's)."""
+        """Return the mean of the products (n, n), symmetric, in the memory of the ended sum."""
         self._multiply()
         matrix, nothing = self._total, np.zeros((0, 0))
         self._total, self._rows = nothing, nothing
@@ -97,7 +99,7 @@ class CrossProduct:
         list(self._share(some, row_blocks(rows.size, ROWS)))
 
     def _multiply(self) -> None:
-        """Multiply the rows gathered and add the products to the sum."""
+        """Multiply the gathered rows and add the products to the sum."""
         add_products(self._total, self._rows[: self._gathered], self._share)
         self._gathered = 0
 
@@ -110,7 +112,7 @@ def add_products(total: Floats, rows: NDArray[Any], share: Share = map) -> None:
 
     below = list(row_blocks(len(total), TILE))
     tiles = [(i, j) for i in below for j in below if j.start < i.start]
-    tiles += [(i, i) for i in below]  # half the work: last, when threads run out of tiles
+    tiles += [(i, i) for i in below]  # half the work each, so they go last
     list(share(add, tiles))
 
 

@@ -1,4 +1,4 @@
-"""Kernels made of groups, of other kernels, and of environments."""
+"""Kernels derived from groups, from other kernels and from environments."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from bayeslmm.tables.values import MISSING
 def group_kernel(
     labels: pd.Series[Any], individuals: pd.MultiIndex | None = None, name: str | None = None
 ) -> Relationship:
-    """Shared environment: ``K_ij = 1`` if i and j are of one group (i = j too), else 0.
+    """Build a kernel of shared environment: ``K_ij = 1`` if i and j share a group, else 0.
 
-    Its variance σ² is that of a random effect of the group (household, litter, dam, year, ...),
-    ``K = ZZᵀ`` with the groups' indicators Z.
+    ``K = ZZᵀ`` with the indicators Z of the groups. Its variance σ² is the variance of a random
+    effect of the group (household, litter, dam, year, ...).
 
     Parameters
     ----------
     labels
         Group of each individual, text or numbers, indexed by FID and IID or by IID.
     individuals
-        (n,) FID and IID, matched by ID; default those of `labels`.
+        (n,) FID and IID, matched by ID. Default: the individuals of `labels`.
     name
-        Of the component; default the name of `labels`.
+        Name of the component. Default: the name of `labels`.
 
     Returns
     -------
     Relationship
-        Not scaled, of the kind "environment".
+        Unscaled, of the kind "environment".
 
     Raises
     ------
     InputError
-        Individuals without a label (named); a single group, or none with two members.
+        If individuals have no label (the message names them), or there is a single group, or no
+        group has two members.
     """
     codes, people = _codes(labels, individuals, "group")
     name = str(labels.name or "group") if name is None else name
@@ -68,27 +69,32 @@ def hadamard(
     name: str | None = None,
     individuals: pd.MultiIndex | None = None,
 ) -> Relationship:
-    """Interaction of two effects: ``K_ij = a_ij b_ij / c``, the Hadamard product.
+    """Build a kernel of interaction: ``K_ij = a_ij b_ij / c``, the Hadamard product.
 
-    Additive by additive epistasis from A∘A, additive by dominance from A∘D, and so on (Cockerham
-    1954, Genetics 39:859; Henderson 1985, J Anim Sci 60:111); c makes the mean diagonal one
-    (Vitezica et al. 2017, Genetics 206:1297). If neither kernel is to be scaled (pedigrees), c is
-    one and the product is not scaled either: its variance is that of the base population. A kernel
-    times a group kernel is a kernel within groups.
+    A∘A gives additive by additive epistasis, A∘D additive by dominance, and so on (Cockerham 1954,
+    Genetics 39:859; Henderson 1985, J Anim Sci 60:111). A kernel times a group kernel is a kernel
+    within groups. c makes the mean diagonal one (Vitezica et al. 2017, Genetics 206:1297). If both
+    kernels have the scale "none" (pedigrees), c is one and the product has it too, so its variance
+    refers to the base population.
 
     Parameters
     ----------
     a, b
-        The kernels, at the scale and centring that they have. They may be the same one.
+        The kernels, with their present scale and centring. They may be the same kernel.
     name
-        Of the component; default the two names, "additive_dominance".
+        Name of the component. Default: both names, as in "additive_dominance".
     individuals
-        (n,) FID and IID; default those of `a`.
+        (n,) FID and IID. Default: the individuals of `a`.
 
     Returns
     -------
     Relationship
-        Of the kind "genetic" if one of the two is.
+        Of the kind "genetic" if `a` or `b` is.
+
+    Raises
+    ------
+    InputError
+        If the mean diagonal of the product is not positive, or memory is too small.
     """
     people = a.individuals if individuals is None else individuals
     left, right = a.on(people, "none"), b.on(people, "none")
@@ -99,7 +105,7 @@ def hadamard(
     if not c > 0:
         raise InputError(
             f"the product of {a.name} and {b.name} has the mean diagonal {c:.3g}",
-            "a positive one",
+            "a positive mean diagonal",
             "check the two kernels",
         )
     K /= c
@@ -121,28 +127,29 @@ def environment_interaction(
     name: str | None = None,
     individuals: pd.MultiIndex | None = None,
 ) -> Relationship:
-    """Reaction to an environment: ``K ∘ eeᵀ``, genetic slopes on the covariate e.
+    """Build a reaction norm kernel ``K ∘ eeᵀ``: genetic slopes on a covariate e.
 
-    ``g_i + e_i s_i`` with slopes s ~ N(0, σ² K) has this kernel for its second part (a random
-    regression whose intercepts and slopes are independent; Jarquín et al. 2014, Theor Appl Genet
-    127:595). e is standardised on the individuals (mean 0, standard deviation 1, ddof 1), so that
-    σ² is the slopes' variance per standard deviation of e.
+    In ``g_i + e_i s_i`` with slopes s ~ N(0, σ² K) the second part has this kernel. It is a random
+    regression with independent intercepts and slopes (Jarquín et al. 2014, Theor Appl Genet
+    127:595). e is standardised on the individuals (mean 0, sd 1 with ddof 1), so σ² is the variance
+    of the slopes per standard deviation of e.
 
     Parameters
     ----------
     kernel
-        K; scaled on the individuals as its own `kernel_scale` says.
+        K; its `kernel_scale` says how it is scaled on the individuals.
     covariate
         e, a number for each individual, indexed by FID and IID or by IID.
     name
-        Of the component; default ``KERNEL_x_COVARIATE``.
+        Name of the component. Default: ``KERNEL_x_COVARIATE``.
     individuals
-        (n,) FID and IID, those to be analysed; default those of `kernel`.
+        (n,) FID and IID of the individuals to analyse. Default: the individuals of `kernel`.
 
     Raises
     ------
     InputError
-        Individuals without a finite value (named); a covariate that does not vary.
+        If individuals have no finite value (the message names them), or the covariate does not
+        vary.
     """
     people = kernel.individuals if individuals is None else individuals
     what = str(covariate.name or "environment")
@@ -173,21 +180,27 @@ def within_environments(
     name: str | None = None,
     individuals: pd.MultiIndex | None = None,
 ) -> Relationship:
-    """Genetic effects of their own in each environment: ``K_ij`` within one, 0 between two.
+    """Build a kernel with ``K_ij`` within an environment and 0 between environments.
 
-    Besides K itself, the interaction part of the compound-symmetric G×E model: a genetic
-    correlation between environments of ``σ²_K / (σ²_K + σ²_K×E)`` (Yang et al. 2011, GCTA --gxe).
+    Together with K it makes the compound-symmetric G×E model, where the genetic correlation between
+    environments is ``σ²_K / (σ²_K + σ²_K×E)`` (Yang et al. 2011, GCTA --gxe).
 
     Parameters
     ----------
     kernel
-        K; scaled on the individuals as its own `kernel_scale` says.
+        K; its `kernel_scale` says how it is scaled on the individuals.
     labels
         Environment of each individual, indexed by FID and IID or by IID.
     name
-        Of the component; default ``KERNEL_within_LABELS``.
+        Name of the component. Default: ``KERNEL_within_LABELS``.
     individuals
-        (n,) FID and IID, those to be analysed; default those of `kernel`.
+        (n,) FID and IID of the individuals to analyse. Default: the individuals of `kernel`.
+
+    Raises
+    ------
+    InputError
+        If individuals have no label (the message names them), or there is a single environment, or
+        none has two members.
     """
     people = kernel.individuals if individuals is None else individuals
     codes, _ = _codes(labels, people, "environment")
@@ -202,7 +215,7 @@ def within_environments(
 
 
 def _product(left: Floats, right: Floats, name: str) -> Floats:
-    """``left ∘ right``, or ``left ∘ rrᵀ`` for a vector; symmetric to the last bit."""
+    """Compute ``left ∘ right``, or ``left ∘ rrᵀ`` for a vector r; exactly symmetric."""
     n = left.shape[0]
     require_memory(10 * n * n, f"the kernel '{name}' of {n} individuals", "use fewer individuals")
     K = np.empty((n, n))
@@ -215,7 +228,7 @@ def _product(left: Floats, right: Floats, name: str) -> Floats:
 def _codes(
     labels: pd.Series[Any], individuals: pd.MultiIndex | None, what: str
 ) -> tuple[NDArray[np.intp], pd.MultiIndex]:
-    """Number the groups of the individuals, (n,)."""
+    """Return the group number of each individual (n,), and the individuals."""
     people = as_individuals(labels.index, "the labels") if individuals is None else individuals
     name = str(labels.name or what)
     values = _aligned(labels, people, name)
@@ -235,7 +248,7 @@ def _codes(
 
 
 def _aligned(values: pd.Series[Any], individuals: pd.MultiIndex, what: str) -> pd.Series[Any]:
-    """Values of the individuals, by ID, NaN where there is none."""
+    """Return the values of the individuals, matched by ID; raise `InputError` if any is absent."""
     match = match_individuals(individuals, as_individuals(values.index, f"'{what}'"))
     found = match.found & (not match.fids_differ)
     _require(found, individuals, what)

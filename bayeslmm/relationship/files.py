@@ -1,4 +1,4 @@
-"""Relationship matrices in the files of GCTA, GEMMA and plink2: which is which, and whose rows."""
+"""Read and write relationship matrices in the formats of GCTA, GEMMA and plink2."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bayeslmm.system.files import PathArg, read_lines, require_file
 
 type Format = Literal["gcta", "gemma", "plink"]
 
-# what a matrix's file ends with -> what the file with its IDs ends with (GEMMA has none)
+# suffix of the matrix -> suffix of its file of IDs (GEMMA has none)
 ID_SUFFIX = {
     ".grm.bin": ".grm.id",
     ".grm.gz": ".grm.id",
@@ -41,7 +41,7 @@ ID_SUFFIX = {
 
 
 class Found(NamedTuple):
-    """A matrix's file: its prefix and what follows (a key of `ID_SUFFIX`, or "" if another)."""
+    """The file of a matrix: prefix, and suffix (a key of `ID_SUFFIX`, or "" for other names)."""
 
     prefix: str
     suffix: str
@@ -58,16 +58,16 @@ def read_grm(path: PathArg, *, fam: PathArg | None = None) -> Relationship:
     Parameters
     ----------
     path
-        The file, or its prefix. Known are
+        The file, or its prefix. Known formats are
 
         - GCTA and ``plink2 --make-grm-bin``: ``.grm.bin`` (float32, lower triangle) and
-          ``.grm.gz`` (rows ``i j N value``), with ``.grm.id``, and ``.grm.N.bin`` if there;
+          ``.grm.gz`` (rows ``i j N value``), with ``.grm.id``, and ``.grm.N.bin`` if present;
         - plink2: ``.rel`` (text, square or lower triangle) and ``.rel.bin`` (float64 or float32,
-          square or lower triangle, told apart by the size), with ``.rel.id``;
+          square or lower triangle, recognised by the size), with ``.rel.id``;
         - GEMMA: ``.cXX.txt`` and ``.sXX.txt``, or any other name: text without IDs.
     fam
-        For GEMMA's files, which have no IDs: the ``.fam`` that GEMMA was given. The rows of the
-        matrix are all rows of the ``.fam``, in its order.
+        The ``.fam`` that GEMMA was given, because GEMMA's files have no IDs. The rows of the matrix
+        are all rows of the ``.fam``, in the same order.
 
     Returns
     -------
@@ -78,9 +78,9 @@ def read_grm(path: PathArg, *, fam: PathArg | None = None) -> Relationship:
     Raises
     ------
     InputError
-        No or several matrices under the prefix, no IDs, sizes that do not agree, duplicate IDs,
-        text that is no number, a value that is not finite, an asymmetric matrix, too little
-        memory. The message names file, line and individuals.
+        If the prefix has no matrix or several, IDs are absent or repeat, sizes disagree, a value
+        is not a finite number, the matrix is not symmetric, or memory is too small. The message
+        names file, line and individuals.
     """
     found = _find(os.fspath(path))
     individuals = _read_ids(found, fam)
@@ -101,27 +101,32 @@ def read_grm(path: PathArg, *, fam: PathArg | None = None) -> Relationship:
 
 
 def write_grm(relationship: Relationship, prefix: PathArg, format: Format = "gcta") -> list[Path]:
-    """Write a relationship matrix, as it is scaled now, for another program or for later.
+    """Write a relationship matrix, at its present scale, in another program's format.
 
     Parameters
     ----------
     relationship
-        What to write.
+        The matrix to write.
     prefix
-        Names of the files without suffix.
+        Path of the files without suffix.
     format
-        - "gcta": ``.grm.bin`` and ``.grm.N.bin`` (float32), ``.grm.id``, for GCTA and plink; no
-          ``.grm.N.bin`` if the number of variants is unknown.
-        - "gemma": ``.cXX.txt``, 12 digits. GEMMA matches by position: its rows must be all rows
-          of the ``.fam`` that GEMMA is given. A ``.cXX.fam`` with the IDs is written beside it:
-          use it with ``read_grm(fam=)`` or to check the order.
+        - "gcta" (default): ``.grm.bin`` and ``.grm.N.bin`` (float32), ``.grm.id``, for GCTA and
+          plink; without ``.grm.N.bin`` if the number of variants is unknown.
+        - "gemma": ``.cXX.txt``, 12 digits. GEMMA matches by position: the rows must be all rows
+          of the ``.fam`` that GEMMA is given. The IDs are written beside it as ``.cXX.fam``; use
+          that with ``read_grm(fam=)`` or to check the order.
         - "plink": ``.rel`` (text, square, 12 digits, as ``plink2 --make-rel square``) and
           ``.rel.id``.
 
     Returns
     -------
     paths
-        The files: all of them or none are written.
+        The files. Either all are written or none.
+
+    Raises
+    ------
+    InputError
+        If the format is unknown, an ID cannot stand in the file, or the disk is full.
     """
     ids = [_safe(*pair) for pair in relationship.individuals]
     base = os.fspath(prefix)
@@ -148,12 +153,12 @@ def write_grm(relationship: Relationship, prefix: PathArg, format: Format = "gct
                 write_text_matrix(matrix, relationship.matrix)
                 _write_ids(names, ids, header="#FID\tIID\n")
     if format == "gcta" and relationship.n_variants is None:
-        Path(base + ".grm.N.bin").unlink(missing_ok=True)  # an earlier matrix's
+        Path(base + ".grm.N.bin").unlink(missing_ok=True)  # left by an earlier matrix
     return written
 
 
 def matrix_bytes(n: int, format: Format) -> int:
-    """Bytes that the matrix of n individuals takes on disk, of text at least."""
+    """Return the bytes that a matrix of n individuals takes on disk; for text a lower bound."""
     return n * n * {"gcta": 2, "gemma": 8, "plink": 8}[format]
 
 
@@ -162,7 +167,7 @@ def _find(text: str) -> Found:
         suffix = next((end for end in ID_SUFFIX if text.endswith(end)), "")
         if suffix == "" and text.endswith((".id", ".N.bin")):
             raise InputError(
-                "this file only goes with a matrix",
+                "a file that accompanies a matrix",
                 "the matrix's file or its prefix",
                 f"give {text.removesuffix('.id').removesuffix('.N.bin').removesuffix('.grm')}",
                 path=text,
@@ -179,7 +184,7 @@ def _find(text: str) -> Found:
         raise InputError(
             f"{len(present)} matrices: {', '.join(prefix + end for end in present)}",
             "one relationship matrix under a prefix",
-            "give the full name of the one that you mean",
+            "give the full name of one of them",
             path=text,
         )
     packed = [text + end for end in (".rel.zst", ".grm.zst") if Path(text + end).is_file()]
@@ -213,15 +218,16 @@ def _read_ids(found: Found, fam: PathArg | None) -> pd.MultiIndex:
 
 
 def read_grm_ids(path: PathArg) -> pd.MultiIndex:
-    """Individuals of a ``.grm.id`` or ``.rel.id`` file, in its order.
+    """Read the individuals of a ``.grm.id`` or ``.rel.id`` file, in its order.
 
-    ``FID IID`` or ``IID`` alone (then FID is "0", as in plink2), with the header ``#FID IID`` or
-    ``#IID`` (a column ``SID`` is ignored) or without.
+    The columns are ``FID IID``, or ``IID`` alone (FID is then "0", as in plink2). A header
+    ``#FID IID`` or ``#IID`` is optional; a column ``SID`` is ignored.
 
     Raises
     ------
     InputError
-        A missing file, a blank line, another number of columns, duplicate individuals.
+        If the file is missing, a line is blank or has another number of columns, or individuals
+        repeat.
     """
     require_file(path)
     rows = [line.split() for line in read_lines(path)]
@@ -244,7 +250,7 @@ def read_grm_ids(path: PathArg) -> pd.MultiIndex:
                 line=number,
             )
     if not rows:
-        raise InputError("no individuals", "one row for each", "check the file", path=path)
+        raise InputError("no individuals", "one row per individual", "check the file", path=path)
     names = names or ["FID", "IID"][-width:]
     iid = [row[names.index("IID")] for row in rows]
     fid = [row[names.index("FID")] for row in rows] if "FID" in names else ["0"] * len(rows)
@@ -274,7 +280,7 @@ def read_grm_ids(path: PathArg) -> pd.MultiIndex:
 
 
 def _safe(fid: str, iid: str) -> str:
-    """``FID<tab>IID``; an ID that would break the file is an error."""
+    """Return ``FID<tab>IID``; raise `InputError` for an ID that would break the file."""
     for name in (fid, iid):
         if not name or name.split() != [name] or name.startswith("#"):
             raise InputError(

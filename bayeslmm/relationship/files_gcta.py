@@ -18,7 +18,7 @@ from bayeslmm.relationship.relationship import mirror, pair_name
 from bayeslmm.system.memory import require_memory
 
 FEWER = "write the matrix of fewer individuals (gcta64 --keep, plink2 --keep)"
-CHUNK = 1 << 22  # bytes of text looked at in one go
+CHUNK = 1 << 22  # bytes of text read at once
 
 
 def read_binary_triangle(path: Path, individuals: pd.MultiIndex) -> Floats:
@@ -32,7 +32,7 @@ def read_binary_triangle(path: Path, individuals: pd.MultiIndex) -> Floats:
     Raises
     ------
     InputError
-        A size other than ``4 n(n+1)/2`` bytes, too little memory.
+        If the size is not ``4 n(n+1)/2`` bytes, or memory is too small.
     """
     n = len(individuals)
     _check_size(path, n)
@@ -46,7 +46,7 @@ def read_binary_triangle(path: Path, individuals: pd.MultiIndex) -> Floats:
 
 
 def read_variant_count(path: Path, n: int) -> int | None:
-    """Largest number of variants of a pair in ``.grm.N.bin``; None without such a file."""
+    """Return the largest number of variants in ``.grm.N.bin``, or None without the file."""
     if not path.is_file():
         return None
     _check_size(path, n)
@@ -81,12 +81,12 @@ def read_pair_list(path: Path, individuals: pd.MultiIndex) -> tuple[Floats, int]
     Raises
     ------
     InputError
-        A damaged file; a row that is not four numbers, names a pair that does not exist or that
-        was there before (with the line); pairs that are missing; too little memory.
+        If the file is damaged, a row is not four numbers, a pair does not exist, repeats or is
+        missing, or memory is too small. The message names the line.
     """
     n = len(individuals)
     require_memory(9 * n * n, f"the matrix of {n} individuals", FEWER)
-    matrix = np.zeros((n, n))  # takes memory only where it is written to: the file may be short
+    matrix = np.zeros((n, n))  # memory is taken on writing, and the file may be short
     seen = np.zeros((n, n), dtype=np.bool_)
     largest = 0.0
     for start, lines in _text_chunks(path):
@@ -114,7 +114,7 @@ def read_pair_list(path: Path, individuals: pd.MultiIndex) -> tuple[Floats, int]
 
 
 def _text_chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield (1-based number of the first line, lines) in bounded memory."""
+    """Yield the 1-based number of the first line, and lines, in bounded memory."""
     number, rest = 1, b""
     try:
         with gzip.open(path, "rb") as file:
@@ -142,7 +142,7 @@ def _text_chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _pair_table(path: Path, start: int, lines: list[bytes], n: int) -> Floats:
-    """(k, 4) numbers of k lines, the indices and values checked."""
+    """Parse k lines to numbers (k, 4), with indices and values checked."""
     rows = [line.split() for line in lines]
     try:
         table = np.array(rows, dtype=np.float64)
@@ -181,9 +181,9 @@ def _check_complete(path: Path, seen: NDArray[np.bool_], individuals: pd.MultiIn
     i = next(i for i in range(n) if not seen[i, : i + 1].all())
     j = int(np.argmin(seen[i, : i + 1]))
     raise InputError(
-        f"{actual} pairs, the first that is missing is {i + 1} {j + 1} "
+        f"{actual} pairs; the first missing pair is {i + 1} {j + 1} "
         f"({pair_name(individuals, i, j)})",
-        f"{expected} pairs of the {n} individuals of the .grm.id",
+        f"{expected} pairs of the {n} individuals in the .grm.id",
         "the file is truncated, or .grm.id belongs to another: copy both again",
         path=path,
     )

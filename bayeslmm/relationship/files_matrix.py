@@ -1,4 +1,4 @@
-"""Whole matrices in text (GEMMA, plink2 ``.rel``) and binary (plink2 ``.rel.bin``)."""
+"""Whole matrices as text (GEMMA, plink2 ``.rel``) and binary (plink2 ``.rel.bin``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bayeslmm.relationship.relationship import mirror
 from bayeslmm.system.memory import require_memory
 
 FEWER = "write the matrix of fewer individuals (gcta64 --keep, plink2 --keep)"
-WIDEST = 64  # bytes that a number in a text file may take
+WIDEST = 64  # most bytes of a number in a text file
 
 
 def read_text_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
@@ -23,10 +23,10 @@ def read_text_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
     Parameters
     ----------
     path
-        The file; row i of a triangle has i numbers. A square whose upper triangle is all zero
-        (``plink2 --make-rel square0``) is a triangle.
+        The file; row i of a triangle has i numbers. A square with a zero upper triangle
+        (``plink2 --make-rel square0``) is read as a triangle.
     individuals
-        (n,) of the rows.
+        (n,) individuals of the rows.
 
     Returns
     -------
@@ -36,8 +36,8 @@ def read_text_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
     Raises
     ------
     InputError
-        Another number of rows or columns, text that is no number (with line and column), too
-        little memory.
+        If the number of rows or columns is wrong, an entry is not a number (the message names line
+        and column), or memory is too small.
     """
     n = len(individuals)
     if path.stat().st_size < n * (n + 1):  # a digit and a separator each
@@ -68,7 +68,9 @@ def read_text_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
 
 
 def read_binary_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
-    """Read ``.rel.bin``: float64 or float32 (bin4), square or lower triangle, by its size.
+    """Read ``.rel.bin``: float64 or float32 (bin4), square or lower triangle.
+
+    The size of the file tells which.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def read_binary_matrix(path: Path, individuals: pd.MultiIndex) -> Floats:
     Raises
     ------
     InputError
-        A size that is none of the four, too little memory.
+        If the size fits none of the four forms, or memory is too small.
     """
     n = len(individuals)
     sizes = {8 * n * n: "<f8", 4 * n * n: "<f4"}
@@ -106,7 +108,7 @@ def write_text_matrix(path: Path, matrix: Floats) -> None:
 
 
 def _filled(matrix: Floats, triangle: bool) -> Floats:
-    """Mirror a triangle, and a square whose upper triangle is all zero."""
+    """Mirror a triangle, or a square with a zero upper triangle."""
     n = matrix.shape[0]
     if triangle or not any(matrix[i, i + 1 :].any() for i in range(n)):
         mirror(matrix)

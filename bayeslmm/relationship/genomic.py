@@ -30,13 +30,13 @@ from bayeslmm.relationship.x_chromosome import (
 
 type Progress = Callable[[int, int], object]
 
-SMALL = 2000  # up to so many individuals all is done in float64
-GATHERED = 2  # blocks of variants that a kernel gathers before they are multiplied
+SMALL = 2000  # largest number of individuals with everything in float64
+GATHERED = 2  # blocks of variants that a kernel gathers before it multiplies them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settings:
-    """What is the same for all kernels of a pass."""
+    """Settings that all kernels of a pass share."""
 
     genotypes: Genotypes
     scale: Scale
@@ -55,32 +55,33 @@ def grm(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Relationship:
-    """Genomic relationship matrix of genotypes, read once, block by block.
+    """Compute the genomic relationship matrix (GRM); the genotypes are read once, in blocks.
 
-    ``G = (1/m) Σ_k z_k z_kᵀ`` over the variants k, where z_k are the dosages of variant k with
-    missing ones at the mean, centred at the sample mean 2p, and divided by
+    ``G = (1/m) Σ_k z_k z_kᵀ`` over the variants k. z_k are the dosages of variant k, missing
+    ones at the mean, centred at the sample mean 2p, and divided by
 
     - "gcta": ``√(2p(1-p))`` with the sample allele frequency p (Yang et al. 2011, GCTA;
       ``plink2 --make-rel meanimpute``, which also counts variants that do not vary);
     - "sample": the standard deviation (ddof 1) of the n dosages, missing ones at the mean (R's
-      ``scale``; GEMMA ``-gk 2`` has ddof 0): then the mean diagonal is ``(n-1)/n`` whatever the
-      allele frequencies;
+      ``scale``; GEMMA ``-gk 2`` has ddof 0). The mean diagonal is then ``(n-1)/n`` for any allele
+      frequencies;
     - "centred": nothing (GEMMA ``-gk 1``; VanRaden's method 1 up to a factor).
 
-    The scale factor between them is no matter after `Relationship.on`; the weights of rare and
-    common variants are. Dominance, partitions and the X chromosome:
-    `bayeslmm.relationship.genomic.compute_grms`.
+    They differ in the weights of rare and common variants. A common factor does not matter, because
+    `Relationship.on` removes it. For dominance, partitions and the X chromosome see
+    `compute_grms`.
 
     Parameters
     ----------
     genotypes
-        n individuals, m variants; quality control is behind us. Variants that do not vary among
-        the individuals (or are missing in all) have no scale: under every `scale` they add
-        nothing and are not counted in m.
+        n individuals, m variants, after quality control. Variants that do not vary among the
+        individuals (or are missing in all) have no scale; under every `scale` they add nothing and
+        are not counted in m.
     scale
-        See above; default "gcta".
+        "gcta" (default), "sample" or "centred".
     block
-        Variants read at once; memory grows with it, the result only changes by rounding.
+        Variants read at once; default 1024. Memory grows with it; the result changes by rounding
+        only.
     threads
         Threads that share the work; default: as many as BLAS may use. The result is the same to
         the last bit.
@@ -90,22 +91,21 @@ def grm(
     Returns
     -------
     Relationship
-        Not scaled yet (factor 1.0): `Relationship.on` scales it on the individuals analysed.
+        Unscaled (factor 1.0). `Relationship.on` scales it on the individuals analysed.
 
     Raises
     ------
     InputError
-        Fewer than two individuals, no variant that varies, too little memory.
+        If there are fewer than two individuals, no variant varies, or memory is too small.
 
     Notes
     -----
     Up to 2000 individuals everything is in float64. Beyond, blocks are standardised in float64,
-    multiplied in float32 and their sums added up in float64: entries differ from those
-    of float64 throughout by less than 1e-6 of the mean diagonal (measured at most: 1.5e-7 for
-    4000 × 40000, 5e-7 for 1940 mice × 12226; 1.1e-6 for 1992 variants of them, very rare ones
-    among them). Rows sum to zero to double precision either way, because the result is centred
-    once more. At its peak it takes 8 n² bytes plus blocks; how many variants there are does not
-    matter.
+    multiplied in float32 and summed in float64. Compared with float64 throughout, entries differ by
+    less than 1e-6 of the mean diagonal. The largest differences measured are 1.5e-7 for
+    4000 × 40000, 5e-7 for 1940 mice × 12226, and 1.1e-6 for 1992 of the latter variants, some of
+    them very rare. Rows sum to zero to double precision in any case, because the result is centred
+    again. Peak memory is 8 n² bytes plus blocks, for any number of variants.
     """
     found = compute_grms(genotypes, scale=scale, block=block, threads=threads, progress=progress)
     return found["additive"]
@@ -124,40 +124,40 @@ def compute_grms(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Relationship]:
-    """Kernels of genotypes, one for each coding and set of variants; each block is read once.
+    """Compute a kernel for each coding and set of variants; genotypes are read once.
 
-    ``K = (1/m) Σ_k z_k z_kᵀ`` over the m variants of the kernel that vary, missing genotypes at
-    zero, with z_k
+    ``K = (1/m) Σ_k z_k z_kᵀ`` over the m variants of the kernel that vary. Missing genotypes
+    are zero in z_k, which is
 
-    - "additive": ``(x - 2p) / c``, c by `scale`, see `bayeslmm.relationship.genomic.grm`;
+    - "additive": ``(x - 2p) / c``, c by `scale`, see `grm`;
     - "dominance": ``((0, 2p, 4p-2) - 2p²) / 2p(1-p)`` for 0, 1, 2 copies of A1, see
       `bayeslmm.genotypes.codings.dominance`; orthogonal to additive in Hardy-Weinberg proportions;
     - "x": the X chromosome, ``(x - 2p) / √(2p(1-p))`` in females, and in males by
-      `dosage_compensation`, see `bayeslmm.relationship.x_chromosome.compensate`. It takes the
-      variants on X for itself: the other kernels have none of them then.
+      `dosage_compensation`, see `bayeslmm.relationship.x_chromosome.compensate`. The other kernels
+      then leave out the variants on X.
 
     p is the frequency of A1 among the individuals of `genotypes`.
 
     Parameters
     ----------
     genotypes
-        n individuals, m variants; quality control is behind us.
+        n individuals, m variants, after quality control.
     kinds
-        Codings, each once; default additive.
+        Codings, each once. Default: additive.
     sets
-        Which variant belongs to which kernel, of the variants of `genotypes`; default: all in
-        one. They divide the additive and the dominance kernels, not "x".
+        Sets of the variants of `genotypes`. Default: one set of all. They divide the additive and
+        the dominance kernels, but not "x".
     scale
-        Of the additive coding; default "gcta". The others have one scale.
+        Scale of the additive coding; default "gcta". The other codings have one scale.
     sex
-        (n,) 1 male, 2 female, for "x"; default: as in the ``.fam`` or ``.psam``.
+        (n,) 1 male, 2 female, for "x". Default: from the ``.fam`` or ``.psam``.
     dosage_compensation
-        For "x": the variance of a male's X-linked value is twice that of a female ("full",
-        default), half of it ("none"), or the same ("equal").
+        Variance of a male's X-linked value relative to a female's: "full" (default) 2, "none" ½,
+        "equal" 1.
     chr_set
-        Pairs of autosomes of the species: X may be called by the next number; default 22.
+        Number of autosome pairs of the species; X may be called by the next number. Default: 22.
     block
-        Variants read at once; of a kernel twice as many are multiplied at once. Default 1024.
+        Variants read at once; default 1024. A kernel multiplies twice as many at once.
     threads
         Threads that share the work; default: as many as BLAS may use. The result is the same to
         the last bit.
@@ -174,19 +174,20 @@ def compute_grms(
     Raises
     ------
     InputError
-        Wrong options, fewer than two individuals, sets of other variants, a set with fewer than
-        two variants that vary (it is named), nothing that varies, no variant on X, unknown
-        sexes, more than 1 % heterozygous calls of males on X, too little memory.
+        If an option is wrong, there are fewer than two individuals, the sets are of other variants,
+        fewer than two variants of a set vary (the message names it), no variant varies or lies on
+        X, sexes are unknown, more than 1 % of males' calls on X are heterozygous, or memory is too
+        small.
 
     Notes
     -----
-    Memory at the peak: 8 n² bytes a kernel, blocks, and 2 × block × n rows for each kernel that has
-    begun and is not complete. It is checked first.
+    Peak memory: 8 n² bytes per kernel, blocks, and 2 × block × n numbers for each kernel that is
+    begun and not complete. It is checked first.
 
-    Rows of the additive kernels sum to zero to double precision: they are centred once more. The
-    others are left as published; they are centred only in Hardy-Weinberg proportions. An
-    intercept in the model and the average semivariance (`Relationship.on`) do not care.
-    Precision is that of `bayeslmm.relationship.genomic.grm`.
+    Rows of the additive kernels sum to zero to double precision, because they are centred again.
+    The other kernels are left as published; they are centred only in Hardy-Weinberg proportions.
+    This changes neither a model with an intercept nor the average semivariance
+    (`Relationship.on`). `grm` states the precision.
     """
     _check_options(genotypes, kinds, sets, scale, block, threads)
     check_compensation(dosage_compensation)
@@ -214,7 +215,7 @@ def compute_grms(
 def _one_pass(
     parts: list[Part], settings: Settings, share: Share, progress: Progress | None
 ) -> dict[str, Relationship]:
-    """Read every block once; a kernel is begun at its first variant and ended after its last."""
+    """Read every block once; begin a kernel at its first variant, finish it after its last."""
     genotypes, n = settings.genotypes, settings.genotypes.n
     found: dict[str, Relationship] = {}
     spans = [part.span for part in parts]
@@ -248,7 +249,7 @@ def _coefficients(
     parts: list[Part],
     settings: Settings,
 ) -> dict[Coding, Floats]:
-    """(b, 3) of each coding; zero where a variant does not vary."""
+    """Return the coefficients of each coding (b, 3), zero where a variant does not vary."""
     found: dict[Coding, Floats] = {}
     n, p2, squares = settings.genotypes.n, mean[varies], about_mean[varies]
     for coding in dict.fromkeys(part.coding for part in parts):
@@ -262,7 +263,7 @@ def _coefficients(
 
 
 def _finished(part: Part, settings: Settings) -> Relationship:
-    """The relationship of a part that is complete."""
+    """Make the relationship of a complete part."""
     assert part.sums is not None
     n, count = settings.genotypes.n, part.sums.count
     if count < (2 if part.set_name else 1):

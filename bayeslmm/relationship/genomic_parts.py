@@ -1,4 +1,4 @@
-"""What one pass over the genotypes has to compute: kernels by coding and set of variants."""
+"""Kernels of one pass over the genotypes, by coding and set of variants."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Part:
     Parameters
     ----------
     name
-        What it will be called.
+        Name of the kernel.
     coding
-        How its variants are coded.
+        Coding of its variants.
     members
-        (m,) which variants it has.
+        (m,) which variants belong to it.
     set_name
-        Its set of variants, or "".
+        Name of its set of variants, or "".
     sums
-        What has been added so far; None before the first variant and after the last one.
+        Sum so far; None before the first and after the last variant.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Part:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Its first variant, and the one after its last."""
+        """Position of its first variant, and the position after its last."""
         return int(self.members.argmax()), self.members.size - int(self.members[::-1].argmax())
 
 
 def kernel_names(
     kinds: Sequence[Coding], sets: VariantSets | None
 ) -> list[tuple[str, Coding, int]]:
-    """Name, coding and number of the set (-1 for all variants) of each kernel, in their order."""
+    """Return name, coding and set number (-1 for all variants) of each kernel, in order."""
     bare = {*kinds} - {"x"} == {"additive"}
     found: list[tuple[str, Coding, int]] = []
     for kind in kinds:
@@ -72,7 +72,7 @@ def kernel_names(
 def plan_parts(
     genotypes: Genotypes, kinds: Sequence[Coding], sets: VariantSets | None, x: NDArray[np.bool_]
 ) -> list[Part]:
-    """The kernels asked for, none of them computed."""
+    """Plan the requested kernels; raise `InputError` if one has no variant."""
     parts = []
     for name, coding, code in kernel_names(kinds, sets):
         if sets is None or code < 0:
@@ -94,7 +94,7 @@ def plan_parts(
 
 
 def check_memory(parts: list[Part], n: int, block: int, dtype: Precision) -> None:
-    """Refuse what does not fit: 8 n² a kernel, rows of unfinished kernels."""
+    """Raise `InputError` unless 8 n² bytes per kernel and the gathered rows fit into memory."""
     size = np.dtype(dtype).itemsize
     spans = [part.span for part in parts]
     together = max(sum(a < end + block and b > start for a, b in spans) for start, end in spans)

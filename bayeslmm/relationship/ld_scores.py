@@ -1,4 +1,4 @@
-"""LD scores: how much of the genome near a variant it is correlated with."""
+"""LD scores: the sum of squared correlations of a variant with those near it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ BLOCK = 256  # variants correlated at once
 
 
 def ld_scores(genotypes: Genotypes, *, window_kb: float = 200.0) -> Floats:
-    """LD score of every variant, in one pass over the genotypes.
+    """Compute the LD score of every variant, in one pass over the genotypes.
 
     ``l_j = 1 + Σ_k [r²_jk - (1 - r²_jk) / (n - 2)]`` over the other variants k of the chromosome
-    within the window on either side; r is the correlation of the dosages, missing ones at the
-    mean. The term subtracted makes the score of a variant in no LD 1 on average (Bulik-Sullivan
-    et al. 2015; GCTA's ``--ld-score``).
+    within the window on either side. r is the correlation of the dosages, missing ones at the mean.
+    Because of the subtracted term a variant in no LD scores 1 on average (Bulik-Sullivan et al.
+    2015; GCTA's ``--ld-score``).
 
     Parameters
     ----------
     genotypes
         n individuals, at least 3; m variants, each chromosome in one piece and in order.
     window_kb
-        Half-width of the window in 1000 base pairs; default 200, as GCTA's GREML-LDMS has it
+        Half-width of the window in 1000 base pairs; default 200, as in GCTA's GREML-LDMS
         (``--ld-score-region 200``).
 
     Returns
     -------
     scores
-        (m,) NaN for variants that do not vary and those whose position is unknown (0 or less),
-        which are in nobody's window either.
+        (m,) scores, NaN for variants that do not vary or have an unknown position (0 or less).
+        Those do not count in the windows of others.
 
     Raises
     ------
     InputError
-        Variants out of order (the first is named), too little memory for a window.
+        If variants are out of order (the message names the first), or memory is too small for a
+        window.
 
     Notes
     -----
-    Memory: the float32 genotypes of the variants in a window, n of each. Rounding of a score is
-    below 1e-5 of it.
+    Memory: the float32 genotypes of n individuals at the variants in a window. Rounding changes a
+    score by less than 1e-5 of it.
     """
     n = genotypes.n
     if n < 3:
@@ -71,11 +72,11 @@ def ld_scores(genotypes: Genotypes, *, window_kb: float = 200.0) -> Floats:
 
 
 def _scores(genotypes: Genotypes, first: NDArray[np.intp]) -> Floats:
-    """Scores of variants of which `first` (m,) is the first one in the window of each."""
+    """Compute the scores; `first` (m,) is the first variant in the window of each."""
     n = genotypes.n
     scores = np.ones(genotypes.m)
     varied = np.zeros(genotypes.m, dtype=np.bool_)
-    rows: NDArray[np.float32] = np.empty((0, n), np.float32)  # of the variants from `start` on
+    rows: NDArray[np.float32] = np.empty((0, n), np.float32)  # variants from `start` on
     start = 0
     dtype = np.int8 if genotypes.source.hard_calls else np.float32
     for where, dosages in genotypes.blocks(BLOCK, dtype):
@@ -95,11 +96,11 @@ def _scores(genotypes: Genotypes, first: NDArray[np.intp]) -> Floats:
 
 
 def _unit_rows(dosages: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Centred dosages (b, n) of length one, zero where they do not vary; and which vary."""
+    """Centre dosages (b, n) and scale them to length one; return them and which vary."""
     mean, about_mean, varies = moments(dosages)
     which = np.flatnonzero(varies)
     coefficients = np.zeros((mean.size, 3))
-    # ddof 1, so that rows have the length √(n-1)
+    # with ddof 1 rows have the length √(n-1)
     n = dosages.shape[1]
     coefficients[which] = additive(mean[which], about_mean[which], n, "sample") / np.sqrt(n - 1)
     z = np.empty(dosages.shape, np.float32)
@@ -108,7 +109,7 @@ def _unit_rows(dosages: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.b
 
 
 def _places(genotypes: Genotypes) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Positions and codes of chromosomes (m,), in order where the position is known."""
+    """Return positions and chromosome codes (m,); raise `InputError` if they are out of order."""
     table = genotypes.variants
     position = table["POS"].to_numpy(dtype=np.int64)
     codes, names = table["CHROM"].factorize()
@@ -132,7 +133,7 @@ def _places(genotypes: Genotypes) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
 def _first_in_window(
     position: NDArray[np.int64], chromosome: NDArray[np.intp], reach: float
 ) -> NDArray[np.intp]:
-    """(m,) first variant on the chromosome of each that is no farther than `reach` before it."""
+    """Return the first variant (m,) of each one's chromosome at most `reach` before it."""
     first = np.empty(position.size, dtype=np.intp)
     begins = np.flatnonzero(np.diff(chromosome, prepend=-1))
     for begin, end in zip(begins, [*begins[1:], position.size], strict=True):

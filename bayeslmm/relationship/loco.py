@@ -1,4 +1,4 @@
-"""Leave one chromosome out: the kernels of all variants but those of a chromosome."""
+"""Leave one chromosome out (LOCO): kernels of the variants on all other chromosomes."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from bayeslmm.system.memory import require_memory
 
 
 def loco(grms: Mapping[str, Relationship]) -> dict[str, Relationship]:
-    """Kernels without one chromosome each, by subtraction; no genotype is read.
+    """Compute the kernels without each chromosome by subtraction; no genotype is read.
 
-    ``K_-c = (Σ_d m_d K_d - m_c K_c) / (Σ_d m_d - m_c)`` with the m_d variants of chromosome d: the
-    same as the GRM of all variants but those of c.
+    ``K_-c = (Σ_d m_d K_d - m_c K_c) / (Σ_d m_d - m_c)`` with the m_d variants of chromosome d. This
+    is the GRM of the variants on all chromosomes except c.
 
     Parameters
     ----------
     grms
-        Two or more kernels of disjoint sets of variants, of one estimator and the same individuals,
-        unscaled: as `bayeslmm.relationship.genomic.compute_grms` gives them for the sets of
+        Two or more unscaled kernels of disjoint sets of variants, with one estimator and the same
+        individuals. `bayeslmm.relationship.genomic.compute_grms` computes them with the sets of
         `bayeslmm.relationship.variant_sets.by_chromosome`.
 
     Returns
     -------
     dict
-        First the kernel of all variants ("additive" or "dominance"), then "loco:chr1", ..., each
-        with its number of variants.
+        The kernel of all variants ("additive" or "dominance"), then "loco:chr1", ..., each with its
+        number of variants.
 
     Raises
     ------
     InputError
-        Fewer than two kernels, kernels that do not go together, too little memory.
+        If there are fewer than two kernels, they do not belong together, or memory is too small.
     """
     parts = list(grms.values())
     _check(parts)
@@ -69,7 +69,7 @@ def _check(parts: list[Relationship]) -> None:
             raise InputError(
                 f"kernel {part.name!r} with {part.n_variants} variants and factor {part.factor:g}",
                 "unscaled kernels whose number of variants is known",
-                "take them as compute_grms gives them",
+                "pass the kernels that compute_grms returns",
             )
         if part.estimator != first.estimator or not part.individuals.equals(first.individuals):
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a relationship matrix says about the sample: twins, copies, outliers on the diagonal."""
+"""Checks of a sample by its relationship matrix: twins, duplicates, outliers on the diagonal."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 type Pairs = NDArray[np.intp]
 
-TWIN = 0.95  # correlation above which two individuals are twins or one individual twice
+TWIN = 0.95  # correlation above which two individuals are twins or duplicates
 DIAGONAL = (0.5, 2.0)  # usual range of G_ii / mean diagonal
 IDENTICAL = 1e-6  # rows that differ by less, relative to the mean diagonal, are equal
-DISCRETE = 1e-3  # a trait of which more of the unrelated pairs are tied is discrete
+DISCRETE = 1e-3  # a trait is discrete if a larger share of unrelated pairs is tied
 
 
 def relationship_warnings(relationship: Relationship) -> list[str]:
-    """What the reader should know about a relationship matrix, one sentence each.
+    """Return warnings about a relationship matrix, one sentence each, with up to five names.
 
-    Diagonal entries above 2 or below 0.5 times the mean (inbreeding, mixed ancestry, many missing
-    genotypes) and pairs with a correlation ``G_ij/√(G_ii G_jj)`` above 0.95 (twins or duplicated
-    samples), with up to five names.
+    Two facts are reported: diagonal entries above 2 or below 0.5 times the mean (inbreeding, mixed
+    ancestry, many missing genotypes), and pairs with a correlation ``G_ij/√(G_ii G_jj)`` above 0.95
+    (twins or duplicated samples).
     """
     matrix, individuals = relationship.matrix, relationship.individuals
     diagonal = np.diagonal(matrix) / np.diagonal(matrix).mean()
@@ -49,19 +49,19 @@ def relationship_warnings(relationship: Relationship) -> list[str]:
     if len(pairs):
         found.append(
             f"{len(pairs)} pairs of individuals have a correlation above {TWIN} in the "
-            f"{relationship.name} relationship ({_name_pairs(individuals, pairs)}): twins, or one "
-            "individual twice"
+            f"{relationship.name} relationship ({_name_pairs(individuals, pairs)}): twins, or "
+            "duplicated samples"
         )
     return found
 
 
 def close_pairs(relationship: Relationship, threshold: float = TWIN) -> Pairs:
-    """Pairs with a correlation ``G_ij/√(G_ii G_jj)`` above the threshold.
+    """Find pairs with a correlation ``G_ij/√(G_ii G_jj)`` above the threshold.
 
     Returns
     -------
     pairs
-        (k, 2) positions i < j, ordered.
+        (k, 2) positions i < j, in ascending order.
     """
     matrix = relationship.matrix
     diagonal = np.diagonal(matrix)
@@ -77,27 +77,27 @@ def close_pairs(relationship: Relationship, threshold: float = TWIN) -> Pairs:
 
 
 def check_duplicates(relationship: Relationship, y: ArrayLike, *, proper: bool = False) -> None:
-    """Refuse, or warn of, individuals that occur twice with the same phenotype.
+    """Raise `InputError`, or warn, if individuals occur twice with the same phenotype.
 
-    An individual entered twice, genotype and phenotype, tells the model that whoever shares the
-    genotype shares the phenotype: each such pair adds ``½ log 1/(1-h²)`` to the log likelihood
-    as h² → 1, so that with two pairs a flat prior has no proper posterior. Twins with phenotypes
-    of their own are harmless.
+    A duplicate of genotype and phenotype tells the model that equal genotypes have equal
+    phenotypes. Each such pair adds ``½ log 1/(1-h²)`` to the log likelihood as h² → 1, so with two
+    pairs the posterior under a flat prior is improper. Twins with different phenotypes are
+    harmless.
 
-    The rule, for pairs with a correlation above 0.95 and equal y:
+    The rule concerns pairs with a correlation above 0.95 and equal y:
 
-    - A continuous trait: one pair is a warning, two are an error. Equal values of a continuous
-      trait are copies.
-    - A discrete trait (more than 1 in 1000 of the pairs that are not close have equal y: binary,
-      counts, rounded values): equal y is no sign of a copy. An error only if the posterior is
-      improper: at least two pairs have equal rows in the matrix (to 1e-6 of the mean diagonal) and
-      equal y, and no pair with equal rows differs in y, because one that differs bounds h² away
-      from 1. Otherwise a warning.
+    - Continuous trait: one pair is a warning, two are an error, because equal values of a
+      continuous trait are copies.
+    - Discrete trait (binary, counts, rounded values: more than 1 in 1000 of the other pairs have
+      equal y): equal y does not show a copy. It is an error only if the posterior is improper, and
+      otherwise a warning. The posterior is improper if at least two pairs have equal rows in the
+      matrix (to 1e-6 of the mean diagonal) and equal y, and no pair with equal rows differs in y;
+      one pair that differs bounds h² away from 1.
 
     Parameters
     ----------
     relationship
-        Of the q individuals that are analysed.
+        Relationships of the q individuals analysed.
     y
         (q,) phenotypes in the order of the relationship.
     proper
@@ -107,7 +107,7 @@ def check_duplicates(relationship: Relationship, y: ArrayLike, *, proper: bool =
     Raises
     ------
     InputError
-        As above; the first five pairs are named.
+        As above; the message names the first five pairs.
 
     Warns
     -----
@@ -159,7 +159,7 @@ def values_of_people(cohort: Cohort) -> Floats:
 
 
 def _copies(relationship: Relationship, y: ArrayLike) -> tuple[Pairs, Pairs]:
-    """Close pairs, and those of them with equal y."""
+    """Return the close pairs, and the close pairs with equal y."""
     values = np.asarray(y, dtype=np.float64)
     if values.shape != (relationship.n,):
         raise InputError(
@@ -172,7 +172,7 @@ def _copies(relationship: Relationship, y: ArrayLike) -> tuple[Pairs, Pairs]:
 
 
 def _is_discrete(values: Floats, close: Pairs, copies: Pairs) -> bool:
-    """Whether equal values are common among pairs that are not close."""
+    """Tell whether equal values are common among pairs that are not close."""
     counts = np.unique(values, return_counts=True)[1].astype(np.float64)
     tied = float((counts * (counts - 1) / 2).sum()) - len(copies)
     others = values.size * (values.size - 1) / 2 - len(close)
@@ -180,7 +180,7 @@ def _is_discrete(values: Floats, close: Pairs, copies: Pairs) -> bool:
 
 
 def _improper(matrix: Floats, values: Floats, close: Pairs) -> bool:
-    """Whether two or more pairs have equal rows, and all that do have equal values."""
+    """Tell whether at least two pairs have equal rows, and all of these have equal values."""
     tolerance = IDENTICAL * float(np.diagonal(matrix).mean())
     same = np.array([np.abs(matrix[i] - matrix[j]).max() <= tolerance for i, j in close])
     identical = close[same]

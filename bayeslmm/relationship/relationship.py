@@ -1,4 +1,4 @@
-"""Relationship: a labelled, scaled matrix of how alike individuals are."""
+"""Relationship: a labelled, scaled relationship matrix of individuals."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from bayeslmm.numerics.arrays import Floats
 type KernelScale = Literal["asv", "none"]
 type Kind = Literal["genetic", "environment"]
 
-SYMMETRY = 1e-6  # largest asymmetry, relative to the largest entry, that is still rounding
+SYMMETRY = 1e-6  # largest asymmetry, relative to the largest entry, taken as rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relationship:
-    """Relationship matrix of q individuals; genomic (GRM), pedigree or of any other kind.
+    """Relationship matrix of q individuals: genomic (GRM), pedigree or any other kind.
 
-    The matrix is checked once, here: square, as many rows as individuals, finite, symmetric
-    (differences up to 1e-6 of the largest entry are rounding and averaged out), IDs unique.
+    The matrix is checked once, here. It must be square with a row per individual, finite and
+    symmetric, and the IDs unique. Asymmetry up to 1e-6 of the largest entry is rounding and is
+    averaged out.
 
     Parameters
     ----------
     matrix
-        (q, q) float64, symmetric; read-only afterwards. Whether it is positive semidefinite is
-        looked at where it is decomposed (`bayeslmm.likelihood.spectrum`).
+        (q, q) float64, symmetric; read-only afterwards. The decomposition checks whether it is
+        positive semidefinite (`bayeslmm.likelihood.spectrum`).
     individuals
         (q,) MultiIndex with the levels FID and IID.
     name
-        What the component is called in models and output.
+        Name of the component in models and output.
     estimator
-        How it was estimated, in a word: "gcta", "sample", "centred" (see
-        `bayeslmm.relationship.genomic`), "dominance", "x-full", "x-none", "x-equal" (see
-        `bayeslmm.relationship.genomic`), "pedigree", "hadamard", "group", "gxe", ..., or "file".
+        How it was estimated, in a word: "gcta", "sample", "centred", "dominance", "x-full",
+        "x-none", "x-equal" (see `bayeslmm.relationship.genomic`), "pedigree", "hadamard", "group",
+        "gxe", ..., or "file".
     n_variants
-        Number of variants behind it, None if unknown.
+        Number of variants behind it; None if unknown.
     factor
-        What the matrix has been divided by so far; 1.0 = as computed or read. A variance on
-        the original scale is the variance of this matrix divided by it.
+        Divisor of the matrix so far; 1.0 as computed or read. A variance on the original scale is
+        the variance of this matrix divided by `factor`.
     kernel_scale
-        What `on` does: "asv" scales to average semivariance one, "none" does not.
+        What `on` does: "asv" scales to average semivariance one, "none" keeps the scale.
     source
         File that it was read from, or "".
     kind
@@ -89,7 +90,7 @@ class Relationship:
         return len(self.individuals)
 
     def provenance(self) -> dict[str, object]:
-        """Where the matrix comes from and how it is scaled, for every output."""
+        """Return where the matrix comes from and how it is scaled, for every output."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -104,29 +105,29 @@ class Relationship:
     def on(
         self, individuals: pd.MultiIndex, kernel_scale: KernelScale | None = None
     ) -> Relationship:
-        """Rows and columns of the given individuals, chosen by ID, scaled on them.
+        """Select the rows and columns of individuals by ID, and scale the matrix on them.
 
         Parameters
         ----------
         individuals
-            (n,) MultiIndex (FID, IID), each once; the result has their order. Matched by
-            (FID, IID); by IID alone if one side has no family IDs (all "0").
+            (n,) MultiIndex (FID, IID), each once; the result has their order. They are matched by
+            (FID, IID), or by IID alone if one side has no family IDs (all "0").
         kernel_scale
-            "asv": divide by the average semivariance of these individuals, so that σ²_u is the
-            expected sample variance of g among them (design, section 1). "none": keep the scale.
-            Default: the relationship's own `kernel_scale`.
+            "asv" divides by the average semivariance of these individuals, so that σ²_u is the
+            expected sample variance of g among them. "none" keeps the scale. Default: the
+            relationship's own `kernel_scale`.
 
         Returns
         -------
         Relationship
-            `factor` has been multiplied by what was divided out. The relationship itself if
-            nothing changes, so that `on` is idempotent to the last bit.
+            Its `factor` is multiplied by the divisor. If nothing changes it is the relationship
+            itself, so `on` is exactly idempotent.
 
         Raises
         ------
         InputError
-            Individuals without a row (the first five are named); an average semivariance that
-            is not positive, as of a constant matrix.
+            If individuals have no row (the message names the first five), or the average
+            semivariance is not positive, as for a constant matrix.
         """
         scale = self.kernel_scale if kernel_scale is None else kernel_scale
         _check_kernel_scale(scale)
@@ -162,10 +163,12 @@ class Relationship:
 
 
 def average_semivariance(matrix: Floats) -> float:
-    """Average semivariance of a kernel (n, n): ``trace(PKP)/(n-1)``, ``P = I - 11ᵀ/n``.
+    """Compute the average semivariance of a kernel (n, n).
 
-    Half of the mean squared difference between two individuals; for g ~ N(0, K) the expected
-    sample variance of g (ddof 1). Adding a constant to K does not change it.
+        trace(PKP) / (n - 1),   P = I - 11ᵀ/n
+
+    It is half the mean squared difference between two individuals. For g ~ N(0, K) it is the
+    expected sample variance of g (ddof 1). Adding a constant to K does not change it.
 
     Examples
     --------
@@ -177,7 +180,7 @@ def average_semivariance(matrix: Floats) -> float:
 
 
 def name_some(individuals: pd.MultiIndex, which: NDArray[np.intp], most: int = 5) -> str:
-    """Name the first few of the individuals at the positions `which`."""
+    """Name the first few individuals at the positions `which`."""
     names = ", ".join(names_of(individuals[which[:most]]))
     return names + (", ..." if which.size > most else "")
 
@@ -188,7 +191,7 @@ def pair_name(individuals: pd.MultiIndex, i: int, j: int) -> str:
 
 
 def row_blocks(n: int, size: int = 512) -> Iterator[slice]:
-    """Slices that cover the rows of an (n, n) matrix: work on it without a second one."""
+    """Yield slices of the rows of an (n, n) matrix, for work without a second matrix."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
@@ -229,7 +232,7 @@ def _check_words(name: str, estimator: str, kind: str) -> None:
         if not isinstance(word, str) or not word.strip() or not word.isprintable():
             raise InputError(
                 f"{what} {word!r}",
-                "a word that can be printed",
+                "a printable word",
                 f"give the relationship its {what}",
             )
     if kind not in ("genetic", "environment"):
@@ -285,7 +288,7 @@ def _symmetric(matrix: Floats, individuals: pd.MultiIndex, source: str) -> Float
             "check that this is a whole relationship matrix and compute it again",
             path=source or None,
         )
-    return 0.5 * matrix + 0.5 * matrix.T  # the sum first could overflow
+    return 0.5 * matrix + 0.5 * matrix.T  # adding first could overflow
 
 
 def _positive_semivariance(matrix: Floats, name: str) -> float:

@@ -1,4 +1,4 @@
-"""The file that says which group a variant belongs to."""
+"""Read the file that assigns variants to groups."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ HEADERS = {"id", "snp", "snpid", "variant", "variant_id", "marker", "rsid", "nam
 
 
 def read_groups(path: PathArg, known: pd.Series[str]) -> dict[str, tuple[str, int]]:
-    """Group and 1-based line of each variant ID of a file with two columns, ID and group.
+    """Read group and 1-based line of each variant ID from a file with columns ID and group.
 
     Parameters
     ----------
     path
-        Separated by blanks or tabs. The first line is a header if its first word is one
-        (``ID``, ``SNP``, ``#ID``, ...) and no variant of `known` has it for a name.
+        The file, separated by blanks or tabs. The first line is a header if its first word is
+        ``ID``, ``SNP``, ``#ID``, ... and not the ID of a variant in `known`.
     known
         IDs of the variants.
 
     Raises
     ------
     InputError
-        Another number of columns, hidden characters, a variant a second time (with both lines), no
-        rows.
+        If a line has another number of columns or hidden characters, a variant repeats (the message
+        names both lines), or there are no rows.
     """
     lines = read_lines(path)
     first = lines[0].split() if lines else []
@@ -49,7 +49,7 @@ def read_groups(path: PathArg, known: pd.Series[str]) -> dict[str, tuple[str, in
             raise InputError(
                 f"{hidden[:40]!a}",
                 "printable text (no control characters, no marks of writing direction)",
-                "write it anew",
+                "write it again",
                 path=path,
                 line=number,
             )

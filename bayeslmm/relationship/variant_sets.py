@@ -1,4 +1,4 @@
-"""Which variant belongs to which kernel: by chromosome, frequency, LD score, or a file."""
+"""Sets of variants, one for each kernel: by chromosome, frequency, LD score, or a file."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ MAF_EDGES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VariantSets:
-    """Sets of variants; a variant is in one of them or in none.
+    """Disjoint sets of variants; a variant may be in no set.
 
     Parameters
     ----------
     names
-        (k,) of the sets, in the order of the kernels.
+        (k,) names of the sets, in the order of the kernels.
     codes
         (m,) number of the set of each variant, -1 for none.
     how
-        How they were made, in words.
+        How the sets were made, in words.
     notes
-        What else has to be said, a sentence each.
+        Further remarks, one sentence each.
 
     Raises
     ------
     InputError
-        A set with fewer than two variants (it is named), names that repeat, no set.
+        If a set has fewer than two variants (the message names it), names repeat, or there is no
+        set.
     """
 
     names: tuple[str, ...]
@@ -65,7 +66,7 @@ class VariantSets:
 
     @property
     def counts(self) -> list[int]:
-        """(k,) variants in each set."""
+        """(k,) number of variants in each set."""
         found: list[int] = np.bincount(
             self.codes[self.codes >= 0], minlength=len(self.names)
         ).tolist()
@@ -73,7 +74,7 @@ class VariantSets:
 
     @property
     def unassigned(self) -> int:
-        """Variants in no set."""
+        """Number of variants in no set."""
         return int((self.codes < 0).sum())
 
     def __str__(self) -> str:
@@ -124,7 +125,7 @@ def choose_sets(genotypes: Genotypes, by: str) -> VariantSets:
 
 
 def by_chromosome(genotypes: Genotypes) -> VariantSets:
-    """A set for each chromosome, in the order of the file: "chr1", "chr2", ..."""
+    """Make a set for each chromosome, in the order of the file: "chr1", "chr2", ..."""
     numbers, found = genotypes.variants["CHROM"].factorize()
     bare = [_bare(str(name)) for name in found]
     names = tuple(dict.fromkeys(bare))
@@ -133,27 +134,28 @@ def by_chromosome(genotypes: Genotypes) -> VariantSets:
 
 
 def by_maf(genotypes: Genotypes, edges: Sequence[float] | None = None) -> VariantSets:
-    """Bins of the minor allele frequency, in a pass over the genotypes.
+    """Make bins of the minor allele frequency, in one pass over the genotypes.
 
     Parameters
     ----------
     genotypes
-        m variants; frequencies are those among its individuals, males on X counted twice.
+        m variants. Frequencies are computed among its individuals, with males on X counted twice.
     edges
-        Increasing, in [0, 0.5]; default 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, and below 0.01 one
-        bin more if there are such variants. A bin has its upper edge, and the first one its
-        lower edge, too: "maf[0.01,0.05]", "maf(0.05,0.1]", ...
+        Increasing numbers in [0, 0.5]. Default: 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, and one more
+        bin below 0.01 if it has variants. A bin includes its upper edge; the first includes its
+        lower edge too: "maf[0.01,0.05]", "maf(0.05,0.1]", ...
 
     Returns
     -------
     VariantSets
-        Without the bins that are empty. Variants beyond given edges are in no set, as are those
-        that do not vary.
+        Sets of the bins that have variants. Variants outside the given edges, and variants that do
+        not vary, are in no set.
 
     Raises
     ------
     InputError
-        Edges that are not increasing or not in [0, 0.5], all bins empty, a bin with one variant.
+        If edges are not increasing or not in [0, 0.5], or all bins are empty, or a bin has one
+        variant.
     """
     limits = np.asarray(MAF_EDGES if edges is None else edges, dtype=np.float64)
     right = limits.ndim == 1 and limits.size >= 2 and bool((np.diff(limits) > 0).all())
@@ -174,26 +176,31 @@ def by_maf(genotypes: Genotypes, edges: Sequence[float] | None = None) -> Varian
 
 
 def by_ld(genotypes: Genotypes, bins: int = 4, window_kb: float = 200.0) -> VariantSets:
-    """Bins of the LD score with as many variants each, in a pass over the genotypes.
+    """Make bins of the LD score with equal numbers of variants, in one pass.
 
     Parameters
     ----------
     genotypes
         m variants, in the order of their positions.
     bins
-        Number of bins; default 4, quartiles.
+        Number of bins; default 4 (quartiles).
     window_kb
         See `bayeslmm.relationship.ld_scores.ld_scores`; default 200.
 
     Returns
     -------
     VariantSets
-        "ld1" (lowest scores), "ld2", ...; its notes have the edges. Variants of unknown position
-        (0 or less) and those that do not vary are in no set.
+        "ld1" (lowest scores), "ld2", ...; the notes give the edges. Variants with unknown position
+        (0 or less), and variants that do not vary, are in no set.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two bins, or no variant has a position and varies.
 
     Notes
     -----
-    These are the scores of the variants themselves; GCTA's GREML-LDMS averages them over regions.
+    Each variant has its own score here. GCTA's GREML-LDMS averages scores over regions.
     """
     if bins < 2:
         raise InputError(f"{bins} bins", "two or more", "choose more bins")
@@ -215,15 +222,15 @@ def by_ld(genotypes: Genotypes, bins: int = 4, window_kb: float = 200.0) -> Vari
 
 
 def by_file(genotypes: Genotypes, path: PathArg) -> VariantSets:
-    """Groups of a file with two columns, variant ID and group.
+    """Make sets from a file with two columns, variant ID and group.
 
     Parameters
     ----------
     genotypes
         m variants.
     path
-        Separated by blanks or tabs; a header (``ID GROUP``, ``#ID ...``, ``SNP ...``) may be
-        there. Groups keep the order of their first lines.
+        The file, separated by blanks or tabs; a header (``ID GROUP``, ``#ID ...``, ``SNP ...``) is
+        optional. Groups keep the order of their first lines.
 
     Returns
     -------
@@ -233,14 +240,14 @@ def by_file(genotypes: Genotypes, path: PathArg) -> VariantSets:
     Raises
     ------
     InputError
-        Another number of columns, an ID a second time (with both lines), an ID that several
-        variants have, no ID that is among the variants, a group with fewer than two of them.
+        If a line has another number of columns, an ID repeats (the message names both lines),
+        several variants have one ID, no ID is among the variants, or a group has fewer than two
+        variants.
 
     Warns
     -----
     BayesLMMWarning
-        IDs of the file that are not among the variants, and variants that are in no group, with
-        their numbers.
+        For IDs that are not among the variants, and for variants in no group, with their numbers.
     """
     ids = genotypes.variants["ID"]
     rows = read_groups(path, ids)
@@ -281,7 +288,7 @@ def _without_empty(
     said: bool,
     notes: tuple[str, ...] = (),
 ) -> VariantSets:
-    """Sets without the empty ones, which are noted, and warned of if they were asked for."""
+    """Drop empty sets; note them, and warn if they were asked for."""
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     kept = [int(code) for code in np.flatnonzero(counts)]
     empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
@@ -297,6 +304,6 @@ def _without_empty(
 
 
 def _bare(chromosome: str) -> str:
-    """A chromosome's name without "chr" and leading zeros."""
+    """Strip "chr" and leading zeros from a chromosome's name."""
     name = chromosome[3:] if chromosome.lower().startswith("chr") else chromosome
     return name.lstrip("0") or name

@@ -31,25 +31,25 @@ class Variants:
     Parameters
     ----------
     W
-        (q, m) ``(x - mean) weight`` of the dosages x of A1, float64 or float32, finite; a missing
+        (q, m) ``(x - mean) weight`` with the dosages x of A1; float64 or float32, finite. A missing
         dosage is 0, the mean.
     individuals
         (q,) MultiIndex with the levels FID and IID, each once.
     variants
-        (m,) columns CHROM, POS, ID, A1, A0; A1 is the allele that is counted. Default "v1", ...
+        (m,) rows with CHROM, POS, ID, A1, A0; A1 is the counted allele. Default: IDs "v1", ...
     mean, weight
-        (m,) mean dosage 2p, and what ``x - 2p`` was multiplied with; default 0 and 1.
+        (m,) mean dosage 2p, and the factor of ``x - 2p``; default 0 and 1.
     scale
         How W was standardised: "gcta", "sample", "centred"
         (`bayeslmm.relationship.genomic.grm`).
     factor
-        c in ``K = WWᵀ/c``, the kernel of g with variance ``σ²_u = c σ²_s``. `on` sets it to the
-        average semivariance of WWᵀ among the individuals analysed; 1 before.
+        c in ``K = WWᵀ/c``, the kernel of g with variance ``σ²_u = c σ²_s``. It is 1 until `on` sets
+        it to the average semivariance of WWᵀ among the individuals analysed.
 
     Raises
     ------
     InputError
-        Shapes that do not fit, values that are not finite, repeated individuals.
+        If shapes do not fit, values are not finite, or individuals repeat.
     """
 
     W: NDArray[Any]
@@ -65,7 +65,7 @@ class Variants:
         if q != len(self.individuals) or m == 0 or self.W.dtype.kind != "f":
             raise InputError(
                 f"W of shape {self.W.shape}, {self.W.dtype}, for {len(self.individuals)} people",
-                "float64 or float32, a row an individual and a column a variant",
+                "float64 or float32, one row per individual and one column per variant",
                 "make it with standardise_variants(genotypes)",
             )
         if not all(np.isfinite(self.W[rows]).all() for rows in row_blocks(q)):
@@ -83,7 +83,7 @@ class Variants:
         if self.mean.shape != (m,) or self.weight.shape != (m,):
             raise InputError(
                 f"{self.mean.size} means and {self.weight.size} weights",
-                f"{m} each, one a column of W",
+                f"{m} each, one per column of W",
                 "make them with standardise_variants(genotypes)",
             )
         object.__setattr__(self, "variants", table)
@@ -102,14 +102,14 @@ class Variants:
         return int(self.W.shape[1])
 
     def on(self, individuals: pd.MultiIndex) -> Variants:
-        """Rows of the given individuals, by ID, with the average semivariance of WWᵀ as factor.
+        """Select the rows of individuals by ID, with the average semivariance of WWᵀ as factor.
 
-        The dosages are not centred again, just as a `Relationship` is not.
+        The dosages are not centred again, as in `Relationship.on`.
 
         Raises
         ------
         InputError
-            Individuals that are not there; variants that do not tell the individuals apart.
+            If individuals are absent, or the variants do not vary among them.
         """
         W = self.W
         if not individuals.equals(self.individuals):
@@ -138,13 +138,13 @@ class Variants:
         return replace(self, W=W, individuals=individuals, factor=factor)
 
     def relationship(self, name: str = "additive") -> Relationship:
-        """The GRM of the same variants, ``WWᵀ/m``, not scaled yet (`compute_grms`)."""
+        """Compute the GRM of the same variants, ``WWᵀ/m``, unscaled."""
         require_memory(16 * self.q**2, f"the GRM of {self.q} individuals", "use fewer")
         K = self.cross_product() / self.m
         return Relationship(K, self.individuals, name, self.scale, n_variants=self.m)
 
     def cross_product(self) -> Floats:
-        """WWᵀ (q, q), in float64."""
+        """Compute WWᵀ (q, q) in float64."""
         out = np.zeros((self.q, self.q))
         with sharing() as share:
             for part in row_blocks(self.m, 2048):
@@ -165,18 +165,19 @@ def standardise_variants(
     Parameters
     ----------
     genotypes
-        q individuals; allele frequencies are theirs. An array goes through `from_array`.
+        q individuals, among which allele frequencies are computed. Turn an array into genotypes
+        with `from_array`.
     scale
         "gcta", "sample" or "centred", see `bayeslmm.relationship.genomic.grm`.
     dtype
-        Of W: float64, or float32 for half the memory.
+        Type of W: float64 (default), or float32 for half the memory.
     block
         Variants read at once.
 
     Raises
     ------
     InputError
-        Too little memory; no variant that varies.
+        If memory is too small, or no variant varies.
     """
     n, m = genotypes.n, genotypes.m
     size = np.dtype(dtype).itemsize

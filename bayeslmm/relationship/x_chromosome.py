@@ -1,4 +1,4 @@
-"""The X chromosome: who is male, what a male's genotype counts, dosage compensation."""
+"""The X chromosome: sexes, males' genotypes, dosage compensation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ type DosageCompensation = Literal["full", "none", "equal"]
 
 MALE, FEMALE = 1, 2
 SEXES = {"1": MALE, "m": MALE, "male": MALE, "2": FEMALE, "f": FEMALE, "female": FEMALE}
-MOST_HETEROZYGOUS = 0.01  # share of males' calls; more are another chromosome, or wrong sexes
+MOST_HETEROZYGOUS = 0.01  # share of males' calls; more means wrong sexes or another chromosome
 
-# variance of a male's X-linked value over that of a female, in outbred people
+# variance of a male's X-linked value relative to a female's, in outbred people
 MALE_VARIANCE: dict[DosageCompensation, float] = {"full": 2.0, "equal": 1.0, "none": 0.5}
 
 
 def on_x(chromosomes: pd.Series[str], chr_set: int = 22) -> NDArray[np.bool_]:
-    """Whether each chromosome name is X: "X", "chrX", or `chr_set` + 1 (23 in humans).
+    """Tell whether each chromosome name is X: "X", "chrX", or `chr_set` + 1 (23 in humans).
 
     The pseudo-autosomal regions ("XY", "PAR1", 25, ...) are not X: males have two copies there.
     """
@@ -41,20 +41,21 @@ def on_x(chromosomes: pd.Series[str], chr_set: int = 22) -> NDArray[np.bool_]:
 
 
 def males(genotypes: Genotypes, sex: ArrayLike | None = None) -> NDArray[np.bool_]:
-    """Who is male.
+    """Tell who is male (n,).
 
     Parameters
     ----------
     genotypes
         n individuals.
     sex
-        (n,) 1 male, 2 female, as in a ``.fam``; default: from the ``.fam`` or ``.psam`` beside
-        the genotypes.
+        (n,) 1 male, 2 female, as in a ``.fam``. Default: from the ``.fam`` or ``.psam`` beside the
+        genotypes.
 
     Raises
     ------
     InputError
-        An unknown sex (the individuals are named), genotypes of an array without `sex`.
+        If a sex is unknown (the message names the individuals), or the genotypes are an array and
+        `sex` is not given.
     """
     codes = _read_sex(genotypes) if sex is None else np.asarray(sex)
     if codes.shape != (genotypes.n,):
@@ -75,14 +76,14 @@ def males(genotypes: Genotypes, sex: ArrayLike | None = None) -> NDArray[np.bool
 
 @dataclass(slots=True)
 class MaleCalls:
-    """Takes males' heterozygous calls away, which cannot be on X, and counts them.
+    """Remove and count males' heterozygous calls, because X allows none.
 
     Parameters
     ----------
     male
         (n,) who is male.
     heterozygous, called
-        Calls of males so far.
+        Numbers of males' heterozygous calls and of their calls so far.
     """
 
     male: NDArray[np.bool_]
@@ -90,9 +91,9 @@ class MaleCalls:
     called: int = 0
 
     def clean(self, dosages: NDArray[Any]) -> NDArray[Any]:
-        """A copy of dosages (b, n) with the males' heterozygous calls missing.
+        """Copy dosages (b, n) with the males' heterozygous calls set to missing.
 
-        A dosage counts as heterozygous within 0.1 of 1, as everywhere.
+        A dosage within 0.1 of 1 counts as heterozygous.
         """
         ours = dosages[:, self.male]
         heterozygous = np.abs(ours - 1) <= HARD_CALL + 1e-6 if ours.dtype.kind == "f" else ours == 1
@@ -104,7 +105,7 @@ class MaleCalls:
         return cleaned
 
     def report(self, path: str) -> None:
-        """Warn of heterozygous males; more than 1 % of their calls are an error."""
+        """Warn of males' heterozygous calls; raise `InputError` above 1 % of their calls."""
         if self.heterozygous == 0:
             return
         share = self.heterozygous / self.called
@@ -121,12 +122,12 @@ class MaleCalls:
 
 
 def x_mean(dosages: NDArray[Any], male: NDArray[np.bool_]) -> Floats:
-    """Twice the frequency of A1 on the X chromosomes observed: one of a male, two of a female.
+    """Return twice the frequency of A1 on observed X chromosomes: males have one, females two.
 
     Parameters
     ----------
     dosages
-        (b, n) with males at 0 and 2, as PLINK has them.
+        (b, n) with males at 0 and 2, as in PLINK.
     male
         (n,) who is male.
     """
@@ -136,17 +137,17 @@ def x_mean(dosages: NDArray[Any], male: NDArray[np.bool_]) -> Floats:
 
 
 def compensate(matrix: Floats, male: NDArray[np.bool_], how: DosageCompensation) -> None:
-    """Scale the males of a kernel (n, n) that is computed with males at 0 and 2, in place.
+    """Scale the males of a kernel (n, n) in place; it was computed with males at 0 and 2.
 
-    With x_i the number of A1 on the chromosomes of i (0 or 1, males; 0 to 2, females), e_i its
-    mean (p or 2p) and v_i its variance (p(1-p) or 2p(1-p)), the kernel is
+    x_i is the number of A1 on the X chromosomes of i (0 or 1 in males, 0 to 2 in females), e_i its
+    mean (p or 2p), v_i its variance (p(1-p) or 2p(1-p)). The kernel is
 
     ``K_ij = s_i s_j (1/m) Σ (x_i - e_i)(x_j - e_j) / √(v_i v_j)``
 
-    with s = 1 for females. For males s² is 2 under "full" dosage compensation (each allele of a
-    male has twice the effect, as the other X of a female is silenced), ½ under "none" (the same
-    effect in both sexes), and 1 for "equal" variance (Yang et al. 2011; GCTA ``--make-grm-xchr``,
-    with ``--dc 1``, ``--dc 0`` and without).
+    with s = 1 for females. For males s² depends on dosage compensation: 2 for "full" (an allele has
+    twice the effect in males, because one X of a female is silenced), ½ for "none" (the same effect
+    in both sexes), 1 for "equal" variance (Yang et al. 2011; GCTA ``--make-grm-xchr`` with
+    ``--dc 1``, with ``--dc 0``, and without).
     """
     factor = np.where(male, np.sqrt(MALE_VARIANCE[how] / MALE_VARIANCE["full"]), 1.0)
     matrix *= factor
@@ -154,7 +155,7 @@ def compensate(matrix: Floats, male: NDArray[np.bool_], how: DosageCompensation)
 
 
 def check_compensation(how: str) -> None:
-    """Refuse what is no choice of dosage compensation."""
+    """Raise `InputError` unless the option is full, none or equal."""
     if how not in get_args(DosageCompensation.__value__):
         raise InputError(
             f"dosage compensation {how!r}", "'full', 'none' or 'equal'", "choose one of these"
@@ -162,7 +163,7 @@ def check_compensation(how: str) -> None:
 
 
 def _read_sex(genotypes: Genotypes) -> NDArray[np.int8]:
-    """(n,) sexes of the ``.fam`` or ``.psam``; 0 where unknown. The file has been checked."""
+    """Read sexes (n,) from the ``.fam`` or ``.psam``, 0 where unknown; it is already checked."""
     path = Path(genotypes.source.name)
     if path.suffix not in (".bed", ".pgen"):
         raise InputError(

@@ -261,7 +261,7 @@ def test_text_where_numbers_are_needed(write: Write) -> None:
 
 def test_name_in_both_tables() -> None:
     covariates = pd.DataFrame({"age": np.arange(float(Q))}, index=people())
-    with pytest.raises(InputError, match="a column 'age' both of the records and of the covar"):
+    with pytest.raises(InputError, match="a column 'age' in both the records and the covar"):
         one(table(), covariates=covariates)
 
 

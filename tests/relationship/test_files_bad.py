@@ -44,7 +44,7 @@ def test_nothing_and_several_under_a_prefix(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 matrices: .*x\.grm\.bin, .*x\.rel -> .* full name"):
         read_grm(tmp_path / "x")
     assert read_grm(tmp_path / "x.grm").source.endswith("x.grm.bin")
-    with pytest.raises(InputError, match=r"x\.grm\.id: this file only goes with a matrix"):
+    with pytest.raises(InputError, match=r"x\.grm\.id: a file that accompanies a matrix"):
         read_grm(tmp_path / "x.grm.id")
 
 
@@ -171,7 +171,7 @@ PAIRS = [f"{i + 1} {j + 1} 9 0.5" for i in range(N) for j in range(i + 1)]
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (PAIRS[:-1], "20 pairs, the first that is missing is 6 6 (F3 é and F3 é) -> 21 pairs"),
+        (PAIRS[:-1], "20 pairs; the first missing pair is 6 6 (F3 é and F3 é) -> 21 pairs"),
         ([*PAIRS, "3 2 9 0.5"], "22: the pair 3 2 (F2 a and F1 b) a second time"),
         ([*PAIRS, "2 3 9 0.5"], "22: the pair 3 2 (F2 a and F1 b) a second time"),
         ([*PAIRS[:4], "7 1 9 0.5"], "5: '7 1 9 0.5' -> 'i j N value' with i and j from 1 to 6"),

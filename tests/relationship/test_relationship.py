@@ -196,7 +196,7 @@ def test_any_estimator_and_the_kind_are_kept_and_told() -> None:
 
 def test_a_name_and_an_estimator_are_words() -> None:
     for wrong in ({"name": ""}, {"estimator": " "}, {"name": 3}):
-        with pytest.raises(InputError, match=f"{next(iter(wrong))} .* -> a word"):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} .* -> a printable word"):
             Relationship(kernel(3), people(3), **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'genetic' or 'environment'"):
         Relationship(kernel(3), people(3), kind="other")  # type: ignore[arg-type]

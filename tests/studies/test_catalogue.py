@@ -27,7 +27,7 @@ from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.plink_tables import read_fam_phenotypes
 from bayeslmm.individuals import individual_index
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 from bayeslmm.relationship.files import read_grm, write_grm
 from bayeslmm.relationship.genomic import grm
 from bayeslmm.relationship.relatedness import check_duplicates
@@ -579,7 +579,7 @@ def test_a_matrix_that_is_no_covariance_is_refused_or_mended_by_how_far_it_is(
 
 
 @fault("twins/duplicates/relatives", "twins are named", "1 pairs of individuals have a correlation "
-       "above 0.95 in the additive relationship (F i0 and F i1)", "twins, or one individual twice",
+       "above 0.95 in the additive relationship (F i0 and F i1)", "twins, or duplicated samples",
        refused=False)  # fmt: skip
 def _(folder: Path) -> None:
     array = dosages()

@@ -319,7 +319,7 @@ def test_many_ids_beside_a_short_pair_list_take_little_memory(tmp_path: Path) ->
     (tmp_path / "x.grm.gz").write_bytes(gzip.compress(b"1 1 10 1.0\n"))
     (tmp_path / "x.grm.id").write_text("".join(f"0\t{k}\n" for k in range(n)))
     before = _peak_reset()
-    with pytest.raises(InputError, match=r"x\.grm\.gz: 1 pairs, the first that is missing is 2 1"):
+    with pytest.raises(InputError, match=r"x\.grm\.gz: 1 pairs; the first missing pair is 2 1"):
         read_grm(tmp_path / "x")
     assert _status("VmHWM") - before < 150 << 20  # 9 n² are 309 MiB
 

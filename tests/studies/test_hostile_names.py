@@ -391,7 +391,7 @@ def test_a_matrix_with_a_hidden_name_is_refused(
         options += ["--model", "partitioned"]
     assert main([command, *options]) == 2
     err = capsys.readouterr().err
-    assert r"name 'a\u202eb' -> a word that can be printed" in err
+    assert r"name 'a\u202eb' -> a printable word" in err
     assert not any(sign in err for sign in HIDDEN_SIGNS)
 
 
