@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayeslmm.errors import InputError
+from bayeslmm.models.family import family_of, recorded_family, require_gaussian
 
 if TYPE_CHECKING:
+    import pymc as pm
     import xarray as xr
 
     from bayeslmm.cli.terminal import Terminal
@@ -24,11 +26,16 @@ def check_fit(
     tree: xr.DataTree,
     relationship: Relationship | None,
 ) -> None:
-    """Check a fit on its relatives and against other estimates; the tree keeps what is found."""
+    """Check a fit on its relatives and against other estimates; the tree keeps what is found.
+
+    All of these checks are about a Gaussian phenotype; a fit of another one is left as it is.
+    """
     from bayeslmm.checks.agreement import add_agreement
     from bayeslmm.checks.disagreement import disagreements
     from bayeslmm.report.relatives import add_relative_checks, alarms
 
+    if not recorded_family(tree.attrs).gaussian:
+        return
     if tree["posterior"]["h2"].dims != ("chain", "draw"):
         _check_traits(args, terminal, tree)
         return
@@ -83,6 +90,12 @@ def check_external(args: Namespace) -> list[Path]:
     for file in files:
         read_external(file)
     return files
+
+
+def refuse_external(args: Namespace, model: pm.Model) -> None:
+    """Raise `InputError` for --external with a phenotype that is not Gaussian."""
+    if external_files(args):
+        require_gaussian(family_of(model), "--external: estimates of other programs")
 
 
 def match_external(args: Namespace, cohorts: Sequence[Cohort]) -> None:

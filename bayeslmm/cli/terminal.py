@@ -115,7 +115,7 @@ class Terminal:
         self._stream.flush()
 
 
-def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str) -> str:
+def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scale: str = "") -> str:
     """The result of one trait, or of several in one model, in sentences with numbers.
 
     Parameters
@@ -126,6 +126,8 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str) -> str:
         Verdict of `bayeslmm.inference.diagnostics.diagnose`.
     engine_reason
         Why this engine was chosen.
+    on_scale
+        `Family.on_scale`: " on the liability scale", or "" on the observed scale.
     """
     found = {str(row["quantity"]): row for row in rows}
     first = rows[0]
@@ -133,14 +135,14 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str) -> str:
         f"{first['trait']}: n = {first['n']}, model {first['model']}, engine {first['engine']}"
         f" ({engine_reason})"
     ]
-    lines += [f"  {name} = {_whole(found[name])}" for name in found if _is_h2(name)]
+    lines += [f"  {name}{on_scale} = {_whole(found[name])}" for name in found if _is_h2(name)]
     shares = [name for name in found if name.startswith("share[")]
     several = "h2" not in found
     groups: list[tuple[str, Iterable[str]]] = []
     if several:
-        groups.append(("variance", _starting(found, "sigma2[")))
+        groups.append((f"variance{on_scale}", _starting(found, "sigma2[")))
     elif len(shares) <= 2:
-        groups.append(("variance", ("sigma2_u", "sigma2_e")))
+        groups.append((f"variance{on_scale}", ("sigma2_u", "sigma2_e")))
     if several:
         groups.append(("correlations", _starting(found, "r_g[", "r_e[")))
     lines += _listed(found, groups)
@@ -154,7 +156,7 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str) -> str:
         [
             ("further", shown),
             ("PVE (share of var(y))", pve),
-            ("effects", _starting(found, "beta[")),
+            (f"effects{on_scale}", _starting(found, "beta[")),
         ],
     )
     lines += _tests(found)
@@ -233,7 +235,8 @@ def _tests(found: Mapping[str, Row]) -> list[str]:
             f"P(h2 < 0.01) = {values.get('p_h2_below_0.01', unknown)}",
             f"log10 Bayes factor in favour of h2 = 0: {values.get('log10_bf_h2_0', unknown)}",
         ]
-        if len(_starting(found, "share[")) <= 2:  # what needs the spectrum of a single kernel
+        one_kernel = len(_starting(found, "share[")) <= 2
+        if one_kernel and "p_rlrt" in found:  # of a Gaussian phenotype
             tests += [
                 f"restricted LRT of h2 = 0: p = {values.get('p_rlrt', unknown)}",
                 f"expected SE of h2: {values.get('se_expected', unknown)}",

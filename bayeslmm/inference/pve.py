@@ -21,6 +21,7 @@ from bayeslmm.inference.effects import (
 )
 from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.genetic_values import realised_pve
+from bayeslmm.models.family import family_of
 from bayeslmm.numerics.arrays import Floats
 
 
@@ -155,6 +156,8 @@ def _dense_pieces(
 def _latent_pieces(model: pm.Model, variables: Variables) -> Iterator[Piece]:
     if "g" not in variables or "design" not in model.named_vars:
         return
+    if not family_of(model).gaussian:
+        return  # shares of var(y) have no meaning
     X = np.asarray(model["design"].get_value())
     y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
     ones = np.full(y.size, 1 / np.sqrt(y.size))

@@ -104,6 +104,24 @@ def family_of(model: pm.Model) -> Family:
     return Family(name, LIABILITY if _is_probit(model) else LINEAR)
 
 
+def require_gaussian(family: Family, what: str) -> None:
+    """Raise `InputError` unless a phenotype is Gaussian.
+
+    Parameters
+    ----------
+    family
+        Of the model, or of the fit.
+    what
+        Subject of the message: "REML and Haseman-Elston estimates".
+    """
+    if not family.gaussian:
+        raise InputError(
+            f"{what} for a phenotype of the family {family.name}",
+            "a Gaussian phenotype: they hold for y = Xβ + g + ε alone",
+            f"use the posterior{family.on_scale} itself",
+        )
+
+
 def file_family(model: pm.Model, scale: object, path: PathArg) -> Family:
     """Return the family of a model whose file says its ``SCALE``.
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from bayeslmm.errors import InputError
 from bayeslmm.inference.effects_candidates import extended
 from bayeslmm.likelihood.terms import Covariance, Term, residual_trait_term
+from bayeslmm.models.family import family_of, require_gaussian
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.posterior.prediction import prior_variances, table
@@ -61,12 +62,13 @@ def compute_blup(
     Raises
     ------
     InputError
-        A term without its variance.
+        A term without its variance; a phenotype that is not Gaussian.
 
     References
     ----------
     Henderson (1975) Biometrics 31:423.
     """
+    require_gaussian(family_of(model), "BLUP in closed form")
     wide = extended(model, cohort, relationships, individuals)
     covariance = Covariance(wide.terms, wide.residual)
     if cohort.trait_index is not None and wide.residual is not None:

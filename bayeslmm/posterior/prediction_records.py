@@ -15,6 +15,7 @@ from bayeslmm.errors import InputError, ModelError
 from bayeslmm.inference.effects_candidates import Extended, extended
 from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.candidates import positions_or_absent
+from bayeslmm.models.family import family_of, require_gaussian
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.posterior.prediction import posterior_variables
@@ -70,8 +71,10 @@ def predict_phenotype(
     Raises
     ------
     InputError, ModelError
-        Individuals that a kernel does not know; effects whose weights the model does not tell.
+        Individuals that a kernel does not know; effects whose weights the model does not tell; a
+        phenotype that is not Gaussian.
     """
+    require_gaussian(family_of(model), "predicted records")
     variables = posterior_variables(tree)
     wide = extended(model, cohort, relationships, individuals)
     design = _design(X, cohort, len(individuals))

@@ -21,6 +21,7 @@ from bayeslmm.inference.exact.share_marginal import ShareMarginal
 from bayeslmm.inference.fitted import model_of
 from bayeslmm.inference.laplace.share_likelihood import share_likelihood
 from bayeslmm.inference.quantities import SHARES, component_names, correlations, quantities
+from bayeslmm.models.family import recorded_family
 from bayeslmm.numerics.arrays import Floats
 
 H2 = "h2"
@@ -67,6 +68,9 @@ def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
           and of a component without variance (`zero_factors`); nan where it is not known;
         - ``p_rlrt``: p-value of the exact restricted likelihood ratio test of h² = 0;
         - ``se_expected``: standard error of h² expected from n and the spectrum, at h² = 0.
+
+        The last two, and PVE, are there for a Gaussian phenotype only. h² and the variances stand
+        on the scale that the attribute ``scale`` of the tree names (`bayeslmm.models.family`).
     """
     if not 0 < prob < 1:
         raise ValueError(f"prob = {prob}: a probability between 0 and 1, for instance 0.95")
@@ -200,6 +204,8 @@ def _tests_of_h2(tree: xr.DataTree) -> dict[str, float]:
     out = {"p_h2_below_0.01": float(np.mean(h2 < 0.01)), "log10_bf_h2_0": savage_dickey(tree)}
     if (share := exact_share(tree)) is not None:
         out["p_h2_below_0.01"] = share.below(0.01)
+    if not recorded_family(tree.attrs).gaussian:
+        return out
     out |= {"p_rlrt": float("nan"), "se_expected": float("nan")}
     data = tree["constant_data"].to_dataset()
     if "eigenvalue" in data and "contrasts" in data:
@@ -315,7 +321,7 @@ def weakly_informed(tree: xr.DataTree) -> str | None:
     They say little when the standard error of h² that n and the spectrum promise (at h² = 0) is
     above 0.15; the sentence says how much of the prior's spread is left.
     """
-    if "eigenvalue" not in tree["constant_data"]:
+    if "eigenvalue" not in tree["constant_data"] or not recorded_family(tree.attrs).gaussian:
         return None
     expected = expected_se(tree["constant_data"]["eigenvalue"].to_numpy())
     if expected <= WEAK:

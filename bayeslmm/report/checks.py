@@ -27,6 +27,8 @@ def checks_section(facts: Facts, key: str) -> dict[str, Any]:
     Of several kernels the contrasts are whitened by the Cholesky factor of V, if the fit keeps
     them (`bayeslmm.report.relatives.add_relative_checks`).
     """
+    if not facts.family.gaussian:
+        return {"figures": [], "words": [not_gaussian(facts)]}
     found = relative_checks_of(facts.tree)
     if facts.spectral:
         out = contrast_checks(facts, key)
@@ -38,6 +40,14 @@ def checks_section(facts: Facts, key: str) -> dict[str, Any]:
         more = relatives_checks(found, key)
         out = {name: [*out[name], *more[name]] for name in ("figures", "words")}
     return out
+
+
+def not_gaussian(facts: Facts) -> str:
+    """Why nothing was checked."""
+    return (
+        f"The phenotype is of the family {clean(facts.family.name)}. The checks of contrasts, "
+        "residuals and relatives are about a Gaussian one, and were not made."
+    )
 
 
 def whitened_checks(found: RelativeChecks, key: str) -> dict[str, Any]:

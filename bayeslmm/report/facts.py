@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslmm.inference.diagnostics import Diagnosis, diagnose, importance_ess
+from bayeslmm.models.family import Family, recorded_family
 from bayeslmm.numerics.arrays import Floats
 
 if TYPE_CHECKING:
@@ -160,9 +161,16 @@ class Facts:
         return np.asarray(self.tree["constant_data"][name].to_numpy(), dtype=np.float64)
 
     @property
+    def family(self) -> Family:
+        """Distribution of the phenotype, and the scale of h²."""
+        return recorded_family(self.attrs)
+
+    @property
     def spectral(self) -> bool:
-        """Whether the fit holds eigenvalues and contrasts (one kernel, two variances)."""
+        """Whether the fit holds Gaussian error contrasts (one kernel, two variances)."""
         known = self.tree["constant_data"]
+        if not self.family.gaussian:
+            return False
         return "eigenvalue" in known and "contrasts" in known and len(self.components) == 2
 
     @property

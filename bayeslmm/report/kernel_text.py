@@ -70,7 +70,7 @@ def kernel(facts: Facts, component: str) -> Markup:
         Markup("σ²<sub>u</sub>") if simple else "its σ²",
         "g" if simple else "its part",
     )
-    return out + other_scales(facts, factor) if simple else out
+    return out + other_scales(facts, factor) if simple and facts.family.gaussian else out
 
 
 def _variants(known: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ def overview(facts: Sequence[Facts]) -> dict[str, Any]:
     return {
         "interval": facts[0].interval,
         "rows": rows,
+        "tested": any(one.family.gaussian for one in facts),
         "figure": forest_figure(facts, "overview-h2", MOST),
         "left_out": max(len(rows) - MOST, 0),
         "sick": [title(one) for one in facts if not one.diagnosis.ok],

@@ -146,15 +146,19 @@ def add_relatedness(
 def _check(tree: xr.DataTree, relationship: Relationship) -> None:
     """Checks of relatives and other estimates, as far as the tree knows its model.
 
-    The relatives where each record is that of one individual of the matrix.
+    Relatives are checked where record i is of individual i of the matrix. A phenotype that is not
+    Gaussian has none of these checks.
     """
     from bayeslmm.checks import agreement as agreement_table
     from bayeslmm.checks import agreement_traits as trait_agreement
     from bayeslmm.errors import InputError
     from bayeslmm.individuals import labels_of
     from bayeslmm.inference.quantities import h2_dims
+    from bayeslmm.models.family import recorded_family
     from bayeslmm.report.relatives import GROUP, add_relative_checks
 
+    if not recorded_family(tree.attrs).gaussian:
+        return
     labels = [str(x) for x in tree["observed_data"]["individual"].to_numpy()]
     if GROUP not in tree.children and labels == labels_of(relationship.individuals):
         add_relative_checks(tree, relationship, seed=int(tree.attrs.get("seed", 1)))

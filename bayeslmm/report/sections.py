@@ -88,7 +88,19 @@ def section(
         "agreement": agreement_section(facts, key),
         "trait_agreement": trait_agreement_section(facts, key),
         "kernel": kernel_section(facts, key, related),
+        "units": units(facts),
         "provenance": provenance_section(facts),
+    }
+
+
+def units(facts: Facts) -> dict[str, str]:
+    """Units of variances and of effects."""
+    if facts.family.observed:
+        return {"variance": "In squared units of the trait.",
+                "effects": "In units of the trait per unit of the covariate."}  # fmt: skip
+    return {
+        "variance": f"On the {clean(facts.family.scale)}.",
+        "effects": f"Per unit of the covariate, on the {clean(facts.family.scale)}.",
     }
 
 
@@ -223,6 +235,7 @@ def provenance_section(facts: Facts) -> list[tuple[str, str]]:
     known = {
         "model": f"{attrs.get('model', '')} ({attrs.get('model_file', 'file unknown')})",
         "model file, SHA-256": attrs.get("model_sha256", "–"),
+        "phenotype": f"{facts.family.name}, h² on the {facts.family.scale}",
         "engine": f"{attrs.get('engine', '')} ({attrs.get('engine_reason', '')})",
         "seed": attrs.get("seed", "–"),
         "draws": f"{attrs.get('draws', '–')} in {attrs.get('chains', '–')} chains",

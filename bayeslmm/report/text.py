@@ -35,9 +35,10 @@ def headline(facts: Facts) -> Markup:
     if facts.traits:
         return several_headline(facts)
     return Markup(
-        "h² of {} is <strong>{}</strong>, {} <strong>{}</strong> (posterior mean; mode {})."
+        "h² of {}{} is <strong>{}</strong>, {} <strong>{}</strong> (posterior mean; mode {})."
     ).format(
         name(facts.trait),
+        facts.family.on_scale,
         two(facts.number("h2"), facts),
         facts.interval,
         two_span(facts),
@@ -62,9 +63,10 @@ def several_headline(facts: Facts) -> Markup:
     a, b = facts.traits[:2]
     correlation = f"r_g[{a},{b}]"
     return Markup(
-        "h² is {}. The genetic correlation{} is <strong>{}</strong> ({} <strong>{}</strong>). "
+        "h²{} is {}. The genetic correlation{} is <strong>{}</strong> ({} <strong>{}</strong>). "
         '<span class="small">Posterior means.</span>'
     ).format(
+        facts.family.on_scale,
         listed(each),
         "" if len(rows) == 2 else Markup(" of {} and {}").format(name(a), name(b)),
         two(facts.number(correlation), facts, correlation),
@@ -90,11 +92,11 @@ def meaning(facts: Facts) -> Markup:
     given = " given the covariates" if len(facts.covariates) > max(len(facts.traits), 1) else ""
     if facts.traits:
         return Markup(
-            "Of the variance of {} among the {}{}, these shares follow how the individuals are "
+            "Of the variance of {}{} among the {}{}, these shares follow how the individuals are "
             "related; the genetic correlation is that of the genetic values of two traits."
-        ).format(title(facts), sample(facts), given)
-    out = Markup("Of the variance of {} among the {}{}, about {} ").format(
-        name(facts.trait), sample(facts), given, percent(facts.number("h2"))
+        ).format(title(facts), facts.family.on_scale, sample(facts), given)
+    out = Markup("Of the variance of {}{} among the {}{}, about {} ").format(
+        name(facts.trait), facts.family.on_scale, sample(facts), given, percent(facts.number("h2"))
     )
     out += one_kernel(facts) if len(facts.components) == 2 else several_components(facts)
     if facts.number("h2", "lower") < EDGE:

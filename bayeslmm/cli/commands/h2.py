@@ -34,6 +34,7 @@ from bayeslmm.cli.outputs import (
 from bayeslmm.cli.record import Clock, command_line, record
 from bayeslmm.cli.terminal import trait_summary
 from bayeslmm.errors import InputError
+from bayeslmm.models.family import recorded_family
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,7 +202,10 @@ def _facts(result: Result) -> dict[str, Any]:
     """What the record says of a trait."""
     attrs = dict(result.tree.attrs)
     nested = ("priors", "relationships", "ledger")
-    kept = ("model", "model_file", "model_sha256", "engine", "engine_reason", "draws", "chains")
+    kept = (
+        *("model", "model_file", "model_sha256", "family", "scale"),
+        *("engine", "engine_reason", "draws", "chains"),
+    )
     return {
         "n": result.cohort.n,
         "covariates": list(result.cohort.covariates),
@@ -223,8 +227,9 @@ def _print(
     for result in results:
         reason = str(result.tree.attrs.get("engine_reason", ""))
         rows = result.table.to_dict(orient="records")
-        verdict = result.diagnosis.verdict
-        print(trait_summary([{str(k): v for k, v in row.items()} for row in rows], verdict, reason))
+        verdict, on_scale = result.diagnosis.verdict, recorded_family(result.tree.attrs).on_scale
+        named = [{str(k): v for k, v in row.items()} for row in rows]
+        print(trait_summary(named, verdict, reason, on_scale))
     print(f"report: {paths['.html']}")
     print("tables and draws: " + ", ".join(str(p) for s, p in paths.items() if s != ".html"))
 
@@ -238,6 +243,7 @@ def _json(
         "traits": [
             {
                 **{name: result.table[name].tolist()[0] for name in common},
+                **recorded_family(result.tree.attrs).record(),
                 "engine_reason": str(result.tree.attrs.get("engine_reason", "")),
                 "ok": result.diagnosis.ok,
                 "verdict": result.diagnosis.verdict,
