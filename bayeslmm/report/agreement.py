@@ -12,6 +12,7 @@ from bayeslmm.checks.disagreement import disagreements
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.estimate import Estimate
 from bayeslmm.report import svg
+from bayeslmm.report.drawing import FULL
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, span
@@ -67,7 +68,7 @@ def agreement_figure(found: list[Estimate], key: str) -> Markup:
         "Heritability by the posterior and by other estimates, each with its interval",
         xlabel="h² on the scale of this report",
         limits=(low, high),
-        width=svg.FULL,
+        width=FULL,
         zero=low < -0.05,
     )
 

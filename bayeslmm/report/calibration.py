@@ -9,13 +9,12 @@ import numpy as np
 from markupsafe import Markup
 
 from bayeslmm.calibration.ecdf_band import evaluation_points, proportions, simultaneous_band
-from bayeslmm.report import svg
+from bayeslmm.report.drawing import FULL, Area, Axes, Axis, Level, Line, Mark, draw
 from bayeslmm.report.names import name as quantity_name
 from bayeslmm.report.page import fill
+from bayeslmm.report.svg import BLUE, MUTED, ORANGE, clean, short
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from bayeslmm.calibration.result import Calibration
 
 COLUMNS = 3
@@ -45,11 +44,11 @@ def render_calibration(found: Calibration, command: str) -> str:
     return fill(
         "calibration.html.jinja",
         found=found,
-        model=svg.clean(found.model),
-        words=svg.clean(found.words),
-        reason=svg.clean(found.engine_reason),
-        verdict=svg.clean(found.verdict().partition(": ")[2]),
-        command=svg.clean(command),
+        model=clean(found.model),
+        words=clean(found.words),
+        reason=clean(found.engine_reason),
+        verdict=clean(found.verdict().partition(": ")[2]),
+        command=clean(command),
         rows=rows(found),
         figure=curves_figure(found, names, "curves"),
         left_out=len(found.names) - len(names),
@@ -100,45 +99,44 @@ def curves_figure(found: Calibration, names: list[str], key: str) -> Markup:
     names
         The quantities to show.
     key
-        As for `svg.inline`.
+        As for `bayeslmm.report.drawing.draw`.
     """
-    count = -(-len(names) // COLUMNS)
-    table = found.table().set_index("quantity")
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 0.4 + 1.75 * count)
-        axes = np.atleast_1d(figure.subplots(count, COLUMNS, sharex=True, squeeze=False)).ravel()
-        for one in axes[len(names) :]:
-            one.set_visible(False)
-        for k, (one, name) in enumerate(zip(axes, names, strict=False)):
-            _curve(one, found, name, ok=bool(table.loc[name, "ok"]))
-            if k % COLUMNS == 0:
-                one.set_ylabel("difference")
-            if k + COLUMNS >= len(names):
-                one.set_xlabel("normalised rank of the truth")
-                one.tick_params(labelbottom=True)
-        bad = [name for name in names if not table.loc[name, "ok"]]
-        return svg.inline(
-            figure,
-            key,
-            f"Empirical distribution of the ranks minus the uniform one, for {len(names)} "
-            f"quantities, each with its simultaneous 95 % band; "
-            + (f"not uniform: {', '.join(map(svg.clean, bad))}" if bad else "all are uniform"),
-        )
+    count = max(-(-len(names) // COLUMNS), 1)
+    ok = dict(zip(found.table()["quantity"], found.table()["ok"], strict=True))
+    charts: list[Axes | None] = [
+        _curve(found, name, bool(ok[name]), k % COLUMNS == 0, k + COLUMNS >= len(names))
+        for k, name in enumerate(names)
+    ]
+    charts += [None] * (COLUMNS * count - len(charts))
+    bad = [name for name in names if not ok[name]]
+    return draw(
+        [charts[COLUMNS * k : COLUMNS * (k + 1)] for k in range(count)],
+        key,
+        f"Empirical distribution of the ranks minus the uniform one, for {len(names)} "
+        f"quantities, each with its simultaneous 95 % band; "
+        + (f"not uniform: {', '.join(map(clean, bad))}" if bad else "all are uniform"),
+        width=FULL,
+        height=38 + 168 * count,
+    )
 
 
-def _curve(axes: Axes, found: Calibration, name: str, *, ok: bool) -> None:
+def _curve(found: Calibration, name: str, ok: bool, first: bool, last: bool) -> Axes:
+    """The curve of one quantity; `first` of its row, `last` of its column."""
     u = found.ranks(name)
     z = evaluation_points()
     ends = np.concatenate([[0.0], z, [1.0]])
+    marks: list[Mark] = []
+    largest = 1.0
     if u.size:
         band = simultaneous_band(u.size)
         lower, upper = (np.concatenate([[0.0], x - z, [0.0]]) for x in (band.lower, band.upper))
-        axes.fill_between(ends, lower, upper, color=svg.MUTED, alpha=0.25, linewidth=0)
         curve = np.concatenate([[0.0], proportions(u) - z, [0.0]])
-        axes.plot(ends, curve, color=svg.BLUE if ok else svg.ORANGE)
+        marks.append(Area(ends, lower, upper, MUTED))
+        marks.append(Line(ends, curve, BLUE if ok else ORANGE))
         largest = max(float(np.abs(curve).max()), float(upper.max()))
-        axes.set_ylim(-1.15 * largest, 1.15 * largest)
-    axes.axhline(0, color=svg.MUTED, linewidth=0.8)
-    axes.set_xlim(0, 1)
-    axes.set_title(svg.short(name) + ("" if ok else " (not uniform)"))
-    svg.finish(axes)
+    return Axes(
+        [*marks, Level(MUTED, y=0.0)],
+        Axis("normalised rank of the truth" if last else "", 0.0, 1.0, numbers=last),
+        Axis("difference" if first else "", -1.15 * largest, 1.15 * largest),
+        short(name) + ("" if ok else " (not uniform)"),
+    )

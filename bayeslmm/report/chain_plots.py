@@ -11,11 +11,10 @@ from scipy.stats import binom, rankdata
 
 from bayeslmm.inference.quantities import quantities
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.report import svg
+from bayeslmm.report.drawing import FULL, Axes, Axis, Band, Line, draw
+from bayeslmm.report.svg import CHAINS, RULE, clean, short
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from bayeslmm.report.facts import Facts
 
 
@@ -27,19 +26,14 @@ LONGEST = 400  # points of a chain that a trace shows
 def chain_figure(facts: Facts, key: str) -> Markup:
     """A row for each of a few quantities: the traces of the chains and the ranks of their draws."""
     shown = shown_draws(facts)
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 0.35 + 1.75 * len(shown))
-        grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(5, 4))
-        for (left, right), (name, draws) in zip(grid, shown.items(), strict=True):
-            _trace(left, draws)
-            left.set_ylabel(svg.short(name, 22))
-            _ranks(right, draws)
-        grid[0, 0].set_title("Trace")
-        grid[0, 1].set_title("Ranks, draws per bin")
-        grid[-1, 0].set_xlabel("draw")
-        grid[-1, 1].set_xlabel("rank among the draws of all chains, in %")
-        names = ", ".join(svg.clean(name) for name in shown)
-        return svg.inline(figure, key, f"Trace and rank plots of {names} by chain")
+    last = len(shown) - 1
+    grid = [
+        [_trace(name, draws, first=k == 0, last=k == last), _ranks(draws, k == 0, k == last)]
+        for k, (name, draws) in enumerate(shown.items())
+    ]
+    names = ", ".join(clean(name) for name in shown)
+    words = f"Trace and rank plots of {names} by chain"
+    return draw(grid, key, words, width=FULL, height=34 + 168 * len(shown), ratios=(5, 4))
 
 
 def shown_draws(facts: Facts, most: int = MOST) -> dict[str, Floats]:
@@ -66,13 +60,15 @@ def shown_draws(facts: Facts, most: int = MOST) -> dict[str, Floats]:
     }
 
 
-def _trace(axes: Axes, draws: Floats) -> None:
+def _trace(name: str, draws: Floats, *, first: bool, last: bool) -> Axes:
     step = max(1, -(-draws.shape[1] // LONGEST))
     at = np.arange(0, draws.shape[1], step)
-    for chain, values in enumerate(draws):
-        axes.plot(at, values[::step], color=_colour(chain), linewidth=0.6, alpha=0.75)
-    axes.set_xlim(0, draws.shape[1] - 1)
-    svg.finish(axes)
+    return Axes(
+        [Line(at, chain[::step], _colour(k), 0.8, opacity=0.75) for k, chain in enumerate(draws)],
+        Axis("draw" if last else "", 0.0, draws.shape[1] - 1.0),
+        Axis(short(name, 22)),
+        "Trace" if first else "",
+    )
 
 
 def rank_counts(draws: Floats, bins: int = 20) -> NDArray[np.int64]:
@@ -82,18 +78,21 @@ def rank_counts(draws: Floats, bins: int = 20) -> NDArray[np.int64]:
     return np.stack([np.histogram(chain, edges)[0] for chain in ranks]).astype(np.int64)
 
 
-def _ranks(axes: Axes, draws: Floats) -> None:
+def _ranks(draws: Floats, first: bool, last: bool) -> Axes:
     counts = rank_counts(draws)
     bins = counts.shape[1]
     low, high = (float(binom.ppf(q, draws.shape[1], 1 / bins)) for q in (0.025, 0.975))
-    axes.axhspan(low, high, color=svg.RULE, alpha=0.6, linewidth=0)
-    edges = np.linspace(0, 100, bins + 1)
-    for chain, row in enumerate(counts):
-        axes.stairs(row, edges, baseline=None, color=_colour(chain), linewidth=1.2)
-    axes.set_ylim(0, 1.15 * max(float(counts.max()), high))
-    axes.set_xlim(0, 100)
-    svg.finish(axes)
+    edges = np.repeat(np.linspace(0, 100, bins + 1), 2)[1:-1]
+    return Axes(
+        [
+            Band(low, high, RULE, 0.6),
+            *(Line(edges, np.repeat(row, 2), _colour(k), 1.6) for k, row in enumerate(counts)),
+        ],
+        Axis("rank among the draws of all chains, in %" if last else "", 0.0, 100.0),
+        Axis(low=0.0, high=1.15 * max(float(counts.max()), high)),
+        "Ranks, draws per bin" if first else "",
+    )
 
 
 def _colour(chain: int) -> str:
-    return svg.CHAINS[chain % len(svg.CHAINS)]
+    return CHAINS[chain % len(CHAINS)]

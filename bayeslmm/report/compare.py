@@ -12,9 +12,10 @@ from bayeslmm.report import compare_plots, plots
 from bayeslmm.report import compare_text as compare_words
 from bayeslmm.report.compare_tables import model_rows, share_rows, untested_rows, zero_rows
 from bayeslmm.report.compared_fit import Fit
+from bayeslmm.report.drawing import FULL
 from bayeslmm.report.names import name
 from bayeslmm.report.page import fill
-from bayeslmm.report.svg import FULL, clean
+from bayeslmm.report.svg import clean
 
 if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort

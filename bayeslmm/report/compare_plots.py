@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.report import svg
+from bayeslmm.report.drawing import (
+    DASHED,
+    DOTTED,
+    FULL,
+    SOLID,
+    Axes,
+    Axis,
+    Band,
+    Level,
+    Line,
+    Points,
+    Segments,
+    draw,
+)
+from bayeslmm.report.svg import BLUE, CHAINS, MUTED, ORANGE, clean, short
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-COLOURS = (svg.BLUE, svg.ORANGE, svg.GREEN, svg.PURPLE)
 BAND = 1.358  # √n times the largest distance of 95 % of uniform samples (Kolmogorov)
+DASHES = (SOLID, DASHED, DOTTED, (4.0, 1.5, 1.0, 1.5))  # of each four models
 
 
 def elpd_figure(table: pd.DataFrame, key: str) -> Markup:
     """elpd of every model with its standard error, and beside it the differences with theirs."""
+    names = [short(name, 22) for name in table["model"]]
+    left = _estimates(table, "elpd", "se", BLUE, names, "elpd, nats (line: ± 1 SE)")
+    words = "difference from the first, nats (line: ± 1 SE)"
+    right = _estimates(table, "elpd_diff", "diff_se", ORANGE, [""] * len(names), words)
+    return draw(
+        [[left, right]],
+        key,
+        "Expected log predictive density of each model with its standard error, and beside it "
+        "the difference from the best with the standard error of the difference",
+        width=FULL,
+        height=100 + 33 * len(table),
+    )
+
+
+def _estimates(
+    table: pd.DataFrame, value: str, error: str, colour: str, names: list[str], xlabel: str
+) -> Axes:
+    """Estimates with their standard errors, a row for each model; 0 is marked of unnamed rows."""
     rows = -np.arange(len(table), dtype=np.float64)
-    names = [svg.short(name, 22) for name in table["model"]]
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 1.05 + 0.34 * len(table))
-        left, right = figure.subplots(1, 2)
-        pairs = ((left, "elpd", "se", svg.BLUE), (right, "elpd_diff", "diff_se", svg.ORANGE))
-        for axes, value, error, colour in pairs:
-            x, se = (table[column].to_numpy(dtype=np.float64) for column in (value, error))
-            axes.hlines(rows, x - se, x + se, color=colour, linewidth=2.2)
-            axes.plot(x, rows, "o", color=colour, markersize=5.5)
-            axes.set_ylim(-len(table) + 0.4, 0.6)
-            axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
-            axes.spines["left"].set_visible(False)
-            svg.finish(axes, grid="x")
-        left.set_yticks(rows, names)
-        left.set_xlabel("elpd, nats (line: ± 1 SE)")
-        right.set_yticks(rows, [""] * len(table))
-        right.axvline(0, color=svg.MUTED, linewidth=0.8)
-        right.set_xlabel("difference from the first, nats (line: ± 1 SE)")
-        return svg.inline(
-            figure,
-            key,
-            "Expected log predictive density of each model with its standard error, and beside it "
-            "the difference from the best with the standard error of the difference",
-        )
+    x, se = (table[column].to_numpy(dtype=np.float64) for column in (value, error))
+    zero = [] if any(names) else [Level(MUTED, x=0.0)]
+    return Axes(
+        [*zero, Segments(x - se, rows, x + se, rows, colour, 2.9), Points(x, rows, colour)],
+        Axis(xlabel, grid=True),
+        Axis(
+            low=-len(table) + 0.4,
+            high=0.6,
+            ticks=list(zip(rows.tolist(), names, strict=True)),
+            line=False,
+        ),
+    )
 
 
 def pointwise_figure(
@@ -53,53 +73,48 @@ def pointwise_figure(
 ) -> Markup:
     """Of every record: how much better the best model predicts it than each other, against y."""
     shown = list(differences.items())[:3]
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 3.0)
-        several = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
-        for axes, (name, values), colour in zip(several, shown, COLOURS, strict=False):
-            axes.plot(y, values, "o", color=colour, markersize=2.6, alpha=0.7)
-            axes.axhline(0, color=svg.MUTED, linewidth=0.8)
-            axes.set_title(f"{svg.short(best, 16)} against {svg.short(name, 16)}")
-            axes.set_xlabel(svg.short(trait))
-            svg.finish(axes, grid="y")
-        several[0].set_ylabel("difference of log p, nats")
-        return svg.inline(
-            figure,
-            key,
-            f"Difference of the log predictive density of every record between {svg.clean(best)} "
-            "and each other model, against the value of the record; above zero the first predicts "
-            "it better",
+    every = np.concatenate([np.zeros(1), *(values for _, values in shown)])
+    low, high = Axis().limits(every)
+    charts = [
+        Axes(
+            [Points(y, values, colour, 3.5, opacity=0.7), Level(MUTED, y=0.0)],
+            Axis(short(trait)),
+            Axis("" if k else "difference of log p, nats", low, high, grid=True, numbers=not k),
+            f"{short(best, 16)} against {short(name, 16)}",
         )
+        for k, ((name, values), colour) in enumerate(zip(shown, CHAINS, strict=False))
+    ]
+    return draw(
+        [charts],
+        key,
+        f"Difference of the log predictive density of every record between {clean(best)} "
+        "and each other model, against the value of the record; above zero the first predicts "
+        "it better",
+        width=FULL,
+        height=288,
+    )
 
 
 def pit_figure(pits: Mapping[str, Floats], key: str) -> Markup:
     """Empirical distribution of the leave-one-out PIT less the uniform one, by model."""
-    n = min(values.size for values in pits.values())
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 3.0)
-        axes = figure.subplots()
-        width = BAND / np.sqrt(n)
-        axes.axhspan(-width, width, color=svg.BLUE, alpha=0.15, linewidth=0)
-        for (name, values), colour, dash in zip(
-            pits.items(), COLOURS * 5, _dashes(len(pits)), strict=False
-        ):
-            ordered = np.sort(values)
-            level = np.arange(1, ordered.size + 1) / ordered.size
-            axes.plot(ordered, level - ordered, color=colour, linestyle=dash,
-                      linewidth=1.3, label=svg.short(name, 22))  # fmt: skip
-        axes.axhline(0, color=svg.MUTED, linewidth=0.8)
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("leave-one-out PIT, P(Y ≤ y | all others)")
-        axes.set_ylabel("ECDF − uniform")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.8)
-        svg.finish(axes)
-        return svg.inline(
-            figure,
-            key,
-            "Empirical distribution of the leave-one-out probability integral transform less the "
-            "uniform distribution, a line for each model, with a 95 percent band",
-        )
-
-
-def _dashes(count: int) -> Sequence[str]:
-    return [("-", "--", ":", "-.")[(k // len(COLOURS)) % 4] for k in range(count)]
+    width = BAND / np.sqrt(min(values.size for values in pits.values()))
+    lines = []
+    for k, (name, values) in enumerate(pits.items()):
+        ordered = np.sort(values)
+        level = np.arange(1, ordered.size + 1) / ordered.size
+        colour, dash = CHAINS[k % len(CHAINS)], DASHES[k // len(CHAINS) % len(DASHES)]
+        lines.append(Line(ordered, level - ordered, colour, 1.7, dash, label=short(name, 22)))
+    axes = Axes(
+        [Band(-width, width, BLUE, 0.15), *lines, Level(MUTED, y=0.0)],
+        Axis("leave-one-out PIT, P(Y ≤ y | all others)", 0.0, 1.0),
+        Axis("ECDF − uniform"),
+        legend="right",
+    )
+    return draw(
+        [[axes]],
+        key,
+        "Empirical distribution of the leave-one-out probability integral transform less the "
+        "uniform distribution, a line for each model, with a 95 percent band",
+        width=FULL,
+        height=288,
+    )

@@ -2,91 +2,117 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
-from bayeslmm.report import svg
+from bayeslmm.report.drawing import (
+    DASHED,
+    FULL,
+    SOLID,
+    Axes,
+    Axis,
+    Band,
+    Level,
+    Line,
+    Mark,
+    draw,
+)
+from bayeslmm.report.svg import BLUE, CHAINS, GREEN, INK, MUTED, ORANGE, RULE
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
+
+NOISE = 1.96  # Monte Carlo standard errors that the band around the nominal coverage spans
+HEIGHT = 317.0  # of the figures, CSS pixels
+TRUE_H2 = Axis("true h²", -0.02, 1.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the line of a method or of a sample size is drawn, and its label."""
+
+    label: str
+    colour: str
+    shape: str = "circle"
+    dash: tuple[float, ...] = SOLID
+    opacity: float = 1.0
+
 
 METHODS = {
-    "hdi": ("HDI", svg.BLUE, "o", "-"),
-    "eti": ("equal-tailed", svg.ORANGE, "s", (0, (5, 1.5))),
-    "reml_wald": ("REML ± z SE", svg.GREEN, "^", (0, (1.5, 1.2))),
+    "hdi": Look("HDI", BLUE),
+    "eti": Look("equal-tailed", ORANGE, "square", (5.0, 1.5)),
+    "reml_wald": Look("REML ± z SE", GREEN, "triangle", (1.5, 1.2)),
 }
-NOISE = 1.96  # Monte Carlo standard errors that the band around the nominal coverage spans
 
 
 def coverage_figure(table: pd.DataFrame, prob: float, key: str) -> Markup:
     """Coverage and mean width of the three intervals against the true h²."""
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 3.3)
-        left, right = figure.subplots(1, 2)
-        fixed = table[table["h2"].map(lambda value: not isinstance(value, str))]
-        # an equal-tailed interval never holds 0 or 1: its line leaves the picture there
-        worst = float(fixed.loc[fixed["method"] != "eti", "coverage"].min())
-        floor = max(0.0, min(worst if worst == worst else prob, prob - 0.06) - 0.01)
-        noise = NOISE * np.sqrt(prob * (1 - prob) / max(int(table["n_reps"].max()), 1))
-        left.axhspan(prob - noise, prob + noise, color=svg.RULE, alpha=0.7, linewidth=0)
-        left.axhline(prob, color=svg.MUTED, linewidth=0.8)
-        for method, look in METHODS.items():
-            rows = fixed[fixed["method"] == method]
-            _line(left, rows["h2"].astype(float), rows["coverage"], look)
-            _line(right, rows["h2"].astype(float), rows["width"], look)
-        left.set_ylim(floor, 1.005)
-        left.set_ylabel("share of intervals that hold the truth")
-        left.set_title("Coverage")
-        right.set_ylim(bottom=0)
-        right.set_ylabel("mean width of the interval, in h²")
-        right.set_title("Width")
-        right.legend(loc="best")
-        for axes in (left, right):
-            axes.set_xlim(-0.02, 1.02)
-            axes.set_xlabel("true h²")
-            svg.finish(axes, grid="y")
-        return svg.inline(
-            figure, key, "Coverage and mean width of three intervals of h² against the true h²"
-        )
+    fixed = table[table["h2"].map(lambda value: not isinstance(value, str))]
+    # an equal-tailed interval never holds 0 or 1: its line leaves the picture there
+    worst = float(fixed.loc[fixed["method"] != "eti", "coverage"].min())
+    floor = max(0.0, min(worst if worst == worst else prob, prob - 0.06) - 0.01)
+    noise = NOISE * np.sqrt(prob * (1 - prob) / max(int(table["n_reps"].max()), 1))
+    coverage: list[Mark] = [Band(prob - noise, prob + noise, RULE, 0.7), Level(MUTED, y=prob)]
+    width: list[Mark] = []
+    for method, look in METHODS.items():
+        rows = fixed[fixed["method"] == method]
+        coverage.append(_line(rows["h2"], rows["coverage"], look))
+        width.append(_line(rows["h2"], rows["width"], look))
+    left = Axes(
+        coverage,
+        TRUE_H2,
+        Axis("share of intervals that hold the truth", floor, 1.005, grid=True),
+        "Coverage",
+    )
+    right = Axes(
+        width,
+        TRUE_H2,
+        Axis("mean width of the interval, in h²", 0.0, grid=True),
+        "Width",
+        legend="inside",
+    )
+    words = "Coverage and mean width of three intervals of h² against the true h²"
+    return draw([[left, right]], key, words, width=FULL, height=HEIGHT)
 
 
 def power_figure(table: pd.DataFrame, key: str) -> Markup:
     """Width of the interval and power against the true h², a line for each n."""
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 3.3)
-        left, right = figure.subplots(1, 2)
-        sizes = list(table.groupby("n", sort=True))
-        for number, (n, rows) in enumerate(sizes):
-            share = number / max(len(sizes) - 1, 1)
-            colour = svg.CHAINS[number] if len(sizes) <= len(svg.CHAINS) else svg.BLUE
-            alpha = 1.0 if len(sizes) <= len(svg.CHAINS) else 0.3 + 0.7 * share
-            look = (f"n = {n:,}", colour, "o", "-")
-            _line(left, rows["h2"], rows["width"], look, alpha=alpha)
-            _line(right, rows["h2"], rows["p_excludes_0"], look, alpha=alpha)
-            dashed = ("", colour, "", (0, (4, 2)))
-            _line(right, rows["h2"], rows["p_rlrt"], dashed, alpha=alpha)
-        right.plot([], [], color=svg.INK, linestyle=(0, (4, 2)), label="test of h² = 0")
-        left.set_ylim(bottom=0)
-        left.set_ylabel("mean width of the interval, in h²")
-        left.set_title("Width")
-        right.set_ylim(-0.02, 1.02)
-        right.set_ylabel("probability")
-        right.set_title("Interval excludes 0")
-        right.legend(loc="lower right")
-        for axes in (left, right):
-            axes.set_xlabel("true h²")
-            svg.finish(axes, grid="y")
-        return svg.inline(
-            figure, key, "Width of the interval of h² and probability that it excludes 0"
-        )
+    width: list[Mark] = []
+    power: list[Mark] = []
+    sizes = list(table.groupby("n", sort=True))
+    for number, (n, rows) in enumerate(sizes):
+        several = len(sizes) <= len(CHAINS)
+        colour = CHAINS[number] if several else BLUE
+        opacity = 1.0 if several else 0.3 + 0.7 * number / max(len(sizes) - 1, 1)
+        look = Look(f"n = {n:,}", colour, opacity=opacity)
+        width.append(_line(rows["h2"], rows["width"], look))
+        power.append(_line(rows["h2"], rows["p_excludes_0"], look))
+        power.append(_line(rows["h2"], rows["p_rlrt"], Look("", colour, "", DASHED, opacity)))
+    nothing = np.empty(0)
+    power.append(Line(nothing, nothing, INK, dash=DASHED, label="test of h² = 0"))
+    left = Axes(
+        width, Axis("true h²"), Axis("mean width of the interval, in h²", 0.0, grid=True), "Width"
+    )
+    right = Axes(
+        power,
+        Axis("true h²"),
+        Axis("probability", -0.02, 1.02, grid=True),
+        "Interval excludes 0",
+        legend="inside",
+    )
+    words = "Width of the interval of h² and probability that it excludes 0"
+    return draw([[left, right]], key, words, width=FULL, height=HEIGHT)
 
 
-def _line(axes: Axes, x: Any, y: Any, look: tuple[str, str, str, Any], **more: Any) -> None:
-    label, colour, marker, dashes = look
-    axes.plot(
-        np.asarray(x, dtype=float), np.asarray(y, dtype=float), color=colour, marker=marker,
-        markersize=4, linestyle=dashes, label=label or None, **more,
-    )  # fmt: skip
+def _line(x: Any, y: Any, look: Look) -> Line:
+    x, y = (np.asarray(one, dtype=np.float64) for one in (x, y))
+    return Line(
+        *(x, y, look.colour),
+        dash=look.dash,
+        opacity=look.opacity,
+        shape=look.shape,
+        label=look.label,
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bayeslmm.report import plots, svg
+from bayeslmm.report import plots
+from bayeslmm.report.drawing import FULL
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.numbers import number, span
 from bayeslmm.report.svg import clean
@@ -62,7 +63,7 @@ def pve_section(facts: Facts, key: str) -> dict[str, Any] | None:
             f"{key}-pve",
             "Realised proportions of variance explained with their intervals",
             xlabel=f"share of variance: mean, {facts.interval_of(next(iter(realised)))}",
-            width=svg.FULL,
+            width=FULL,
             zero=True,
         ),
     }

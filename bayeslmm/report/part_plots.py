@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
 
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.report import svg
 from bayeslmm.report.density import POINTS, bounded_density
+from bayeslmm.report.drawing import (
+    DASHED,
+    FULL,
+    Area,
+    Axes,
+    Axis,
+    Boxes,
+    Level,
+    Line,
+    Mark,
+    Words,
+    draw,
+)
+from bayeslmm.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, PURPLE, short
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+NONE = np.empty(0)
 
 type Kind = Literal["genetic", "environment", "covariance", "residual"]
 
 COLOURS: dict[str, str] = {
-    "genetic": svg.BLUE,
-    "environment": svg.GREEN,
-    "covariance": svg.PURPLE,
-    "residual": svg.MUTED,
+    "genetic": BLUE,
+    "environment": GREEN,
+    "covariance": PURPLE,
+    "residual": MUTED,
 }
 SHADES = (0.55, 0.3)  # neighbours differ, also where they are of one kind
 LONGEST = 9  # letters of a label that stands upright
-LETTER, LINE = 0.082, 0.15  # inches that a letter is wide and a line high
+LETTER, LINE = 7.9, 14.4  # CSS pixels that a letter is wide and a line high
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,59 +70,63 @@ def stack_figure(
     bars
         Label ("" for a single bar) and segments, in their order from left to right.
     key, description
-        As for `svg.inline`.
+        As for `bayeslmm.report.drawing.draw`.
     """
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 0.85 + 0.75 * len(bars))
-        axes = figure.subplots()
-        left = min(sum(min(s.value, 0.0) for s in segments) for _, segments in bars)
-        right = max(sum(max(s.value, 0.0) for s in segments) for _, segments in bars)
-        for row, (_, segments) in enumerate(bars):
-            _stack(axes, -row, segments, (svg.FULL - 1.0) / (right - left))
-        axes.set_yticks(-np.arange(len(bars)), [svg.short(label, 18) for label, _ in bars])
-        axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlim(left, right)
-        axes.set_ylim(-len(bars) + 0.55, 0.45)
-        if left < 0:
-            axes.axvline(0, color=svg.INK, linewidth=0.8)
-        axes.set_xlabel("share of the variance, posterior means")
-        kinds = dict.fromkeys(s.kind for _, segments in bars for s in segments)
-        for kind in kinds:
-            axes.fill_between([], [], color=COLOURS[kind], alpha=SHADES[0], linewidth=0, label=kind)
-        figure.legend(loc="outside upper left", ncols=4, handlelength=1.2, columnspacing=1.4)
-        svg.finish(axes)
-        return svg.inline(figure, key, description)
+    left = min(sum(min(s.value, 0.0) for s in segments) for _, segments in bars)
+    right = max(sum(max(s.value, 0.0) for s in segments) for _, segments in bars)
+    pixels = (FULL - 96) / (right - left)
+    marks = [
+        mark for row, (_, segments) in enumerate(bars) for mark in _stack(-row, segments, pixels)
+    ]
+    if left < 0:
+        marks.append(Level(INK, x=0.0))
+    kinds = dict.fromkeys(s.kind for _, segments in bars for s in segments)
+    names = [(-float(row), short(label, 18)) for row, (label, _) in enumerate(bars)]
+    axes = Axes(
+        marks,
+        Axis("share of the variance, posterior means", left, right),
+        Axis(low=-len(bars) + 0.55, high=0.45, ticks=names, line=False),
+    )
+    return draw(
+        [[axes]],
+        key,
+        description,
+        width=FULL,
+        height=82 + 72 * len(bars),
+        above=[Area(NONE, 0.0, NONE, COLOURS[kind], SHADES[0], label=kind) for kind in kinds],
+    )
 
 
-def _stack(axes: Axes, y: int, segments: Sequence[Segment], inches: float) -> None:
-    """One bar; `inches` is the length of a share of one."""
+def _stack(y: int, segments: Sequence[Segment], pixels: float) -> list[Mark]:
+    """One bar; `pixels` is the length of a share of one."""
+    out: list[Mark] = []
     ends = [0.0, 0.0]  # negative pieces grow to the left, positive ones to the right
     for k, piece in enumerate(segments):
         side = int(piece.value >= 0)
         start = ends[side]
         ends[side] += piece.value
-        axes.barh(
-            *(y, piece.value, 0.82, start),
-            color=COLOURS[piece.kind],
-            alpha=SHADES[k % 2],
-            edgecolor=svg.PAPER,
-            linewidth=0.8,
+        out.append(
+            Boxes(
+                *(start, start + piece.value, y - 0.41, y + 0.41),
+                colour=COLOURS[piece.kind],
+                opacity=SHADES[k % 2],
+                edge=PAPER,
+            )
         )
-        label, size = svg.short(piece.label, 22), abs(piece.value) * inches
-        if len(label) * LETTER > size and len(label) > LONGEST:
-            label = _in_two(label)
-        longest = max(len(line) for line in label.split("\n"))
-        upright = longest * LETTER > size
-        if upright and (size < LINE * (1 + label.count("\n")) or longest > LONGEST):
-            continue
-        axes.text(
-            *(start + piece.value / 2, y, label),
-            ha="center",
-            va="center",
-            rotation=90 if upright else 0,
-            fontsize=7.5 if upright else 9,
-        )
+        out += _label(piece, start + piece.value / 2, y, abs(piece.value) * pixels)
+    return out
+
+
+def _label(piece: Segment, x: float, y: float, size: float) -> list[Words]:
+    """The name of a piece `size` pixels long, if it fits in it or stands upright in it."""
+    label = short(piece.label, 22)
+    if len(label) * LETTER > size and len(label) > LONGEST:
+        label = _in_two(label)
+    longest = max(len(line) for line in label.split("\n"))
+    upright = longest * LETTER > size
+    if upright and (size < LINE * (1 + label.count("\n")) or longest > LONGEST):
+        return []
+    return [Words(x, y, label, 10.0 if upright else 12.0, upright)]
 
 
 def _in_two(label: str) -> str:
@@ -130,32 +146,23 @@ def correlation_figure(draws: Mapping[str, Floats], key: str, description: str) 
     draws
         Draws (k,) by name: "r_g" and "r_e".
     key, description
-        As for `svg.inline`.
+        As for `bayeslmm.report.drawing.draw`.
     """
     x = np.linspace(-1, 1, POINTS)
-    looks = {"r_g": (svg.BLUE, "genetic, r_g"), "r_e": (svg.ORANGE, "residual, r_e")}
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 2.7)
-        axes = figure.subplots()
-        axes.axvline(0, color=svg.MUTED, linewidth=0.8)
-        highest = 0.5
-        for name, values in draws.items():
-            colour, label = looks[name]
-            density = 0.5 * bounded_density((1 + values) / 2, (1 + x) / 2)
-            highest = max(highest, float(density.max()))
-            axes.fill_between(x, density, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(x, density, color=colour, label=label)
-        axes.plot(
-            *([-1, 1], [0.5, 0.5]),
-            color=svg.MUTED,
-            linestyle=(0, (4, 2)),
-            linewidth=1.0,
-            label="uniform",
-        )
-        axes.set_xlim(-1, 1)
-        axes.set_ylim(0, 1.08 * highest)
-        axes.set_xlabel("correlation")
-        axes.set_ylabel("density")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.6)
-        svg.finish(axes)
-        return svg.inline(figure, key, description)
+    looks = {"r_g": (BLUE, "genetic, r_g"), "r_e": (ORANGE, "residual, r_e")}
+    marks: list[Mark] = [Level(MUTED, x=0.0)]
+    highest = 0.5
+    for name, values in draws.items():
+        colour, label = looks[name]
+        density = 0.5 * bounded_density((1 + values) / 2, (1 + x) / 2)
+        highest = max(highest, float(density.max()))
+        marks += [Area(x, 0.0, density, colour, 0.18), Line(x, density, colour, label=label)]
+    uniform = np.array([0.5, 0.5])
+    marks.append(Line(x[[0, -1]], uniform, MUTED, 1.3, DASHED, label="uniform"))
+    axes = Axes(
+        marks,
+        Axis("correlation", -1.0, 1.0),
+        Axis("density", 0.0, 1.08 * highest),
+        legend="right",
+    )
+    return draw([[axes]], key, description, width=FULL, height=260)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from bayeslmm.report import svg
+from bayeslmm.report.drawing import FULL
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import listed, name
 from bayeslmm.report.numbers import number, percent, probability, span
@@ -98,7 +98,7 @@ def parts_section(facts: Facts, key: str) -> dict[str, Any] | None:
             f"{key}-parts",
             "Shares of the variance with their intervals",
             xlabel=f"share of the variance: mean, {interval}; hollow where it reaches zero",
-            width=svg.FULL,
+            width=FULL,
             zero=True,
         ),
     }

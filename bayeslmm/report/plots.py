@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from bayeslmm.report import svg
 from bayeslmm.report.density import POINTS, posterior_density, prior_density, zoom
+from bayeslmm.report.drawing import (
+    DASHED,
+    DOTTED,
+    FULL,
+    HALF,
+    Area,
+    Axes,
+    Axis,
+    Level,
+    Line,
+    Mark,
+    Points,
+    Segments,
+    draw,
+)
 from bayeslmm.report.numbers import number, span
+from bayeslmm.report.svg import BLUE, INK, MUTED, ORANGE, clean, short
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from bayeslmm.report.facts import Facts
 
 
@@ -49,68 +62,51 @@ def h2_figure(facts: Facts, key: str) -> Markup:
     On all of [0, 1]; beside it the posterior enlarged where it is narrow.
     """
     lower, upper = facts.number("h2", "lower"), facts.number("h2", "upper")
-    narrow = upper - lower < 0.3
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 2.9)
-        if narrow:
-            whole, part = figure.subplots(1, 2, width_ratios=(3, 4))
-            _h2_axes(whole, facts, (0.0, 1.0))
-            whole.set_title("Prior and posterior")
-            _h2_axes(part, facts, zoom(lower, upper))
-            part.set_title("Posterior, enlarged")
-            part.set_ylabel("")
-            _legend(part)
-        else:
-            axes = figure.subplots()
-            _h2_axes(axes, facts, (0.0, 1.0))
-            axes.set_title("Prior and posterior")
-            _legend(axes)
-        sd = facts.number("h2", "sd")
-        return svg.inline(
-            figure,
-            key,
-            f"Prior and posterior density of heritability of {svg.clean(facts.trait)}: "
-            f"mean {number(facts.number('h2'), sd)}, mode {number(facts.number('h2', 'mode'), sd)}"
-            f", {facts.interval} {span(lower, upper, sd)}",
-        )
+    charts = [_h2_chart(facts, (0.0, 1.0), "Prior and posterior", "density")]
+    if upper - lower < 0.3:
+        charts.append(_h2_chart(facts, zoom(lower, upper), "Posterior, enlarged", ""))
+    sd = facts.number("h2", "sd")
+    return draw(
+        [charts],
+        key,
+        f"Prior and posterior density of heritability of {clean(facts.trait)}: "
+        f"mean {number(facts.number('h2'), sd)}, mode {number(facts.number('h2', 'mode'), sd)}"
+        f", {facts.interval} {span(lower, upper, sd)}",
+        width=FULL,
+        height=278,
+        ratios=(3, 4)[: len(charts)],
+    )
 
 
-def _h2_axes(axes: Axes, facts: Facts, limits: tuple[float, float]) -> None:
+def _h2_chart(facts: Facts, limits: tuple[float, float], title: str, ylabel: str) -> Axes:
     lower, upper = facts.number("h2", "lower"), facts.number("h2", "upper")
-    mean, mode = facts.number("h2"), facts.number("h2", "mode")
+    mean, mode, sd = facts.number("h2"), facts.number("h2", "mode"), facts.number("h2", "sd")
     x = np.unique(np.concatenate([np.linspace(*limits, POINTS), _inside([lower, upper], limits)]))
     density = posterior_density(facts, x)
-    inside = (x >= lower) & (x <= upper)
-    axes.fill_between(x[inside], density[inside], color=svg.BLUE, alpha=0.25, linewidth=0)
-    axes.plot(x, density, color=svg.BLUE, label="posterior")
     prior = prior_density(facts, x)
-    if prior is not None:
-        axes.plot(x, prior, color=svg.MUTED, linestyle=(0, (4, 2)), label="prior")
+    inside = (x >= lower) & (x <= upper)
     at = posterior_density(facts, np.array([mode, mean]))
-    axes.vlines(mode, 0, at[0], color=svg.ORANGE, linewidth=1.6)
-    axes.vlines(mean, 0, at[1], color=svg.INK, linewidth=1.2, linestyle=(0, (1, 1.2)))
-    axes.set_xlim(*limits)
-    axes.set_ylim(0, 1.08 * float(np.nanmax(density)))
-    axes.set_xlabel("h²")
-    axes.set_ylabel("density")
-    svg.finish(axes)
-    axes.fill_between([], [], color=svg.BLUE, alpha=0.25, linewidth=0, label=facts.interval)
-    axes.plot([], [], color=svg.ORANGE, label=f"mode {number(mode, facts.number('h2', 'sd'))}")
-    axes.plot(
-        *([], []),
-        color=svg.INK,
-        linewidth=1.2,
-        linestyle=(0, (1, 1.2)),
-        label=f"mean {number(mean, facts.number('h2', 'sd'))}",
+    marks: list[Mark] = [
+        Area(x[inside], 0.0, density[inside], BLUE, label=facts.interval),
+        Line(x, density, BLUE, label="posterior"),
+    ]
+    if prior is not None:
+        marks.append(Line(x, prior, MUTED, dash=DASHED, label="prior"))
+    marks += [
+        Segments(mode, 0.0, mode, at[0], ORANGE, label=f"mode {number(mode, sd)}"),
+        Segments(mean, 0.0, mean, at[1], INK, 1.6, DOTTED, label=f"mean {number(mean, sd)}"),
+    ]
+    return Axes(
+        marks,
+        Axis("h²", *limits),
+        Axis(ylabel, 0.0, 1.08 * float(np.nanmax(density))),
+        title,
+        legend="right",
     )
 
 
 def _inside(values: Sequence[float], limits: tuple[float, float]) -> list[float]:
     return [value for value in values if limits[0] <= value <= limits[1]]
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.6)
 
 
 def interval_figure(
@@ -120,7 +116,7 @@ def interval_figure(
     *,
     xlabel: str,
     limits: tuple[float, float] | None = None,
-    width: float = svg.HALF,
+    width: float = HALF,
     zero: bool = False,
 ) -> Markup:
     """Points with their intervals, one row each, from top to bottom.
@@ -130,51 +126,44 @@ def interval_figure(
     rows
         What to draw.
     key, description
-        As for `svg.inline`.
+        As for `bayeslmm.report.drawing.draw`.
     xlabel
         What the axis shows, with its unit.
     limits
         Range of the axis; default from the intervals.
     width
-        In inches.
+        In CSS pixels.
     zero
         Mark 0.
     """
-    with svg.style():
-        figure = svg.new_figure(width, 0.75 + 0.27 * max(len(rows), 2))
-        axes = figure.subplots()
-        y = -np.arange(len(rows))
-        for faint in (False, True):
-            which = np.array([r.faint == faint for r in rows], dtype=bool)
-            lower, mean, upper = np.array([(r.lower, r.mean, r.upper) for r in rows])[which].T
-            colour, fill = (svg.MUTED, svg.PAPER) if faint else (svg.BLUE, svg.BLUE)
-            axes.hlines(y[which], lower, upper, color=colour, linewidth=1.4 if faint else 2.2)
-            axes.plot(mean, y[which], "o", color=colour, markerfacecolor=fill, markersize=5.5)
-        if any(np.isfinite(r.mode) for r in rows):
-            axes.plot(
-                *([r.mode for r in rows], y, "D"),
-                color=svg.ORANGE,
-                markerfacecolor="none",
-                markersize=6.5,
-            )
-        if zero:
-            axes.axvline(0, color=svg.MUTED, linewidth=0.8)
-        axes.set_yticks(y, [svg.short(r.label) for r in rows])
-        axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
-        axes.spines["left"].set_visible(False)
-        axes.set_ylim(-len(rows) + 0.4, 0.6)
-        if limits is not None:
-            axes.set_xlim(*limits)
-        axes.set_xlabel(xlabel)
-        svg.finish(axes, grid="x")
-        return svg.inline(figure, key, description)
+    y = -np.arange(len(rows), dtype=np.float64)
+    marks: list[Mark] = []
+    for faint in (False, True):
+        which = np.array([row.faint == faint for row in rows], dtype=bool)
+        lower, mean, upper = np.array([(r.lower, r.mean, r.upper) for r in rows])[which].T
+        colour = MUTED if faint else BLUE
+        marks.append(Segments(lower, y[which], upper, y[which], colour, 1.8 if faint else 2.9))
+        marks.append(Points(mean, y[which], colour, hollow=faint))
+    modes = np.array([row.mode for row in rows])
+    marks.append(Points(modes, y, ORANGE, 8.5, "diamond", hollow=True))
+    if zero:
+        marks.insert(0, Level(MUTED, x=0.0))
+    low, high = limits or (None, None)
+    names = [(at, short(row.label)) for at, row in zip(y.tolist(), rows, strict=True)]
+    axes = Axes(
+        marks,
+        Axis(xlabel, low, high, grid=True),
+        Axis(low=-len(rows) + 0.4, high=0.6, ticks=names, line=False),
+    )
+    height = 72 + 26 * max(len(rows), 2)
+    return draw([[axes]], key, description, width=width, height=height)
 
 
 def forest_figure(all_facts: Sequence[Facts], key: str, most: int = 60) -> Markup:
     """h² of several traits with their intervals; the first `most` of them."""
     rows = [
         Interval(
-            svg.clean(trait),
+            clean(trait),
             facts.number(quantity),
             facts.number(quantity, "lower"),
             facts.number(quantity, "upper"),
@@ -189,5 +178,5 @@ def forest_figure(all_facts: Sequence[Facts], key: str, most: int = 60) -> Marku
         "Heritability of each trait, posterior mean and interval",
         xlabel=f"h²: mean (dot), mode (diamond), {all_facts[0].interval} (line)",
         limits=(-0.01, 1.01),
-        width=svg.FULL,
+        width=FULL,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -10,21 +10,19 @@ from scipy.special import expit
 
 from bayeslmm.checks.other_priors import Alternative
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.report import svg
 from bayeslmm.report.density import POINTS, bounded_density
+from bayeslmm.report.drawing import DOTTED, FULL, SOLID, Axes, Axis, Line, draw
 from bayeslmm.report.plots import Interval, interval_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bayeslmm.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE
 
 type Row = dict[str, Any]
 
 STYLES = {
-    "flat": (svg.BLUE, "-"),
-    "beta(0.5,0.5)": (svg.ORANGE, "-"),
-    "beta(2,2)": (svg.GREEN, "-"),
-    "half-t": (svg.PURPLE, (0, (4, 1.5))),
-    "pc": (svg.MUTED, (0, (1, 1.2))),
+    "flat": (BLUE, SOLID),
+    "beta(0.5,0.5)": (ORANGE, SOLID),
+    "beta(2,2)": (GREEN, SOLID),
+    "half-t": (PURPLE, (4.0, 1.5)),
+    "pc": (MUTED, DOTTED),
 }
 
 
@@ -51,42 +49,42 @@ def forest(rows: list[Row], key: str, *, several: bool, prob: float) -> Markup |
         "Posterior mean and interval of h² under each prior",
         xlabel=f"h²: mean, {100 * prob:g}\N{NO-BREAK SPACE}% HDI",
         limits=(-0.01, 1.01),
-        width=svg.FULL,
+        width=FULL,
     )
 
 
 def density_figure(each: list[Alternative], key: str) -> Markup:
     """Prior and posterior densities of h² under each prior, side by side."""
     x = np.linspace(0.0, 1.0, POINTS)
-    with svg.style():
-        figure = svg.new_figure(svg.FULL, 2.9)
-        left, right = figure.subplots(1, 2)
-        inside = (x > 0.015) & (x < 0.985)
-        for axes, title in ((left, "Priors"), (right, "Posteriors")):
-            top = 0.0
-            for one in each:
-                y = _prior_density(one, x) if axes is left else _posterior_density(one, x)
-                if y is None or not (one.trusted or axes is left):
-                    continue
-                top = max(top, float(np.nanmax(y[inside])))
-                _line(axes, x, y, one)
-            axes.set_xlim(0, 1)
-            axes.set_ylim(0, 1.1 * (top or 1.0))
-            axes.set_xlabel("h²")
-            axes.set_title(title)
-            svg.finish(axes)
-        left.set_ylabel("density")
-        right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.8)
-        names = ", ".join(one.name for one in each)
-        return svg.inline(figure, key, f"Prior and posterior densities of h² under {names}")
+    inside = (x > 0.015) & (x < 0.985)
+    charts = []
+    for prior, title in ((True, "Priors"), (False, "Posteriors")):
+        lines, top = [], 0.0
+        for one in each:
+            y = _prior_density(one, x) if prior else _posterior_density(one, x)
+            if y is None or not (one.trusted or prior):
+                continue
+            top = max(top, float(np.nanmax(y[inside])))
+            lines.append(_line(x, y, one))
+        charts.append(
+            Axes(
+                lines,
+                Axis("h²", 0.0, 1.0),
+                Axis("density" if prior else "", 0.0, 1.1 * (top or 1.0)),
+                title,
+                legend="none" if prior else "right",
+            )
+        )
+    names = ", ".join(one.name for one in each)
+    words = f"Prior and posterior densities of h² under {names}"
+    return draw([charts], key, words, width=FULL, height=278)
 
 
-def _line(axes: Axes, x: Floats, y: Floats, one: Alternative) -> None:
-    colour, dashes = STYLES.get(one.name, (svg.INK, "-"))
-    label = (
-        f"{'as in the model' if one.name == 'own' else one.name}{' (this fit)' if one.own else ''}"
-    )
-    axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2.4 if one.own else 1.3, label=label)
+def _line(x: Floats, y: Floats, one: Alternative) -> Line:
+    colour, dash = STYLES.get(one.name, (INK, SOLID))
+    name = "as in the model" if one.name == "own" else one.name
+    label = f"{name} (this fit)" if one.own else name
+    return Line(x, y, colour, 3.2 if one.own else 1.7, dash, label=label)
 
 
 def _prior_density(one: Alternative, x: Floats) -> Floats | None:

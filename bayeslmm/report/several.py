@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bayeslmm.inference.quantities import trait_of
-from bayeslmm.report import svg
+from bayeslmm.report.drawing import FULL
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, percent, probability, sign, span
@@ -38,7 +38,7 @@ def traits_section(facts: Facts, key: str) -> dict[str, Any] | None:
             "Heritability of each trait, posterior mean, mode and interval",
             xlabel=f"h²: mean (dot), mode (diamond), {facts.interval} (line)",
             limits=(-0.01, 1.01),
-            width=svg.FULL,
+            width=FULL,
         ),
         "stack": stack_figure(
             [(clean(trait), _segments(facts, trait)) for trait in facts.traits],
@@ -142,7 +142,7 @@ def _correlation_figure(facts: Facts, pairs: list[tuple[str, str]], key: str) ->
         "Genetic and residual correlations of the traits with their intervals",
         xlabel=f"correlation: mean, {facts.interval_of(f'r_g[{pairs[0][0]},{pairs[0][1]}]')}",
         limits=(-1.02, 1.02),
-        width=svg.FULL,
+        width=FULL,
         zero=True,
     )
 

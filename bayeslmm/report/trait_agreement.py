@@ -10,6 +10,7 @@ from markupsafe import Markup
 from bayeslmm.checks.agreement_traits import TraitEstimate, estimates, estimates_of
 from bayeslmm.checks.disagreement import trait_disagreements
 from bayeslmm.report import svg
+from bayeslmm.report.drawing import FULL
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, span
@@ -61,7 +62,7 @@ def trait_agreement_figure(found: list[TraitEstimate], key: str) -> Markup:
         "Heritabilities and genetic correlations by the posterior and by other estimates",
         xlabel="h² and genetic correlation",
         limits=(low, high),
-        width=svg.FULL,
+        width=FULL,
         zero=True,
     )
 

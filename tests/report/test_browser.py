@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from browser import Visit
+from browser import browser as _browser
 from report_models import gxe_tree, maternal_tree, partition_tree, traits_tree
 from report_trees import HOSTILE, made_tree
 
 from bayeslmm.report import report
+
+browser = _browser  # the fixture
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,79 @@
+"""Where the marks of an axis stand and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bayeslmm.report.numbers import power, sign
+
+type Ticks = list[tuple[float, str]]
+
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+SUBDIVISIONS = ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)))  # of a decade, the fewest first
+ROUNDING = 1e-9  # of a step: a limit that is a tick but for rounding gets it
+
+
+def linear_ticks(low: float, high: float, most: int) -> Ticks:
+    """Multiples of 1, 2, 2.5 or 5 times a power of ten in [low, high], about `most` of them.
+
+    Examples
+    --------
+    >>> linear_ticks(-0.01, 1.01, 5)
+    [(0.0, '0.0'), (0.2, '0.2'), (0.4, '0.4'), (0.6, '0.6'), (0.8, '0.8'), (1.0, '1.0')]
+    """
+    rough = (high - low) / max(most, 1)
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = magnitude * next(s for s in STEPS if s * magnitude >= rough * (1 - ROUNDING))
+    first, last = math.ceil(low / step - ROUNDING), math.floor(high / step + ROUNDING)
+    values = [float(f"{k * step:.12g}") for k in range(first, last + 1)]
+    return list(zip(values, labels(values, step), strict=True))
+
+
+def labels(values: Sequence[float], step: float) -> list[str]:
+    """Numbers `step` apart, all with the decimals that the step needs."""
+    largest = max(map(abs, values), default=0.0)
+    if largest >= 1e6 or step < 1e-5:
+        places = max(0, math.ceil(math.log10(max(largest, step) / step) - ROUNDING))
+        return ["0" if value == 0 else power(value, min(places, 6)) for value in values]
+    decimals = next(d for d in range(8) if abs(round(step, d) - step) < 1e-6 * step)
+    return [sign(f"{value:,.{decimals}f}") for value in values]
+
+
+def log_ticks(low: float, high: float, most: int) -> Ticks:
+    """Powers of ten in [low, high], with 3, or 2 and 5, times them where those are too few.
+
+    Examples
+    --------
+    >>> [label for _, label in log_ticks(0.5, 2e4, 6)]
+    ['1', '10', '100', '1,000', '10,000']
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    chosen: list[float] = []
+    for times in SUBDIVISIONS:
+        found = [t * 10.0**k for k in decades for t in times]
+        inside = [v for v in found if low * (1 - ROUNDING) <= v <= high * (1 + ROUNDING)]
+        if chosen and len(inside) > most:
+            break
+        chosen = inside
+        if len(chosen) >= 3:
+            break
+    if len(chosen) < 2:
+        return linear_ticks(low, high, most)
+    stride = -(-len(chosen) // max(most, 2))
+    return [(value, _decimal(value)) for value in chosen[::stride]]
+
+
+def minor_log_ticks(low: float, high: float) -> list[float]:
+    """2 to 9 times each power of ten in [low, high]; none where they would be a hatching."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    if len(decades) > 8:
+        return []
+    return [v for k in decades for t in range(2, 10) if low <= (v := t * 10.0**k) <= high]
+
+
+def _decimal(value: float) -> str:
+    """Plain numbers (1, 0.01) and powers of ten (10⁵)."""
+    if 1e-3 < value < 1.1e4:
+        return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+    return power(value, 0).removeprefix("1 × ")
