@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import nutpie
 import pymc as pm
 import xarray as xr
 from numpy.typing import NDArray
@@ -26,6 +25,8 @@ def compiled(model: pm.Model) -> Any:
     """The compiled model with its current data; compiled once and kept with the model."""
     kept = getattr(model, "bayeslmm_nutpie", None)
     if kept is None:
+        import nutpie  # when chains are asked for: it imports ArviZ with its plots
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             kept = nutpie.compile_pymc_model(model)
@@ -70,6 +71,8 @@ def sample(
     dict, Dataset
         Posterior variables by name (dimensions, array (chain, draw, ...)), and sample statistics.
     """
+    import nutpie
+
     names = [rv.name for rv in (*model.free_RVs, *model.deterministics)]
     streams = np.random.SeedSequence(seed).spawn(chains)
     done: dict[int, Chain] = {}

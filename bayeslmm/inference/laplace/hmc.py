@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import nutpie
 from numpy.typing import NDArray
-from nutpie.compiled_pyfunc import from_pyfunc
 from threadpoolctl import threadpool_limits
 
 from bayeslmm.inference.laplace.mode import Mode, find_mode
@@ -76,6 +74,9 @@ def sample(
     Chains
         R-hat, ESS, divergences and energies are the caller's to judge.
     """
+    import nutpie  # when chains are asked for: it imports ArviZ with its plots
+    from nutpie.compiled_pyfunc import from_pyfunc
+
     mode = find_mode(target, workers) if mode is None else mode
     d = mode.point.size
     root = np.linalg.cholesky(mode.covariance)
