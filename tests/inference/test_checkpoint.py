@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import nutpie
 import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
 from engine_oracles import Data, family_data, family_model
 
-import bayeslmm.inference.nuts as nuts
 from bayeslmm.cli import main
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import InputError
+from bayeslmm.inference import nuts
 from bayeslmm.inference.checkpoint import open_checkpoint, unit_name
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.fitted import model_of
-from bayeslmm.priors.components import set_phenotype
 
 DRAWS = {"draws": 400, "chains": 4, "seed": 7, "tune": 200}
 
@@ -64,7 +65,7 @@ def test_chains_one_by_one_are_those_at_a_time(tmp_path: Path) -> None:
 
 def test_a_fit_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after the second chain; then only the two others are run."""
-    real, started = nuts.nutpie.sample, []
+    real, started = nutpie.sample, []
 
     def stops(*args: Any, **options: Any) -> Any:
         started.append(options["seed"])
@@ -72,7 +73,7 @@ def test_a_fit_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(nuts.nutpie, "sample", stops)
+    monkeypatch.setattr(nutpie, "sample", stops)
     with pytest.raises(KeyboardInterrupt):
         fit(family_model(), "nuts", **DRAWS, cores=1, checkpoint=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chain-0.npz", "chain-1.npz"]

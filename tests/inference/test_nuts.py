@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import nutpie
 import pymc as pm
 import pytest
 
@@ -38,7 +39,7 @@ def test_other_chains_are_cancelled_when_one_is_stopped(monkeypatch: pytest.Monk
         return started[-1]
 
     monkeypatch.setattr(nuts, "compiled", lambda model: model)
-    monkeypatch.setattr(nuts.nutpie, "sample", start)
+    monkeypatch.setattr(nutpie, "sample", start)
     with pm.Model() as model:
         pm.Normal("x")
     with pytest.raises(KeyboardInterrupt):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import nutpie
 import pytest
 
 from bayeslmm.inference.laplace import hmc
@@ -93,7 +94,7 @@ def test_chains_are_cancelled_when_they_are_interrupted(monkeypatch: pytest.Monk
         assert options["blocking"] is False
         return Running()
 
-    monkeypatch.setattr(hmc.nutpie, "sample", start)
+    monkeypatch.setattr(nutpie, "sample", start)
     mode = Mode(CENTRE, 0.0, ROOT @ ROOT.T, 0, 0, ())
     with pytest.raises(KeyboardInterrupt):
         hmc.sample(TARGETS["gradient"], mode=mode, draws=10, tune=10, chains=2)
