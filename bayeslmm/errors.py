@@ -1,4 +1,4 @@
-"""Errors that teach: what was found, what was expected, what to do next, and where."""
+"""Errors that say what was found, what was expected, what to do next, and where."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class InputError(BayesLMMError, ValueError):
     Parameters
     ----------
     found
-        What was seen, with the offending value.
+        What was found, with the offending value.
     expected
         The rule that it breaks.
     fix
         What to do next.
     path, line, column
-        Where: a file, a 1-based line, and a column's name or 1-based number.
+        The file, the 1-based line, and the column's name or 1-based number.
 
     Notes
     -----
@@ -53,7 +53,7 @@ class ModelError(BayesLMMError):
 
 
 class BayesLMMWarning(UserWarning):
-    """Something that the reader of the numbers has to know."""
+    """Something that readers of the results must know."""
 
 
 def warn_user(message: str) -> None:

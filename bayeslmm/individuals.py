@@ -1,4 +1,4 @@
-"""Individuals: a MultiIndex of FID and IID, one-string labels, and matching by identifier."""
+"""Individuals: a MultiIndex of FID and IID, their labels, and matching by identifier."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
 
-NO_FAMILY = "0"  # the FID of an individual without one, as in plink2
+NO_FAMILY = "0"  # FID that means none, as in plink2
 
 
 class Repeated(NamedTuple):
-    """An identifier that stands more than once: where first, and where again (0-based)."""
+    """A repeated identifier: position of the first occurrence, and of this one (0-based)."""
 
     first: int
     again: int
@@ -46,7 +46,7 @@ def as_individuals(index: pd.Index, what: str = "the table") -> pd.MultiIndex:
         A MultiIndex of FID and IID, or a plain index of IIDs (the FID is then "0"). Whole numbers
         become text.
     what
-        What is indexed, for the messages.
+        Name of the table in messages.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def as_individuals(index: pd.Index, what: str = "the table") -> pd.MultiIndex:
         shown = ", ".join(name_of(fids[r.again], iids[r.again]) for r in repeated[:5])
         raise InputError(
             f"{len(repeated)} repeated individuals in {what}: {shown}",
-            "one row an individual",
+            "one row per individual",
             "remove or rename the repeated rows",
         )
     return individual_index(fids, iids)
@@ -95,7 +95,7 @@ def _text(values: pd.Index, what: str) -> list[str]:
 
 
 def repeated_pairs(fids: Sequence[str], iids: Sequence[str]) -> list[Repeated]:
-    """Return the (FID, IID) pairs that stand more than once, in the order they repeat."""
+    """Return the repeated (FID, IID) pairs, in the order of their repetition."""
     seen: dict[tuple[str, str], int] = {}
     repeated = []
     for position, pair in enumerate(zip(fids, iids, strict=True)):
@@ -111,12 +111,12 @@ def name_of(fid: str, iid: str) -> str:
 
 
 def names_of(individuals: pd.MultiIndex) -> list[str]:
-    """Name every individual as `name_of` does."""
+    """Name every individual by `name_of`."""
     return [name_of(fid, iid) for fid, iid in individuals]
 
 
 def labels_of(individuals: pd.MultiIndex) -> list[str]:
-    """One string an individual, unique in the set: the IID if IIDs are unique, else ``FID IID``.
+    """Return one unique string per individual: the IID if IIDs are unique, else ``FID IID``.
 
     Examples
     --------
@@ -133,18 +133,18 @@ def labels_of(individuals: pd.MultiIndex) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
-    """Where each wanted individual stands among others.
+    """Positions of wanted individuals among others.
 
     Parameters
     ----------
     positions
         (n,) position among the others, -1 where absent.
     by
-        "FID and IID", or "IID" when only these could be compared.
+        "FID and IID", or "IID" if only IIDs could be compared.
     fids_differ
-        Whether both sides have FIDs, none of the pairs agrees, and IIDs had to serve.
+        Whether IIDs were used although both sides have FIDs, because no pair agrees.
     ambiguous
-        Whether IIDs would be needed but are not unique, so that no match was tried with them.
+        Whether IIDs were needed but not used, because they are not unique.
     """
 
     positions: NDArray[np.intp]
@@ -154,15 +154,15 @@ class Match:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """(n,) whether each wanted individual is there."""
+        """(n,) whether each wanted individual was found."""
         return self.positions >= 0
 
 
 def match_individuals(wanted: pd.MultiIndex, among: pd.MultiIndex) -> Match:
     """Find individuals by identifier, never by position.
 
-    By (FID, IID). By IID alone when one side has no FIDs (all "0") or when not one pair agrees,
-    provided that IIDs are unique on both sides.
+    Individuals are matched by (FID, IID). If one side has no FIDs (all "0"), or if no pair agrees,
+    they are matched by IID alone, provided that IIDs are unique on both sides.
 
     Parameters
     ----------

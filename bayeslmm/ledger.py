@@ -1,4 +1,4 @@
-"""The ledger: who and what was dropped at each step, and why."""
+"""The ledger: what was dropped at each step, and why."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Step:
     reason
         Why they were dropped, in words.
     dropped, remaining
-        How many were dropped, and how many remain after the step.
+        Number dropped by the step, and number remaining after it.
     examples
-        The first few names of those dropped.
+        Names of the first few dropped.
     """
 
     unit: Unit
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """An immutable list of `Step`; goes into every output.
+    """An immutable list of `Step`, part of every output.
 
     Examples
     --------
@@ -46,20 +46,20 @@ class Ledger:
     steps: tuple[Step, ...] = ()
 
     def add(self, unit: Unit, reason: str, names: Iterable[object], *, remaining: int) -> Self:
-        """Append a step in which the named ones were dropped (none is a step, too)."""
+        """Append a step that dropped the named ones, even if there are none."""
         dropped = [str(name) for name in names]
         step = Step(unit, reason, len(dropped), remaining, tuple(dropped[:5]))
         return type(self)((*self.steps, step))
 
     def count(self, unit: Unit, reason: str, dropped: int, *, remaining: int) -> Self:
-        """Append a step of which only the number is known."""
+        """Append a step with a number but no names."""
         return type(self)((*self.steps, Step(unit, reason, dropped, remaining)))
 
     def __add__(self, other: Ledger) -> Ledger:
         return Ledger(self.steps + other.steps)
 
     def records(self) -> list[dict[str, object]]:
-        """Plain dictionaries, for JSON and templates."""
+        """Return plain dictionaries, for JSON and templates."""
         return [
             {
                 "unit": step.unit,
@@ -73,7 +73,7 @@ class Ledger:
 
     @classmethod
     def from_records(cls, records: Iterable[dict[str, object]]) -> Self:
-        """Inverse of `records`."""
+        """Make a ledger from the dictionaries of `records`."""
         return cls(
             tuple(
                 Step(

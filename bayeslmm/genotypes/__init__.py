@@ -1,1 +1,1 @@
-"""Individuals × variants, lazily, from any format."""
+"""Genotypes: individuals × variants, read lazily from PLINK files or an array."""

@@ -1,4 +1,4 @@
-"""An array as a source of dosages: its reader, and the checks of what a caller passes."""
+"""An array as a source of dosages: its reader, and checks of its values and labels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bayeslmm.genotypes.plink_readers import Block, Index
 from bayeslmm.genotypes.plink_tables import VARIANT_COLUMNS
 from bayeslmm.individuals import as_individuals, names_of
 
-HARD_CALL = 0.1  # a dosage this near to 0, 1 or 2 is a hard call, as in plink2
+HARD_CALL = 0.1  # largest distance of a hard call from 0, 1 or 2, as in plink2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayReader:
-    """Blocks of an array.
+    """Reader of an array, in blocks.
 
     Parameters
     ----------
     dosages
         (m, n) counts of A1; missing is NaN, or -9 for integers.
     hard_calls
-        Whether all are 0, 1, 2 or missing.
+        Whether every dosage is 0, 1, 2 or missing.
     """
 
     dosages: Block
@@ -41,7 +41,7 @@ class ArrayReader:
     def read(
         self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
     ) -> Iterator[Block]:
-        """Yield the blocks, copied."""
+        """Yield copies of the blocks."""
         for chunk in chunks:
             block = self.dosages[chunk]
             if individuals is not None:
@@ -56,7 +56,7 @@ class ArrayReader:
 
 
 def hard_calls(dosages: Block) -> NDArray[np.int8]:
-    """Hard calls 0, 1, 2; -9 for missing and for what is farther than 0.1 from a whole number."""
+    """Convert to hard calls 0, 1, 2; -9 if missing or farther than 0.1 from a whole number."""
     if dosages.dtype.kind != "f":
         return np.where(dosages < 0, np.int8(-9), dosages).astype(np.int8)
     nearest = np.rint(dosages)
@@ -66,7 +66,7 @@ def hard_calls(dosages: Block) -> NDArray[np.int8]:
 
 
 def array_individuals(individuals: Any, n: int) -> pd.MultiIndex:
-    """Individuals of the n rows of an array: as given (MultiIndex or IIDs), or "1", "2", ..."""
+    """Return the individuals of n rows: as given (MultiIndex or IIDs), or "1", "2", ..."""
     if individuals is None:
         individuals = [str(k + 1) for k in range(n)]
     if not isinstance(individuals, pd.Index):
@@ -74,14 +74,14 @@ def array_individuals(individuals: Any, n: int) -> pd.MultiIndex:
     if len(individuals) != n:
         raise InputError(
             f"{len(individuals)} individuals for dosages with {n} rows",
-            "one for each row",
+            "one individual per row",
             "dosages are (individuals, variants): check the orientation",
         )
     return as_individuals(individuals, "the dosages")
 
 
 def array_variants(variants: pd.DataFrame | None, m: int) -> pd.DataFrame:
-    """Variants of the m columns of an array: as given, or "v1", "v2", ... on chromosome 1."""
+    """Return the variants of m columns: as given, or "v1", "v2", ... on chromosome 1."""
     if variants is None:
         names = [f"v{k + 1}" for k in range(m)]
         columns = {"CHROM": "1", "POS": np.arange(1, m + 1), "ID": names, "A1": "1", "A0": "2"}
@@ -98,7 +98,7 @@ def array_variants(variants: pd.DataFrame | None, m: int) -> pd.DataFrame:
 
 
 def check_dosages(array: Block, individuals: pd.MultiIndex, variants: pd.DataFrame) -> bool:
-    """Reject what is not in [0, 2]; return whether all are hard calls."""
+    """Raise `InputError` for dosages outside [0, 2]; return whether all are hard calls."""
     hard = True
     for start in range(0, array.shape[1], 1024):
         part = array[:, start : start + 1024]

@@ -1,4 +1,4 @@
-"""Codings of a genotype: the numbers that stand for 0, 1 and 2 copies of an allele in a kernel."""
+"""Codings of genotypes: the values of 0, 1 and 2 copies of an allele in a kernel."""
 
 # numba carries no types
 # mypy: disallow-untyped-decorators=False
@@ -16,11 +16,11 @@ from bayeslmm.numerics.arrays import Floats
 type Scale = Literal["gcta", "sample", "centred"]
 type Precision = type[np.float32] | type[np.float64]
 
-VARIES = 1e-10  # smallest variance of dosages that is more than rounding
+VARIES = 1e-10  # variances of dosages below this are rounding
 
 
 def additive(mean: Floats, about_mean: Floats, n: int, scale: Scale) -> Floats:
-    """Additive coding, ``z = (x - 2p) / c``, as coefficients of x.
+    """Return the additive coding ``z = (x - 2p) / c`` as coefficients of 1, x and x².
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def additive(mean: Floats, about_mean: Floats, n: int, scale: Scale) -> Floats:
 
 
 def dominance(mean: Floats) -> Floats:
-    """Dominance coding orthogonal to the additive one, as coefficients of x and x².
+    """Return the dominance coding as coefficients of 1, x and x².
 
     ``z = d / (2p(1-p))`` with d = -2p², 2p(1-p), -2(1-p)² for 0, 1, 2 copies of an allele of
-    frequency p: that is (0, 2p, 4p-2) - 2p² (Vitezica et al. 2013; GCTA's ``--make-grm-d``).
-    It is the same whichever allele is counted. In Hardy-Weinberg proportions, and only there, it
-    has mean 0, variance 1 and no correlation with the additive coding.
+    frequency p, which is (0, 2p, 4p-2) - 2p² (Vitezica et al. 2013; GCTA's ``--make-grm-d``).
+    Counting the other allele gives the same coding. In Hardy-Weinberg proportions, and only then,
+    it has mean 0, variance 1 and no correlation with the additive coding.
 
-    A dosage x that is not whole is put into the parabola through the three points,
+    Dosages x that are not whole take the value of the parabola through the three points,
     ``d = (2p+1)x - x² - 2p²``.
 
     Parameters
@@ -77,7 +77,7 @@ def dominance(mean: Floats) -> Floats:
 
 
 def standardise(dosages: NDArray[Any], scale: Scale, dtype: Precision = np.float32) -> NDArray[Any]:
-    """Centred and scaled dosages of the variants that vary.
+    """Centre and scale the dosages of the variants that vary.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def standardise(dosages: NDArray[Any], scale: Scale, dtype: Precision = np.float
     scale
         As in `additive`.
     dtype
-        Of the result.
+        Type of the result; default float32.
 
     Returns
     -------
@@ -101,9 +101,9 @@ def standardise(dosages: NDArray[Any], scale: Scale, dtype: Precision = np.float
 
 
 def moments(dosages: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Mean 2p, ``Σ (x - 2p)²`` and whether it varies, of each variant, (b,) each.
+    """Return the mean 2p, ``Σ (x - 2p)²`` and whether it varies, for each variant: (b,) each.
 
-    Missing is below zero (int8) or NaN (float).
+    Missing dosages are below zero (int8) or NaN (float).
     """
     observed, total, squares = tally(dosages)
     mean = total / np.maximum(observed, 1)
@@ -113,9 +113,9 @@ def moments(dosages: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def tally(dosages: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
-    """Number, sum and sum of squares of the observed dosages of each variant, (b,) each.
+    """Return number, sum and sum of squares of each variant's observed dosages: (b,) each.
 
-    Missing is below zero (int8) or NaN (float).
+    Missing dosages are below zero (int8) or NaN (float).
     """
     rows, n = dosages.shape
     observed, total, squares = np.zeros(rows), np.zeros(rows), np.zeros(rows)
@@ -136,9 +136,9 @@ def tally(dosages: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
 def encode(
     z: NDArray[Any], dosages: NDArray[Any], rows: NDArray[np.intp], coefficients: Floats
 ) -> None:
-    """``z[k] = c0 + c1 x + c2 x²`` with x the row ``rows[k]`` of dosages; zero where x is missing.
+    """Set ``z[k] = c0 + c1 x + c2 x²`` with x = ``dosages[rows[k]]``; zero where x is missing.
 
-    Computed in float64 whatever the type of z.
+    The arithmetic is in float64 for any type of z.
     """
     n = dosages.shape[1]
     for k in range(rows.size):

@@ -1,16 +1,16 @@
-"""Alleles and allele frequencies of the genotypes against those of a reference panel.
+"""Compare alleles and allele frequencies of the genotypes with a reference panel.
 
-Variants are matched by ID and alleles. With f the frequency of A1 here and f_r that of the same
-allele in the reference, a variant is *discordant* if
+Variants are matched by ID and alleles. With f the frequency of A1 in the genotypes and f_r its
+frequency in the reference, a variant is *discordant* if
 
     |f - f_r| > 0.2.
 
 If A1 is miscounted as A0 in a share b of the individuals (a batch, an array), f moves to
-f + b(1 - 2f): the whole way to 1 - f if b = 1, which leaves the GRM as it is, since x - 2f only
-changes its sign; half way, to 1/2, if b = 1/2, which does not. Either is seen if b|1 - 2f| > 0.2.
+f + b(1 - 2f). With b = 1 it becomes 1 - f; the GRM stays the same, because x - 2f only changes its
+sign. With b = 1/2 it becomes 1/2, and the GRM changes. Both are seen if b|1 - 2f| > 0.2.
 
-The other strand shows in the alleles (A/C is T/G there), but for A/T and C/G, which are their own
-complements: there f near 1 - f_r is the only sign.
+The other strand shows in the alleles (A/C becomes T/G), except for A/T and C/G, which are their own
+complements. For them f near 1 - f_r is the only sign.
 """
 
 from __future__ import annotations
@@ -33,37 +33,38 @@ from bayeslmm.genotypes.reference_match import (
 )
 from bayeslmm.numerics.arrays import Flags, Floats
 
-DISCORDANT = 0.2  # |f - f_r| above this is told
+DISCORDANT = 0.2  # |f - f_r| above this is discordant
 MIRRORED = 0.1  # a discordant variant with |f - (1 - f_r)| below this looks flipped
 SHOWN = 5  # variants of each kind that a warning names
 
 
 @dataclass(frozen=True, slots=True)
 class FrequencyCheck:
-    """How the variants agree with a reference panel. Nothing is dropped or changed for it.
+    """Agreement of the variants with a reference panel. Nothing is dropped or changed.
 
     Parameters
     ----------
     path
         The file of the reference.
     variants
-        Number of variants here: absent + other_alleles + no_frequency + compared.
+        Number of variants analysed: absent + other_alleles + no_frequency + compared.
     absent
-        Not in the reference.
+        Number of variants absent from the reference.
     other_alleles
-        In it with other alleles, on either strand.
+        Number with other alleles in the reference, on either strand.
     no_frequency
-        In it without a frequency.
+        Number without a frequency in the reference.
     compared
-        Those whose frequencies were compared.
+        Number whose frequencies were compared.
     swapped, other_strand
-        Of those compared: the reference counts A0; its alleles are the complements.
+        Numbers of compared variants whose A0 the reference counts, and whose alleles are the
+        complements.
     discordant
-        Of those compared: |f - f_r| > 0.2.
+        Number of compared variants with |f - f_r| > 0.2.
     maybe_flipped
-        Of the discordant ones: A/T or C/G with f within 0.1 of 1 - f_r.
+        Number of discordant variants that are A/T or C/G with f within 0.1 of 1 - f_r.
     doubtful
-        IDs of the discordant ones and of those with other alleles, in the order of the genotypes.
+        IDs of variants that are discordant or have other alleles, in the order of the genotypes.
     """
 
     path: str
@@ -79,7 +80,7 @@ class FrequencyCheck:
     doubtful: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self) | {"doubtful": list(self.doubtful)}
 
     def __str__(self) -> str:
@@ -99,26 +100,26 @@ def check_frequencies(
     kept: Flags,
     place: Callable[[int], str],
 ) -> FrequencyCheck:
-    """Compare the variants that are kept with the reference, and warn of those that disagree.
+    """Compare the kept variants with the reference, and warn if they disagree.
 
     Parameters
     ----------
     variants
         (m,) rows with ID, A1 and A0.
     frequency
-        (m,) f of A1.
+        (m,) frequency f of A1.
     reference
-        What the panel says of them.
+        The matched rows of the panel.
     kept
-        (m,) which of them are analysed.
+        (m,) which variants are analysed.
     place
-        ``file:line`` of a variant, by position.
+        Function that gives ``file:line`` of a variant by its position.
 
     Warns
     -----
     BayesLMMWarning
-        Discordant frequencies, other alleles, the other strand: numbers, and the first five of
-        each. Nothing that could be compared.
+        For discordant frequencies, other alleles and the other strand, with numbers and the first
+        five variants of each; and if nothing could be compared.
     """
     match, f, f_r = reference.match, frequency, reference.frequency
     fits = kept & (match >= OTHER_STRAND)
@@ -146,7 +147,7 @@ def check_frequencies(
     file = Path(reference.path).name
 
     def told(k: int) -> str:
-        """The variant and where it stands, here and there."""
+        """Name a variant with its line in the genotypes and in the reference."""
         row = variants.iloc[k]
         return f"{row['ID']} {row['A1']}/{row['A0']} ({place(k)}, {file}:{reference.line[k]})"
 
@@ -166,13 +167,13 @@ def check_frequencies(
 
 
 def _examples(which: Flags, words: Callable[[int], str]) -> str:
-    """The first variants of a mask, in words."""
+    """Describe the first variants of a mask."""
     rows: Sequence[int] = np.flatnonzero(which).tolist()
     return "; ".join(map(words, rows[:SHOWN])) + ("; ..." if len(rows) > SHOWN else "")
 
 
 def _warn(check: FrequencyCheck, discordant: str, other: str, strand: str) -> None:
-    """One warning with all that disagrees."""
+    """Warn once of everything that disagrees."""
     parts = []
     if check.compared == 0:
         parts.append("none of the variants kept could be compared")

@@ -32,16 +32,16 @@ SUFFIXES: dict[Kind, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Where the dosages of a `Genotypes` are.
+    """The reader behind a `Genotypes`, and the selection of its rows and columns.
 
     Parameters
     ----------
     reader
-        The file or array.
+        Reader of the file or array.
     individuals
-        (n,) increasing numbers in the file of the individuals selected; None for all.
+        (n,) positions of the selected individuals in the file, increasing; None for all.
     variants
-        (m,) increasing numbers in the file of the variants selected.
+        (m,) positions of the selected variants in the file, increasing.
     """
 
     reader: Reader
@@ -69,14 +69,14 @@ class Genotypes:
         (n,) selected individuals with the levels FID and IID, in the order of the file.
     variants
         (m,) selected variants in the order of the file: columns CHROM (str), POS (int, base
-        pairs), ID, A1, A0 (str). A1 is the effect allele, the one that dosages count: A1 of a
+        pairs), ID, A1, A0 (str). A1 is the effect allele, whose copies the dosages count: A1 of a
         ``.bim`` (column 5), ALT of a ``.pvar``.
     source
-        Where the dosages are.
+        Reader and selection of the dosages.
     ledger
-        What has been dropped so far.
+        What was dropped so far.
     frequency_check
-        How the variants agree with a reference panel, if `quality_control` was given one.
+        Agreement with a reference panel, if `quality_control` was given one.
     """
 
     individuals: pd.MultiIndex
@@ -96,7 +96,7 @@ class Genotypes:
         return len(self.variants)
 
     def place(self, position: int) -> str:
-        """Where the row of a variant stands: ``x.bim:7``; the column of an array."""
+        """Return the place of a variant: ``x.bim:7``, or the column of an array."""
         number = int(self.source.variants[position]) + 1
         path = Path(self.source.name)
         if path.suffix == ".bed":
@@ -117,18 +117,18 @@ class Genotypes:
         size
             Variants in a block (the last one may have fewer); default 1024.
         dtype
-            float32 (default) or float64: dosages in [0, 2], NaN for missing; int8: hard calls 0,
-            1, 2, and -9 for missing or for a dosage farther than 0.1 from a whole number.
+            float32 (default) or float64 gives dosages in [0, 2], NaN for missing. int8 gives hard
+            calls 0, 1, 2, and -9 if missing or farther than 0.1 from a whole number.
 
         Yields
         ------
         where, block
-            Positions in `variants`, and their dosages, (b, n), C order, a new array each time.
+            Positions in `variants`, and their dosages (b, n), a new array in C order each time.
 
         Raises
         ------
         InputError
-            If the file has been damaged since it was opened.
+            If `size` or `dtype` is wrong, or the file was damaged after it was opened.
         """
         wanted = np.dtype(dtype)
         if wanted not in (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int8)):
@@ -154,14 +154,15 @@ class Genotypes:
         ----------
         individuals, variants
             Boolean masks of length n and m, or positions in `individuals` and `variants`, each at
-            most once; None for all. The order stays that of the file, whatever the order given.
+            most once; None for all. The result keeps the order of the file.
         ledger
-            Ledger of the result; by default that of this object.
+            Ledger of the result. Default: the ledger of this object.
 
         Raises
         ------
         InputError
-            Nothing selected, positions out of range or repeated, a mask of another length.
+            If nothing is selected, positions are out of range or repeat, or a mask has another
+            length.
         """
         rows = _positions(individuals, self.n, "individuals")
         columns = _positions(variants, self.m, "variants")
@@ -186,7 +187,7 @@ class Genotypes:
 def read_genotypes(path: PathArg, *, kind: Kind | None = None) -> Genotypes:
     """Open PLINK 1 (.bed .bim .fam) or PLINK 2 (.pgen .pvar .psam) files.
 
-    The tables are read and checked, and the sizes compared; dosages are read later, in blocks.
+    The tables are read and checked, and the sizes compared. Dosages are read later, in blocks.
     Multiallelic variants of a ``.pvar`` are dropped and counted in the ledger.
 
     Parameters
@@ -194,12 +195,12 @@ def read_genotypes(path: PathArg, *, kind: Kind | None = None) -> Genotypes:
     path
         Prefix of the three files, or the name of one of them.
     kind
-        "bfile" or "pfile"; found from what exists by default.
+        "bfile" or "pfile". Default: whichever files exist.
 
     Raises
     ------
     InputError
-        A missing, damaged or ambiguous file set; the message names file, line, and remedy.
+        If the file set is missing, damaged or ambiguous. The message names file, line and remedy.
     """
     prefix, kind = _find(os.fspath(path), kind)
     first, second, third = (prefix + suffix for suffix in SUFFIXES[kind])
@@ -212,23 +213,24 @@ def from_array(
     individuals: pd.MultiIndex | Sequence[str] | None = None,
     variants: pd.DataFrame | None = None,
 ) -> Genotypes:
-    """Genotypes of an array.
+    """Make genotypes from an array.
 
     Parameters
     ----------
     dosages
-        (n, m) counts of A1 in [0, 2]; missing is NaN, or -9 in an array of integers. Not copied.
+        (n, m) counts of A1 in [0, 2]; missing is NaN, or -9 in an array of integers. The array is
+        not copied.
     individuals
-        (n,) MultiIndex (FID, IID), or IIDs (then FID is "0"); default IIDs "1", "2", ...
+        (n,) MultiIndex (FID, IID), or IIDs (then FID is "0"). Default: IIDs "1", "2", ...
     variants
-        (m,) columns CHROM, POS, ID, A1, A0; default chromosome "1", positions 1, 2, ..., IDs
+        (m,) rows with CHROM, POS, ID, A1, A0. Default: chromosome "1", positions 1, 2, ..., IDs
         "v1", "v2", ..., alleles "1" and "2".
 
     Raises
     ------
     InputError
-        Another shape, a value outside [0, 2] or infinite (the message names individual and
-        variant), duplicate individuals, missing columns.
+        If the shape is wrong, a value is outside [0, 2] (the message names individual and variant),
+        individuals repeat, or columns are absent.
     """
     array = np.asarray(dosages)
     if array.dtype == np.bool_ or array.dtype.kind not in "iuf":
@@ -247,18 +249,18 @@ def from_array(
 def write_plink1(
     genotypes: Genotypes | ArrayLike, prefix: PathArg, *, fam: pd.DataFrame | None = None
 ) -> list[Path]:
-    """Write ``PREFIX.bed``, ``.bim`` and ``.fam``; all three or none.
+    """Write ``PREFIX.bed``, ``.bim`` and ``.fam``: either all three or none.
 
     Parameters
     ----------
     genotypes
-        What to write, or an array for `from_array`. Hard calls are written: a dosage farther than
-        0.1 from a whole number becomes missing.
+        The genotypes, or an array for `from_array`. Hard calls are written, so a dosage farther
+        than 0.1 from a whole number becomes missing.
     prefix
-        Names of the files without suffix.
+        Path of the files without suffix.
     fam
-        Indexed by (FID, IID), in any order: any of the columns PAT, MAT (default "0") and SEX (1
-        male, 2 female, default 0) of the ``.fam``. Its phenotype column is always -9 (missing).
+        Columns of the ``.fam``, indexed by (FID, IID) in any order: any of PAT, MAT (default "0")
+        and SEX (1 male, 2 female, default 0). The phenotype column is always -9 (missing).
 
     Returns
     -------
@@ -272,7 +274,7 @@ def write_plink1(
 
 
 def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
-    """Prefix and kind of the file set that `path` belongs to."""
+    """Return prefix and kind of the file set that `path` belongs to."""
     if kind is not None and kind not in SUFFIXES:
         raise InputError(f"kind {kind!r}", "'bfile' or 'pfile'", "choose one of these")
     for known, suffixes in SUFFIXES.items():
@@ -286,7 +288,7 @@ def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
             raise InputError(
                 "both PLINK 1 and PLINK 2 files" if there else "no such files",
                 f"{path}.bed .bim .fam or {path}.pgen .pvar .psam",
-                "say --bfile or --pfile" if there else "check the path",
+                "add --bfile or --pfile" if there else "check the path",
                 path=path,
             )
         kind = there[0]
@@ -302,7 +304,7 @@ def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
 
 
 def _biallelic(opened: Opened) -> Genotypes:
-    """Genotypes of an opened file set; multiallelic variants are dropped and counted."""
+    """Make genotypes of an opened file set; drop and count multiallelic variants."""
     m = len(opened.variants)
     genotypes = Genotypes(
         opened.individuals, opened.variants, Source(opened.reader, None, np.arange(m))
@@ -323,7 +325,7 @@ def _biallelic(opened: Opened) -> Genotypes:
 
 
 def _positions(chosen: ArrayLike | None, length: int, what: str) -> Index | None:
-    """Increasing positions of a mask or of an array of positions."""
+    """Return increasing positions for a mask or an array of positions."""
     if chosen is None:
         return None
     array = np.asarray(chosen)
@@ -346,7 +348,7 @@ def _positions(chosen: ArrayLike | None, length: int, what: str) -> Index | None
             raise InputError(
                 f"{what}: positions {positions[0]} to {positions[-1]}",
                 f"0 to {length - 1}",
-                "an individual or variant that is not in the file has position -1: drop it first",
+                "individuals or variants absent from the file have position -1: drop them first",
             )
         if (np.diff(positions) == 0).any():
             raise InputError(f"{what}: a position twice", "each once", "remove the duplicates")

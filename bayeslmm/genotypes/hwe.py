@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-TIE = 1e-7  # log probabilities this near are equal
+TIE = 1e-7  # log probabilities that differ by less are equal
 
 
 def hwe_p_values(hom_0: ArrayLike, het: ArrayLike, hom_1: ArrayLike) -> NDArray[np.float64]:
-    """Exact Hardy-Weinberg p-values, without the mid-p correction.
+    """Compute exact Hardy-Weinberg p-values, without the mid-p correction.
 
     The p-value sums the probabilities, given the allele counts, of all numbers of heterozygotes
-    that are not more probable than the one seen.
+    that are at most as probable as the observed number.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def hwe_p_values(hom_0: ArrayLike, het: ArrayLike, hom_1: ArrayLike) -> NDArray[
 
 
 def _p_value(n: int, rare: int, het: int, log_factorial: NDArray[np.float64]) -> float:
-    """p-value of `het` heterozygotes among n individuals with `rare` copies of the rarer allele."""
+    """Compute the p-value of `het` heterozygotes among n individuals with `rare` rarer alleles."""
     if rare < 2:
         return 1.0
     hets = _support(n, rare)
@@ -64,7 +64,7 @@ def _p_value(n: int, rare: int, het: int, log_factorial: NDArray[np.float64]) ->
 
 
 def _support(n: int, rare: int) -> NDArray[np.int64]:
-    """Numbers of heterozygotes with a probability above about 1e-300 of that of the mode."""
+    """Return the numbers of heterozygotes above about 1e-300 of the mode's probability."""
     q = rare / (2 * n)
     mean, sd = 2 * n * q * (1 - q), 2 * q * (1 - q) * n**0.5
     reach = 40 * sd + 1000

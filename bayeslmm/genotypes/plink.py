@@ -1,4 +1,4 @@
-"""PLINK file sets, opened and checked: .bed .bim .fam and .pgen .pvar .psam."""
+"""Open and check PLINK file sets: .bed .bim .fam and .pgen .pvar .psam."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from bayeslmm.system.files import PathArg, require_file
 __all__ = ["Opened", "open_bfile", "open_pfile", "read_fam_phenotypes"]
 
 BED_MAGIC = b"\x6c\x1b\x01"
-CHECK_BYTES = 1 << 22  # .bed bytes looked at in one go when the file is checked
-PHANTOM_VARIANTS = 10  # below, a last individual of only 00 is a warning, not an error
+CHECK_BYTES = 1 << 22  # .bed bytes checked at once
+PHANTOM_VARIANTS = 10  # with fewer variants, a last individual of only 00 is a warning
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class Opened:
     Parameters
     ----------
     reader
-        Reads blocks of dosages.
+        Reader of blocks of dosages.
     individuals
         (n,) all individuals of the files.
     variants
@@ -61,9 +61,10 @@ def open_bfile(bed: PathArg, bim: PathArg, fam: PathArg) -> Opened:
     Raises
     ------
     InputError
-        A missing file, whatever `read_fam` and `read_bim` reject, wrong magic bytes, a
-        sample-major file, a size other than ``3 + m * ceil(n / 4)``, non-zero padding bits (a
-        ``.fam`` with too few rows), a last individual with code 00 everywhere (too many rows).
+        If a file is missing, `read_fam` or `read_bim` rejects a table, the magic bytes are wrong,
+        the file is sample-major, its size is not ``3 + m * ceil(n / 4)``, padding bits are not zero
+        (the ``.fam`` has too few rows), or the last individual has code 00 everywhere (too many
+        rows).
     """
     paths = [require_file(path) for path in (bed, bim, fam)]
     individuals, variants = read_fam(fam), read_bim(bim)
@@ -91,8 +92,8 @@ def open_pfile(pgen: PathArg, pvar: PathArg, psam: PathArg) -> Opened:
     Raises
     ------
     InputError
-        A missing file, whatever `read_psam` and `read_pvar` reject, numbers of individuals or
-        variants that differ from those in the ``.pgen``, a truncated file, no pgenlib.
+        If a file is missing, `read_psam` or `read_pvar` rejects a table, the numbers of individuals
+        or variants differ from the ``.pgen``, the file is truncated, or pgenlib is absent.
     """
     paths = [require_file(path) for path in (pgen, pvar, psam)]
     individuals = read_psam(psam)
@@ -108,7 +109,7 @@ def open_pfile(pgen: PathArg, pvar: PathArg, psam: PathArg) -> Opened:
     _check_pgen_counts(paths[0], n, m)
     reader = PgenlibReader(paths[0], n, m, False, alleles if (alleles > 2).any() else None)
     for _ in reader.read(None, [np.array([m - 1])], integer=True):
-        pass  # a truncated file has lost its last variant
+        pass  # reading the last variant fails in a truncated file
     warn_duplicate_variants(variants, pvar)
     return Opened(reader, individuals, variants, alleles)
 
@@ -153,7 +154,7 @@ def _check_size(bed: Path, bim: Path, fam: Path, n: int, m: int) -> None:
 
 
 def _check_last_bytes(bed: Path, fam: Path, n: int, m: int) -> None:
-    """Find a .fam with up to three rows too few or too many, which no size check can see."""
+    """Find a .fam with up to three rows too few or too many; the size does not show them."""
     row = -(-n // 4)
     last = np.memmap(bed, np.uint8, "r", offset=3, shape=(m, row))[:, -1]
     step = max(1, CHECK_BYTES // row)
@@ -183,7 +184,7 @@ def _check_last_bytes(bed: Path, fam: Path, n: int, m: int) -> None:
 
 
 def _check_pgen_counts(pgen: Path, n: int, m: int) -> None:
-    """Compare the counts in a .pgen's header with those of its two tables."""
+    """Compare the counts in a .pgen's header with its two tables."""
     with open(pgen, "rb") as file:
         header = file.read(12)
     if len(header) < 12 or header[:2] != BED_MAGIC[:2] or header[2] == 0:
@@ -195,7 +196,7 @@ def _check_pgen_counts(pgen: Path, n: int, m: int) -> None:
             path=pgen,
         )
     if header[2] in (0x01, 0x20, 0x21):
-        return  # a .bed in disguise or an index of its own (.pgen.pgi): pgenlib checks the counts
+        return  # .bed-like, or with a separate index (.pgen.pgi): pgenlib checks the counts
     variants, individuals = (int(k) for k in np.frombuffer(header, "<u4", 2, 3))
     if (individuals, variants) != (n, m):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Readers: blocks of dosages of .bed and .pgen files, through pgenlib or bed-reader."""
+"""Read blocks of dosages from .bed and .pgen files, through pgenlib or bed-reader."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
 
-# pgenlib writes the dosages of a damaged record also where its bitmap of individuals, in words of
-# 64 bits, has bits beyond the last one: so many entries beyond the block at most
+# Bitmaps of individuals are words of 64 bits. If a damaged record has bits beyond the last
+# individual, pgenlib writes beyond the block, by SLACK entries at most.
 SLACK, UNTOUCHED = 64, 99
 
 type Index = NDArray[np.int64]
@@ -22,7 +22,7 @@ type Block = NDArray[Any]
 
 
 class Reader(Protocol):
-    """Where dosages come from: a file or an array."""
+    """Protocol of a source of dosages: a file or an array."""
 
     @property
     def name(self) -> str:
@@ -39,22 +39,22 @@ class Reader(Protocol):
     ) -> Iterator[Block]:
         """Yield (b, n) arrays of counts of A1, one for each chunk of increasing variant numbers.
 
-        int8 with -9 for missing if `integer`, else float32 with NaN. `individuals` is increasing;
-        None stands for all.
+        The arrays are int8 with -9 for missing if `integer`, else float32 with NaN. `individuals`
+        is increasing; None means all.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PgenlibReader:
-    """Blocks of a ``.bed`` or ``.pgen`` file through pgenlib.
+    """Reader of a ``.bed`` or ``.pgen`` file through pgenlib.
 
     Parameters
     ----------
     path
         The file.
     n, m
-        Individuals and variants in the file.
+        Numbers of individuals and variants in the file.
     hard_calls
         True for ``.bed``.
     alleles
@@ -75,7 +75,7 @@ class PgenlibReader:
     def read(
         self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
     ) -> Iterator[Block]:
-        """Yield the blocks; the file is open only while this runs."""
+        """Yield the blocks; the file is open only meanwhile."""
         from pgenlib import PgenReader
 
         options: dict[str, Any] = {"raw_sample_ct": self.n, "variant_ct": self.m}
@@ -106,7 +106,7 @@ class PgenlibReader:
         self._guard(method, *where, block)
         if np.any(slack != UNTOUCHED):
             raise InputError(
-                f"dosages of more individuals than the {self.n} that the file has",
+                f"dosages of more than the {self.n} individuals of the file",
                 "a whole PLINK file",
                 "it is damaged: copy it again, or re-make it with plink2 --make-pgen",
                 path=self.path,
@@ -131,14 +131,14 @@ class PgenlibReader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BedReaderReader:
-    """Blocks of a ``.bed`` file through bed-reader, where there is no pgenlib (Windows).
+    """Reader of a ``.bed`` file through bed-reader, for systems without pgenlib (Windows).
 
     Parameters
     ----------
     path
         The file.
     n, m
-        Individuals and variants in the file.
+        Numbers of individuals and variants in the file.
     """
 
     path: Path
@@ -178,7 +178,7 @@ class BedReaderReader:
 
 
 def nan_for_missing(block: Block) -> NDArray[np.float32]:
-    """float32 dosages with NaN where `block` is negative (missing); may reuse its memory."""
+    """Return float32 dosages with NaN where `block` is negative (missing); may reuse its memory."""
     dosages: NDArray[np.float32] = block.astype(np.float32, copy=False)
     missing = block < 0
     if missing.any():

@@ -1,4 +1,4 @@
-"""Writing PLINK 1 file sets."""
+"""Write PLINK 1 file sets."""
 
 from __future__ import annotations
 
@@ -34,9 +34,14 @@ def write_bfile(
     individuals, variants
         (n,) and (m,), as in `Genotypes`.
     prefix
-        Names of the files without suffix.
+        Path of the files without suffix.
     fam
         Parents and sex for the ``.fam``.
+
+    Returns
+    -------
+    paths
+        The three files.
     """
     paths = [Path(os.fspath(prefix) + suffix) for suffix in (".bed", ".bim", ".fam")]
     with atomic_paths(paths) as (bed, bim, family):
@@ -73,7 +78,7 @@ def _fam_text(individuals: pd.MultiIndex, fam: pd.DataFrame | None) -> str:
 
 
 def _texts(table: pd.DataFrame, name: str) -> list[str]:
-    """Column of a .fam; "0" where it is missing or unknown."""
+    """Return a column of a .fam as text, "0" where it is missing or unknown."""
     if name not in table:
         return ["0"] * len(table)
     if name == "SEX":

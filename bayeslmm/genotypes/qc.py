@@ -1,4 +1,4 @@
-"""Quality control of genotypes: counts in one pass, and filters that say what they drop."""
+"""Quality control of genotypes: counts in one pass, and filters that record what they drop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bayeslmm.individuals import match_individuals, names_of
 from bayeslmm.ledger import Ledger
 from bayeslmm.system.files import PathArg, read_lines
 
-BLOCK_VALUES = 1 << 22  # dosages held at a time while counting
+BLOCK_VALUES = 1 << 22  # dosages in memory while counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Thresholds:
     Parameters
     ----------
     maf
-        Lowest minor allele frequency kept, in [0, 0.5]; 0 still drops monomorphic variants.
+        Lowest minor allele frequency to keep, in [0, 0.5]; 0 still drops monomorphic variants.
     max_missing
-        Highest share of missing genotypes kept, in [0, 1].
+        Highest share of missing genotypes to keep, in [0, 1].
     hwe
-        Lowest Hardy-Weinberg p-value kept, in (0, 1); None for no such filter.
+        Lowest Hardy-Weinberg p-value to keep, in [0, 1]; None for no filter.
     """
 
     maf: float = 0.01
@@ -51,8 +51,8 @@ class Thresholds:
 def variant_counts(genotypes: Genotypes, *, hwe: bool = True) -> pd.DataFrame:
     """Count genotypes, missing values and alleles of every variant in one pass over the file.
 
-    All individuals of `genotypes` count, founders or not. Memory is a block of dosages and the
-    table returned.
+    All individuals of `genotypes` count, founders or not. Memory: a block of dosages and the
+    returned table.
 
     Parameters
     ----------
@@ -66,11 +66,11 @@ def variant_counts(genotypes: Genotypes, *, hwe: bool = True) -> pd.DataFrame:
     counts
         (m,) rows, in the order of ``genotypes.variants``:
 
-        - ``n_hom_a0, n_het, n_hom_a1`` (int): hard calls with 0, 1, 2 copies of A1. A dosage
-          farther than 0.1 from a whole number is none of them.
+        - ``n_hom_a0, n_het, n_hom_a1`` (int): hard calls with 0, 1, 2 copies of A1. Dosages
+          farther than 0.1 from a whole number do not count.
         - ``n_missing`` (int): individuals without dosage; ``missing``: their share of n.
-        - ``af``: frequency of A1, the mean dosage over 2; ``maf``: that of the rarer allele. NaN
-          if all are missing.
+        - ``af``: frequency of A1, half the mean dosage; ``maf``: frequency of the rarer allele.
+          NaN if all are missing.
         - ``hwe_p``: exact test of Hardy-Weinberg proportions (Wigginton et al. 2005) on the hard
           calls, autosomal; NaN if `hwe` is False.
     """
@@ -121,52 +121,51 @@ def quality_control(
 ) -> Genotypes:
     """Choose individuals and variants; every step is counted in the ledger.
 
-    First individuals (`keep`, `remove`), then variants by chromosome and by name, then one pass
-    over the remaining genotypes of the remaining individuals, for missingness, monomorphic
-    variants, allele frequency and Hardy-Weinberg proportions. A variant is counted at the first
-    step that drops it.
+    The steps are: individuals (`keep`, `remove`); variants by chromosome and by ID; then, in one
+    pass over the remaining genotypes, missingness, monomorphic variants, allele frequency and
+    Hardy-Weinberg proportions. A variant is counted at the first step that drops it.
 
     Parameters
     ----------
     genotypes
-        What to choose from.
+        Individuals and variants to choose from.
     maf
-        Variants with a minor allele frequency below this are dropped; default 0.01. Monomorphic
-        variants always are.
+        Drop variants with a minor allele frequency below this; default 0.01. Monomorphic variants
+        are always dropped.
     max_missing
-        Variants with more than this share of missing genotypes are dropped; default 0.05.
+        Drop variants with a larger share of missing genotypes; default 0.05.
     hwe
-        Variants with an exact Hardy-Weinberg p-value below this are dropped; default None (none).
+        Drop variants with an exact Hardy-Weinberg p-value below this. Default: None (no filter).
     keep, remove
         Files of individuals, ``FID IID`` or ``IID``, to keep or to drop.
     extract, exclude
-        Files of variant IDs, one a line, to keep or to drop.
+        Files of variant IDs, one per line, to keep or to drop.
     autosomes
         Keep only the chromosomes 1 to `chr_set`, with or without "chr"; default True.
     chr_set
         Number of autosome pairs of the species; default 22.
     reference_freq
-        File of the allele frequencies of a reference panel (`bayeslmm.genotypes.reference_freq`),
-        with which alleles and frequencies of the chosen variants are compared; default None.
-        Nothing is dropped for it.
+        File of allele frequencies of a reference panel (`bayeslmm.genotypes.reference_freq`).
+        Alleles and frequencies of the chosen variants are compared with it; nothing is dropped.
+        Default: None.
 
     Returns
     -------
     genotypes
-        The chosen ones, still lazy, with ``frequency_check`` if there is a reference.
+        The chosen genotypes, still lazy, with ``frequency_check`` if there is a reference.
 
     Raises
     ------
     InputError
-        An option out of range, a list that matches nothing, a listed variant ID that occurs more
-        than once, nobody or nothing left (with the counts of every step); a reference that cannot
-        be read or has none of the variants.
+        If an option is out of range, a list matches nothing, a listed variant ID occurs more than
+        once, no individual or variant is left (the message gives the counts of every step), or the
+        reference cannot be read or has none of the variants.
 
     Warns
     -----
     BayesLMMWarning
-        Listed individuals or variants that are not in the genotypes, with their number. Variants
-        that disagree with the reference (`bayeslmm.genotypes.frequency_check`).
+        For listed individuals or variants that are not in the genotypes, with their number; and for
+        variants that disagree with the reference (`bayeslmm.genotypes.frequency_check`).
     """
     thresholds = Thresholds(maf, max_missing, hwe)
     if chr_set < 1:
@@ -190,7 +189,7 @@ def quality_control(
 
 
 def autosomal(chromosomes: pd.Series[str], chr_set: int = 22) -> NDArray[np.bool_]:
-    """Whether each chromosome name is a number from 1 to `chr_set`, with or without "chr"."""
+    """Tell whether each chromosome name is 1 to `chr_set`, with or without "chr"."""
     codes, names = pd.factorize(chromosomes)
     number = re.compile(r"(?:chr)?0*([1-9]\d{0,3})", re.IGNORECASE)
     matches = [number.fullmatch(str(name)) for name in names]
@@ -201,7 +200,7 @@ def autosomal(chromosomes: pd.Series[str], chr_set: int = 22) -> NDArray[np.bool
 def _filter_by_counts(
     genotypes: Genotypes, thresholds: Thresholds, reference: Reference | None
 ) -> Genotypes:
-    """Apply the thresholds, each to what the one before has left; compare with the reference."""
+    """Apply the thresholds one after the other, then compare with the reference."""
     counts = variant_counts(genotypes, hwe=thresholds.hwe is not None)
     maf = counts["maf"].to_numpy()
     steps: list[tuple[str, NDArray[np.bool_]]] = [
@@ -209,7 +208,7 @@ def _filter_by_counts(
             f"more than {thresholds.max_missing:g} of the genotypes missing",
             counts["missing"].to_numpy() <= thresholds.max_missing,
         ),
-        ("monomorphic", maf > 0),  # False for NaN, too
+        ("monomorphic", maf > 0),  # False for NaN
         (f"minor allele frequency below {thresholds.maf:g}", maf >= thresholds.maf),
     ]
     if thresholds.hwe is not None:
@@ -238,7 +237,7 @@ def _filter_by_counts(
 
 
 def _drop(genotypes: Genotypes, kept: NDArray[np.bool_], reason: str) -> Genotypes:
-    """Keep the variants of a mask."""
+    """Keep the variants of a mask; raise `InputError` if none is left."""
     names = genotypes.variants["ID"].to_numpy()[~kept]
     ledger = genotypes.ledger.add("variants", reason, names, remaining=int(kept.sum()))
     if not kept.any():
@@ -254,28 +253,28 @@ def _drop(genotypes: Genotypes, kept: NDArray[np.bool_], reason: str) -> Genotyp
 def choose_individuals(
     individuals: pd.MultiIndex, ledger: Ledger, path: PathArg, option: Literal["keep", "remove"]
 ) -> tuple[NDArray[np.bool_], Ledger]:
-    """Who stays after a ``--keep`` or ``--remove`` file.
+    """Choose individuals by a ``--keep`` or ``--remove`` file.
 
     Parameters
     ----------
     individuals
-        (n,) to choose from.
+        (n,) individuals to choose from.
     ledger
-        Steps before.
+        Earlier steps.
     path
         The list, ``FID IID`` or ``IID``.
     option
-        Whether the listed ones are kept or removed.
+        Whether listed individuals are kept or removed.
 
     Returns
     -------
     kept, ledger
-        (n,) mask, and the ledger with one step more.
+        (n,) mask, and the ledger with one more step.
 
     Raises
     ------
     InputError
-        A list that matches nobody, IIDs that are not unique, nobody left.
+        If the list matches nobody, IIDs are not unique, or nobody is left.
     """
     from bayeslmm.tables.phenotypes import read_ids
 
@@ -325,21 +324,21 @@ def _choose_variants(genotypes: Genotypes, path: PathArg, option: str) -> Genoty
 
 
 def _variant_list(path: PathArg) -> list[str]:
-    """Distinct variant IDs of a file with one a line; blank lines at the end are nothing."""
+    """Read distinct variant IDs, one per line; blank lines are skipped."""
     names: dict[str, None] = {}
     for number, line in enumerate(read_lines(path), 1):
         fields = line.split()
         if len(fields) > 1:
             raise InputError(
                 f"{len(fields)} columns",
-                "one variant ID a line",
+                "one variant ID per line",
                 "keep the ID column only",
                 path=path,
                 line=number,
             )
         names.update(dict.fromkeys(fields))
     if not names:
-        raise InputError("no variant IDs", "one variant ID a line", "check the file", path=path)
+        raise InputError("no variant IDs", "one variant ID per line", "check the file", path=path)
     return list(names)
 
 

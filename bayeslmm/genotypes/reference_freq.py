@@ -1,14 +1,14 @@
-"""Allele frequencies of a reference panel: the files of plink2, plink 1.9 and GCTA, row by row.
+"""Read allele frequencies of a reference panel from files of plink2, plink 1.9 and GCTA.
 
-Read by their header, in any order of columns, parted by blanks or tabs:
+The header names the columns, in any order, separated by blanks or tabs:
 
-- plink2 ``--freq`` (``.afreq``): ``#CHROM ID REF ALT ALT_FREQS OBS_CT``; of a variant with several
-  alternative alleles ALT and ALT_FREQS are lists with commas.
+- plink2 ``--freq`` (``.afreq``): ``#CHROM ID REF ALT ALT_FREQS OBS_CT``; for several alternative
+  alleles ALT and ALT_FREQS are lists separated by commas.
 - plink 1.9 ``--freq`` (``.frq``): ``CHR SNP A1 A2 MAF NCHROBS``; MAF is the frequency of A1.
 - GCTA 1.9 ``--freq``: ``CHR SNP POS A1 A2 AF NCHROBS``; AF is the frequency of A1.
 - GCTA 1.2 ``--freq`` (``.freq``): no header, three columns: variant, A1, frequency of A1.
 
-``NA``, ``nan`` and ``.`` are no frequency; ``0`` and ``.`` are an allele that is not known.
+``NA``, ``nan`` and ``.`` mean an unknown frequency; ``0`` and ``.`` mean an unknown allele.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import NamedTuple
 from bayeslmm.errors import InputError
 from bayeslmm.system.files import PathArg, read_lines, require_file
 
-UNKNOWN = "0"  # an allele that the file does not name
+UNKNOWN = "0"  # an unknown allele
 NO_FREQUENCY = frozenset({"NA", "na", "NaN", "nan", "-nan", "."})
-ROUNDING = 1e-3  # by which printed frequencies may add to more than one
-COMPRESSED = {b"\x1f\x8b": "gunzip", b"\x28\xb5": "zstd -d"}  # first bytes, and what unpacks them
+ROUNDING = 1e-3  # printed frequencies may sum to 1 + this
+COMPRESSED = {b"\x1f\x8b": "gunzip", b"\x28\xb5": "zstd -d"}  # first bytes -> command that unpacks
 
 # columns of variant, counted alleles, remaining allele, frequencies
 FORMATS = (
@@ -48,9 +48,9 @@ class Row(NamedTuple):
     name
         ID of the variant.
     alleles
-        Counted alleles, and last the remaining one, in capitals; `UNKNOWN` if not named.
+        Counted alleles, then the remaining allele, in capitals; `UNKNOWN` if not named.
     frequencies
-        Of every allele but the last one, in [0, 1]; NaN where the file has none.
+        Frequencies of the counted alleles, in [0, 1]; NaN where the file has none.
     """
 
     line: int
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Where the fields stand, from 0; `other` is None if there is no such column."""
+    """Positions of the fields, from 0; `other` is None if there is no such column."""
 
     width: int
     name: int
@@ -82,15 +82,15 @@ def reference_rows(path: PathArg) -> Iterator[Row]:
     Yields
     ------
     row
-        A variant, in the order of the file; variants without ID (".") too.
+        A variant, in the order of the file, also without ID (".").
 
     Raises
     ------
     InputError
-        With file, line and column: compressed, binary, empty, no known header, a blank line,
-        another number of fields, an ID or allele that is not printable, a frequency that is no
-        number or outside [0, 1], not one frequency for each alternative allele, frequencies that
-        add to more than one.
+        If the file is compressed, binary or empty, the header is unknown, a line is blank or has
+        another number of fields, an ID or allele is not printable, a frequency is not a number in
+        [0, 1], there is not one frequency for each alternative allele, or frequencies sum to more
+        than one. The message names file, line and column.
     """
     columns, blank, rows = None, 0, 0
     for number, line in enumerate(_lines(path), 1):
@@ -116,7 +116,7 @@ def reference_rows(path: PathArg) -> Iterator[Row]:
 
 
 def _lines(path: PathArg) -> Iterator[str]:
-    """Lines as they come, so that a panel of any size can be read."""
+    """Yield lines one at a time, because a panel can be of any size."""
     file = require_file(path)
     try:
         with open(file, "rb") as start:
@@ -128,10 +128,10 @@ def _lines(path: PathArg) -> Iterator[str]:
         with open(file, encoding="utf-8-sig") as text:
             for line in text:
                 if "\0" in line:
-                    read_lines(path)  # says where
+                    read_lines(path)  # raises, with the line
                 yield line
     except UnicodeDecodeError:
-        read_lines(path)  # says where
+        read_lines(path)  # raises, with the line
         raise
     except OSError as error:
         raise InputError(
@@ -140,14 +140,14 @@ def _lines(path: PathArg) -> Iterator[str]:
 
 
 def _columns(fields: list[str], path: PathArg, line: int) -> tuple[_Columns, bool]:
-    """Where the fields stand, and whether the line is a header."""
+    """Find the fields in the first line, and tell whether it is a header."""
     names = [fields[0].removeprefix("#"), *fields[1:]]
     for wanted in FORMATS:
         if not set(wanted) <= set(names):
             continue
         if twice := [name for name in wanted if names.count(name) > 1]:
             raise InputError(
-                f"the column '{twice[0]}' stands twice", "once", "remove one", path=path, line=line,
+                f"the column '{twice[0]}' occurs twice", "once", "remove one", path=path, line=line,
                 column=twice[0],
             )  # fmt: skip
         name, alleles, other, frequencies = map(names.index, wanted)
@@ -165,7 +165,7 @@ def _columns(fields: list[str], path: PathArg, line: int) -> tuple[_Columns, boo
 
 
 def _row(fields: list[str], columns: _Columns, path: PathArg, line: int) -> Row:
-    """Check a line and take what is needed of it."""
+    """Check a line and parse its fields."""
     if len(fields) != columns.width:
         raise InputError(
             f"{len(fields)} fields", f"{columns.width}, as in the first line", "repair the line",
@@ -192,7 +192,7 @@ def _row(fields: list[str], columns: _Columns, path: PathArg, line: int) -> Row:
             f"frequencies {text} that add to {sum(frequencies):g}", "at most 1", REMAKE,
             path=path, line=line, column=columns.label,
         )  # fmt: skip
-    if len(parts) != len(counted):  # one word for all of them
+    if len(parts) != len(counted):  # one word for all alleles
         frequencies = (math.nan,) * len(counted)
     alleles = tuple(UNKNOWN if one == "." else one for one in (*counted, other))
     return Row(line, name, alleles, frequencies)
@@ -211,7 +211,7 @@ def _frequency(text: str, label: str | int, path: PathArg, line: int) -> float:
 
 
 def _is_number(text: str) -> bool:
-    """Whether it is a finite decimal number; Python's own 1_000 and words are not."""
+    """Tell whether text is a finite decimal number; Python's 1_000 is not accepted."""
     if not text.isascii() or "_" in text:
         return False
     try:

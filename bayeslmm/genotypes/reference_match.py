@@ -1,7 +1,7 @@
-"""Variants found in a file of reference allele frequencies, by ID and alleles.
+"""Match variants with a file of reference allele frequencies, by ID and alleles.
 
-An allele here is the same allele there, or its complement if the file is of the other strand (A/C
-is T/G there). A/T and C/G are their own complements, so that their strand cannot be told.
+Alleles match if they are equal, or complements because the file uses the other strand (A/C becomes
+T/G). A/T and C/G are their own complements, so alleles do not show their strand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ABSENT, OTHER_ALLELES, OTHER_STRAND, SAME = range(4)  # the better match has the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """What a reference panel says of m variants.
+    """The matches of m variants in a reference panel.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class Reference:
     match
         (m,) `ABSENT`, `OTHER_ALLELES`, `OTHER_STRAND` or `SAME`.
     swapped
-        (m,) whether the file counts our A0.
+        (m,) whether the file counts the variant's A0.
     frequency
-        (m,) of our A1 there, NaN where it is not known.
+        (m,) frequency of A1 in the reference, NaN where unknown.
     line
-        (m,) of the file, 0 where absent.
+        (m,) line of the file, 0 where absent.
     alleles
-        Alleles there of variants with `OTHER_ALLELES`, by position.
+        Reference alleles of variants with `OTHER_ALLELES`, by position.
     """
 
     path: PathArg
@@ -59,14 +59,14 @@ def match_reference(variants: pd.DataFrame, path: PathArg) -> Reference:
     variants
         (m,) rows with ID, A1 and A0. An ID "." matches nothing.
     path
-        See `bayeslmm.genotypes.reference_freq`. An ID may stand there several times with different
-        alleles; the row whose alleles fit is taken, on the same strand if there is one.
+        The file, see `bayeslmm.genotypes.reference_freq`. An ID may occur several times with
+        different alleles; the row with matching alleles is taken, preferably on the same strand.
 
     Raises
     ------
     InputError
-        What `reference_rows` refuses; one of our variants twice with the same alleles; no ID in
-        common.
+        If `reference_rows` rejects the file, a variant occurs twice with the same alleles, or no ID
+        is in common.
     """
     m = len(variants)
     where: defaultdict[str, list[int]] = defaultdict(list)
@@ -89,7 +89,7 @@ def match_reference(variants: pd.DataFrame, path: PathArg) -> Reference:
                 f"the variant {row.name} with the alleles {'/'.join(row.alleles)} again "
                 f"(lines {before} and {row.line})",
                 "a row for each variant",
-                "remove one, after a look at which is right",
+                "check which is right and remove the other",
                 path=path,
                 line=row.line,
             )
@@ -108,7 +108,7 @@ def match_reference(variants: pd.DataFrame, path: PathArg) -> Reference:
 
 
 def _enter(found: Reference, k: int, a1: str, a0: str, row: Row) -> None:
-    """Enter a row for our variant k, unless a better one is there."""
+    """Enter a row for variant k, unless a better match is there."""
     match, seen = SAME, frequency_of(a1, a0, row)
     if seen is None and a1 in COMPLEMENT and a0 in COMPLEMENT:
         match, seen = OTHER_STRAND, frequency_of(COMPLEMENT[a1], COMPLEMENT[a0], row)
@@ -124,17 +124,17 @@ def _enter(found: Reference, k: int, a1: str, a0: str, row: Row) -> None:
 
 
 def frequency_of(a1: str, a0: str, row: Row) -> tuple[float, bool] | None:
-    """Frequency of A1 among the copies of A1 and A0 in the reference; None if they differ.
+    """Return the frequency of A1 among the copies of A1 and A0; None if the alleles differ.
 
         f_r = f(A1) / (f(A1) + f(A0))
 
-    which is f(A1) but for variants with further alleles. An allele that the reference does not
-    name stands for the one that is missing.
+    It differs from f(A1) only for variants with further alleles. An allele that the reference does
+    not name is taken as the missing one.
 
     Returns
     -------
     frequency, swapped
-        f_r, NaN if the file has none; whether A1 is the allele that the file does not count.
+        f_r, NaN if the file has none; and whether A1 is the allele that the file does not count.
     """
     if set(row.alleles) == {UNKNOWN}:
         return np.nan, False

@@ -1,1 +1,1 @@
-"""Priors in the units that people think in."""
+"""Priors in the units that people think in: shares of variance, sd(y | X)."""

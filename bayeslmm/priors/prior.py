@@ -1,8 +1,7 @@
-"""Priors in the units people think in: parsed, put in words, turned into PyMC variables.
+"""Priors by name and parameters: parse them, put them in words, make PyMC variables.
 
-A prior on a standard deviation, a variance or an effect counts in units of sd(y | X), the standard
-deviation of the phenotype after ordinary least squares on the covariates; a prior on a share
-(h²) has no unit.
+A prior on a standard deviation, a variance or an effect counts in units of sd(y | X), the residual
+standard deviation of ordinary least squares on the covariates. A prior on a share (h²) has no unit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,12 @@ class Prior:
         One of `FAMILIES`: beta, uniform, half_t, half_normal, half_cauchy, exponential, gamma,
         inverse_gamma, lognormal, normal, dirichlet, flat.
     parameters
-        Its parameters, positive where they are scales, rates or shapes.
+        Its parameters; scales, rates and shapes are positive.
+
+    Raises
+    ------
+    InputError
+        If the family is unknown, or a parameter is absent or out of range.
     """
 
     family: str
@@ -63,7 +67,7 @@ class Prior:
 
     @classmethod
     def parse(cls, text: str | Prior) -> Prior:
-        """Read ``"half_t(3, 2.5)"``; a `Prior` passes through.
+        """Parse text such as ``"half_t(3, 2.5)"``; a `Prior` is returned as it is.
 
         Examples
         --------
@@ -85,7 +89,7 @@ class Prior:
         return cls(match[1], values)
 
     def words(self, unit: str = "") -> str:
-        """The prior in words; `unit` names what its scale counts in."""
+        """Return the prior in words; `unit` names the unit of its scale."""
         return FAMILIES[self.family].words(*self.parameters) + (
             f", in units of {unit}" * bool(unit)
         )
@@ -101,7 +105,7 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How one family of priors is called, said and built."""
+    """One family of priors: its parameters, its words and its PyMC variable."""
 
     parameters: tuple[str, ...]
     words: Callable[..., str]
@@ -110,7 +114,7 @@ class Family:
 
 
 def _no_scalar(name: str) -> Any:
-    """A prior of shares belongs to several quantities at once (`bayeslmm.priors.shares.shares`)."""
+    """Raise `InputError`, because a Dirichlet is a prior of several shares at once."""
     raise InputError(
         f"prior {name}=dirichlet(...)", "a prior of one quantity", "a Dirichlet only for parts"
     )
@@ -195,7 +199,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def require_support(name: str, prior: Prior, support: str) -> Prior:
-    """Check that a prior fits the quantity: a share in [0, 1], a positive scale, a real effect."""
+    """Return the prior; raise `InputError` unless it fits a share, a scale or an effect."""
     a_share = prior.family == "uniform" and 0 <= prior.parameters[0] < prior.parameters[1] <= 1
     a_scale = prior.family == "uniform" and prior.parameters[0] >= 0
     family = FAMILIES[prior.family].support

@@ -1,11 +1,11 @@
-"""Shares of variance of several components: a prior that says the same however many there are.
+"""Prior of the shares of variance of K components, the same for the total for any K.
 
     s = (e w_1, …, e w_K, 1 - e)      e ~ Beta(a, b),   w ~ Dirichlet(α, …, α)
 
-e is the share that the kernels explain together (h² when all of them are genetic), w how they part
-it. With the defaults e is uniform on [0, 1] whatever K is, and w is uniform on the simplex, so
-that every single share has density at zero. A flat Dirichlet on s itself would not do: with 19
-chromosomes it would expect h² at 0.95. For K = 1 this is the prior of `variance_shares`.
+e is the share that all kernels explain together (h² when all are genetic); w divides it among them.
+With the defaults e is uniform on [0, 1] for any K, and w is uniform on the simplex, so every share
+has positive density at zero. A flat Dirichlet on s would not do: with 19 chromosomes it would
+expect h² at 0.95. For K = 1 this is the prior of `variance_shares`.
 
 References
 ----------
@@ -25,26 +25,26 @@ from scipy.special import betaln, gammaln
 
 
 class LogRatio(Transform):
-    """Additive log-ratio of a simplex, ``u_k = log(s_k / s_last)``.
+    """Additive log-ratio transform of a simplex, ``u_k = log(s_k / s_last)``.
 
-    A share that goes to zero moves its own coordinate alone, which a sampler likes.
+    A share that goes to zero moves only its own coordinate, which suits samplers.
     """
 
     name = "logratio"
     ndim_supp = 1
 
     def forward(self, value: Any, *inputs: Any) -> Any:
-        """Shares to log-ratios."""
+        """Map shares to log-ratios."""
         return pt.log(value[..., :-1]) - pt.log(value[..., -1])[..., None]
 
     def backward(self, value: Any, *inputs: Any) -> Any:
-        """Log-ratios to shares."""
+        """Map log-ratios to shares."""
         z = pt.concatenate([value, pt.zeros_like(value[..., :1])], axis=-1)
         e = pt.exp(z - pt.max(z, axis=-1, keepdims=True))
         return e / e.sum(axis=-1, keepdims=True)
 
     def log_jac_det(self, value: Any, *inputs: Any) -> Any:
-        """``log |∂s/∂u| = Σ log s_k``, over all the shares."""
+        """Return ``log |∂s/∂u| = Σ log s_k`` over all shares."""
         z = pt.concatenate([value, pt.zeros_like(value[..., :1])], axis=-1)
         top = pt.max(z, axis=-1, keepdims=True)
         log_sum = top[..., 0] + pt.log(pt.exp(z - top).sum(axis=-1))
@@ -63,15 +63,20 @@ def shares(
     Parameters
     ----------
     name
-        Of the variable.
+        Name of the variable.
     explained
-        (a, b) of the Beta prior of the share that the kernels explain together.
+        (a, b) of the Beta prior of e.
     concentration
-        α of the Dirichlet prior of how they part it; 1 is uniform.
+        α of the Dirichlet prior of w; 1 is uniform.
     count
         K, the number of kernels.
     dims
-        Dimension, of the size K + 1.
+        Dimension of size K + 1.
+
+    Returns
+    -------
+    TensorVariable
+        s (K + 1,).
     """
     (a, b), alpha = explained, np.full(count, float(concentration))
     constant = float(gammaln(alpha.sum()) - gammaln(alpha).sum() - betaln(a, b))
@@ -98,5 +103,5 @@ def shares(
 
 
 def _power(x: Any, exponent: float) -> Any:
-    """``exponent · log x``; 0 for a zero exponent also where x = 0."""
+    """Return ``exponent · log x``; for a zero exponent 0, also where x = 0."""
     return exponent * pt.log(pt.maximum(x, 1e-300)) if exponent else pt.zeros_like(x)

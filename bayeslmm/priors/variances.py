@@ -119,7 +119,7 @@ def component_variances(
     share = shares("share", ends, split.parameters[0], len(names) - 1, dims)
     share.tag.words = (
         f"the share that {', '.join(names[:-1])} explain together is {whole.words()}; "
-        f"how they part it is {split.words()}"
+        f"its split among them is {split.words()}"
     )
     total = scale.variable("total_sd", unit=phenotype_unit(cohort))
     total.tag.words = scale.words("sd(y | X)")

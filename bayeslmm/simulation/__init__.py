@@ -1,1 +1,1 @@
-"""Cohorts with known truth."""
+"""Simulated cohorts with known truth."""

@@ -1,4 +1,4 @@
-"""Simulated cohorts with known truth: genotypes with LD and families, covariates, a phenotype."""
+"""Simulate cohorts with known truth: genotypes with LD and families, covariates, a phenotype."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Simulation:
     covariates
         (n,) rows, columns ``sex`` (1 male, 2 female) and ``age`` (years).
     truth
-        What was put in: ``h2, sigma2_u, sigma2_e, beta[intercept], beta[sex], beta[age]``; and
-        what came out, as sample variances (ddof 1) over that of y: ``pve_fixed, pve_random,
-        pve_total``.
+        True parameters ``h2, sigma2_u, sigma2_e, beta[intercept], beta[sex], beta[age]``; and
+        realised shares ``pve_fixed, pve_random, pve_total``: sample variances (ddof 1) relative
+        to the sample variance of y.
     families
         Parents (PAT, MAT; "0" for none) and sex, for the ``.fam``.
     """
@@ -61,29 +61,30 @@ def simulate(
 ) -> Simulation:
     """Simulate genotypes, covariates and a phenotype under the additive polygenic model.
 
-    ``y = intercept + beta_sex sex + beta_age age + g + e`` with ``g = c W a``: W are the causal
+    ``y = intercept + beta_sex sex + beta_age age + g + e`` with ``g = c W a``. W are the causal
     dosages standardised by √(2p(1-p)) with the sample's p, a is standard normal, and c makes the
     average semivariance of ``Var(g | W)`` equal to h2. So over draws of a the expected sample
-    variance of g is exactly h2, that of e is 1 - h2, and h2 means what it means in a fit with the
-    GCTA-type GRM of the same variants scaled to average semivariance one.
+    variances of g and e are exactly h2 and 1 - h2. A fit with the GCTA-type GRM of the same
+    variants, scaled to average semivariance one, has the same h2.
 
     Parameters
     ----------
     n, m
         Numbers of individuals (at least 2) and variants (at least 1).
     h2
-        Heritability, in [0, 1]; both ends are exact (no genetic part, no residual part).
+        Heritability, in [0, 1]; default 0.5. At 0 there is no genetic part, at 1 no residual.
     families
-        Nuclear families of two parents and three children, with Mendelian transmission and
-        recombination; else unrelated individuals (the default).
+        Whether to simulate nuclear families of two parents and three children, with Mendelian
+        transmission and recombination. Default: unrelated individuals.
     n_causal
-        Causal variants, chosen at random; default all m.
+        Number of causal variants, chosen at random. Default: all m.
     intercept, beta_sex, beta_age
-        Fixed effects: at sex 0 and age 0, per unit of sex (1 male, 2 female), per year.
+        Fixed effects: y at sex 0 and age 0, effect per unit of sex (1 male, 2 female), effect per
+        year.
     missing
         Share of the genotypes set to missing at random after y is made; default 0.
     seed
-        Same seed, same data.
+        Seed; the same seed gives the same data.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def simulate(
     Raises
     ------
     InputError
-        A number out of its range.
+        If a number is out of its range, or no causal variant varies.
     """
     _check(n, m, h2, m if n_causal is None else n_causal, missing)
     rng = np.random.default_rng(seed)
@@ -128,10 +129,11 @@ def write_simulation(simulation: Simulation, prefix: PathArg) -> list[Path]:
     Parameters
     ----------
     simulation
-        What to write.
+        The cohort.
     prefix
-        ``PREFIX.bed/.bim/.fam``, ``PREFIX.pheno`` (``FID IID y``), ``PREFIX.covar`` (``FID IID sex
-        age``) and ``PREFIX.truth.tsv`` (``quantity value``), the tables tab-separated with header.
+        Path of the files without suffix: ``PREFIX.bed/.bim/.fam``, ``PREFIX.pheno`` (``FID IID
+        y``), ``PREFIX.covar`` (``FID IID sex age``) and ``PREFIX.truth.tsv`` (``quantity value``).
+        The tables are tab-separated with header.
 
     Returns
     -------
@@ -153,7 +155,7 @@ def write_simulation(simulation: Simulation, prefix: PathArg) -> list[Path]:
 
 
 def _ages(people: Families, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Years: 20 to 70, or in families 45 to 70 for parents and 18 to 40 for their children."""
+    """Draw ages in years: 20 to 70; in families 45 to 70 for parents, 18 to 40 for children."""
     n, child = len(people.iid), people.child
     if not child.any():
         return rng.integers(20, 71, n)
@@ -163,7 +165,7 @@ def _ages(people: Families, rng: np.random.Generator) -> NDArray[np.int64]:
 def _effects(
     dosages: NDArray[np.int8], h2: float, n_causal: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Genetic values and residuals, each (n,); see `simulate` for their scale."""
+    """Draw genetic values and residuals (n,), on the scale of `simulate`."""
     m, n = dosages.shape
     causal = np.arange(m) if n_causal is None else np.sort(rng.choice(m, n_causal, replace=False))
     effects = rng.standard_normal(len(causal))
@@ -173,7 +175,7 @@ def _effects(
         x = dosages[causal[chosen]].astype(np.float64)
         p = x.mean(axis=1, keepdims=True) / 2
         scale = np.sqrt(2 * p * (1 - p))
-        # a monomorphic variant has no effect
+        # monomorphic variants have no effect
         w = np.divide(x - 2 * p, scale, out=np.zeros_like(x), where=scale > 0)
         semivariance += float(w.var(axis=1, ddof=1).sum())
         g += effects[chosen] @ w
@@ -186,7 +188,7 @@ def _effects(
 def _realised(
     fixed: NDArray[np.float64], g: NDArray[np.float64], e: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Sample variances of the parts over that of y."""
+    """Return the sample variances of the parts relative to the sample variance of y."""
     total = float(np.var(fixed + g + e, ddof=1))
     parts = {"pve_fixed": fixed, "pve_random": g, "pve_total": fixed + g}
     return {name: float(np.var(part, ddof=1)) / total for name, part in parts.items()}

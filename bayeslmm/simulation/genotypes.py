@@ -1,4 +1,4 @@
-"""Simulated people and their dosages: allele frequencies, LD, Mendelian transmission."""
+"""Simulate individuals and their dosages: allele frequencies, LD, Mendelian transmission."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from bayeslmm.individuals import NO_FAMILY
 
 CHROMOSOMES = 22
-BASES = 120_000_000  # of each chromosome; 1 centimorgan a megabase
-MORGAN_PER_BASE = 1e-8
-MIN_MAF = 0.02  # in the population
+BASES = 120_000_000  # length of each chromosome in base pairs
+MORGAN_PER_BASE = 1e-8  # 1 centimorgan per megabase
+MIN_MAF = 0.02  # lowest minor allele frequency in the population
 LD_VARIANTS = 10.0  # mean number of variants that a haplotype copies from one ancestor
-REARRANGE = 0.25  # chance that a variant is on another branch than the one before
-CHILDREN = 3
+REARRANGE = 0.25  # chance that the arc of a variant begins elsewhere than the previous one
+CHILDREN = 3  # per family
 
 type Haplotypes = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Families:
-    """People and who their parents are.
+    """Individuals and their parents.
 
     Parameters
     ----------
     fid, iid, father, mother
-        (n,) names; "0" where there is no parent.
+        (n,) identifiers; "0" where there is no parent.
     sex
         (n,) 1 male, 2 female.
     father_at, mother_at
-        (n,) positions of the parents, before their children; -1 for founders.
+        (n,) positions of the parents, which precede their children; -1 for founders.
     """
 
     fid: list[str]
@@ -45,12 +45,12 @@ class Families:
 
     @property
     def child(self) -> NDArray[np.bool_]:
-        """(n,) whether the parents are among the people."""
+        """(n,) whether the parents are among the individuals."""
         return self.father_at >= 0
 
 
 def unrelated(n: int, rng: np.random.Generator) -> Families:
-    """n founders: FID and IID are "I1", "I2", ..."""
+    """Make n founders; FID and IID are "I1", "I2", ..."""
     names = [f"I{k + 1}" for k in range(n)]
     none = np.full(n, -1)
     nobody = [NO_FAMILY] * n
@@ -58,7 +58,7 @@ def unrelated(n: int, rng: np.random.Generator) -> Families:
 
 
 def nuclear_families(n: int, rng: np.random.Generator) -> Families:
-    """Families of father, mother and three children; the last one may have fewer members."""
+    """Make families of father, mother and three children; the last may have fewer members."""
     place = np.arange(n) % (2 + CHILDREN)
     first = np.arange(n) - place
     child = place >= 2
@@ -74,12 +74,12 @@ def nuclear_families(n: int, rng: np.random.Generator) -> Families:
 def simulate_dosages(
     people: Families, m: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int8], pd.DataFrame]:
-    """Dosages of A1 on 22 chromosomes.
+    """Simulate dosages of A1 on 22 chromosomes.
 
     Parameters
     ----------
     people
-        n founders or families.
+        n founders, or families.
     m
         Number of variants, spread evenly over the chromosomes.
     rng
@@ -123,13 +123,13 @@ def simulate_dosages(
 
 
 def founder_haplotypes(m: int, count: int, rng: np.random.Generator) -> Haplotypes:
-    """Haplotypes of one chromosome by Markov copying of ancestral lineages.
+    """Simulate haplotypes of one chromosome by Markov copying of ancestral lineages.
 
-    Ancestors are the points of a circle. A haplotype copies one of them, and at each variant it
-    switches, with probability 1/`LD_VARIANTS`, to another one. The ancestors with A1 at a variant
-    (or, as often, with the other allele) are an arc whose length is their frequency; neighbouring
-    variants mostly share the beginning of their arcs. So LD falls with distance, its sign differs
-    from pair to pair, and the allele frequencies are those drawn.
+    Ancestors are the points of a circle. A haplotype copies one of them and switches to another at
+    each variant with probability 1/`LD_VARIANTS`. The ancestors with A1 at a variant (or, as often,
+    with the other allele) form an arc whose length is their frequency, and neighbouring variants
+    mostly share the beginning of their arcs. So LD falls with distance, its sign differs from pair
+    to pair, and the allele frequencies are the drawn ones.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def founder_haplotypes(m: int, count: int, rng: np.random.Generator) -> Haplotyp
     frequency = allele_frequencies(m, rng)
     ancestor = rng.random(count, dtype=np.float32)
     haplotypes = np.empty((m, count), dtype=np.int8)
-    flipped = rng.random(m) < 0.5  # A1 is what the arc carries, or the other allele
+    flipped = rng.random(m) < 0.5  # whether the arc carries A0 instead of A1
     length = np.where(flipped, 1 - frequency, frequency)
     start = np.float32(0)
     for variant in range(m):
@@ -153,7 +153,7 @@ def founder_haplotypes(m: int, count: int, rng: np.random.Generator) -> Haplotyp
 
 
 def allele_frequencies(m: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(m,) frequencies of A1: U-shaped, Beta(1/2, 1/2) between 0.02 and 0.98, exclusive."""
+    """Draw frequencies of A1 (m,): U-shaped, Beta(1/2, 1/2) truncated to (0.02, 0.98)."""
     # Beta(1/2, 1/2) is the arcsine law, so its truncation has a closed form
     low = np.arcsin(np.sqrt(MIN_MAF))
     angle = rng.uniform(low, np.pi / 2 - low, m)
@@ -164,19 +164,19 @@ def allele_frequencies(m: int, rng: np.random.Generator) -> NDArray[np.float64]:
 def transmit(
     parents: Haplotypes, position: NDArray[np.int64], rng: np.random.Generator
 ) -> Haplotypes:
-    """Gametes of parents: one of the two haplotypes, with Haldane crossovers in between.
+    """Transmit gametes: mosaics of a parent's two haplotypes with Haldane crossovers.
 
     Parameters
     ----------
     parents
-        (2, m, c) the two haplotypes of each child's parent, on one chromosome.
+        (2, m, c) both haplotypes of each child's parent, on one chromosome.
     position
         (m,) base pairs, increasing.
 
     Returns
     -------
     gametes
-        (m, c)
+        (m, c) one haplotype for each child.
     """
     distance = np.diff(position) * MORGAN_PER_BASE
     recombination = np.append(0.5, -0.5 * np.expm1(-2 * distance))

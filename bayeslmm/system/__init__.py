@@ -1,1 +1,1 @@
-"""Files, disks, memory, versions."""
+"""Files, disks, memory and versions."""

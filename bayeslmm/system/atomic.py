@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, alone or several together, and never over a full disk."""
+"""Write files atomically: whole or not at all, one file or several together."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bayeslmm.system.memory import gib
 type PathArg = str | os.PathLike[str]
 
 INTERRUPTED = (
-    "The run that wrote this file and those of its set was interrupted while it put them in place. "
-    "They may be of two runs. Run it again."
+    "The run that wrote this set of files was interrupted while it put them in place. They may "
+    "belong to two runs. Run it again."
 )
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 _OPEN: set[str] = set()  # temporary names in use by this process
@@ -31,14 +31,14 @@ _OPEN: set[str] = set()  # temporary names in use by this process
 def atomic_path(path: PathArg) -> Iterator[Path]:
     """Give a temporary path in the same folder that becomes `path` only on success.
 
-    The data are on disk before the rename, and the rename is before the end: `path` is always the
-    old file or the whole new one. On any exception the temporary file is removed; one that a
-    killed process left behind is removed by the next that writes the same `path`.
+    The data are flushed to disk before the rename, so `path` is always the old file or the whole
+    new one. On any exception the temporary file is removed. If a process was killed, the next
+    writer of the same `path` removes its temporary file.
 
     Raises
     ------
     InputError
-        No space, no permission; what stood at `path` still stands there.
+        If there is no space or no permission. An old file at `path` stays as it was.
 
     Examples
     --------
@@ -55,18 +55,18 @@ def atomic_path(path: PathArg) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_paths(paths: Iterable[PathArg]) -> Iterator[list[Path]]:
-    """Several files that belong together: temporary paths that become `paths` only on success.
+    """Give temporary paths for a set of files that become `paths` only on success.
 
-    All are on disk before the first is renamed; the first of `paths` is renamed last. Files
-    cannot be renamed all at once: while it happens, a marker ``FILE.incomplete`` stands beside
-    each of several, and `require_file` refuses a file with such a marker, so that the files of
-    two runs, left by one that was killed in between, are not taken for one set. The next whole
-    set removes the markers.
+    All are on disk before the first is renamed; the first of `paths` is renamed last. Files cannot
+    be renamed all at once. So a marker ``FILE.incomplete`` stands beside each file of a set
+    meanwhile, and `require_file` rejects a file with a marker. If a run is killed between renames,
+    its files are therefore not taken for one set with older files. The next complete write removes
+    the markers.
 
     Raises
     ------
     InputError
-        As `atomic_path`; if a rename fails after another succeeded, the markers stay.
+        As `atomic_path`. If a rename fails after another succeeded, the markers stay.
     """
     targets = [Path(path) for path in paths]
     temporaries: list[Path] = []
@@ -75,7 +75,7 @@ def atomic_paths(paths: Iterable[PathArg]) -> Iterator[list[Path]]:
             temporaries.append(_new_file(target))
         yield list(temporaries)
         _install(temporaries, targets)
-    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by RuntimeError, too
+    except (OSError, RuntimeError) as error:  # HDF5 may report a full disk as RuntimeError
         if (number := _errno(error)) is None:
             raise
         raise _failed(number, targets, temporaries) from error
@@ -86,7 +86,7 @@ def atomic_paths(paths: Iterable[PathArg]) -> Iterator[list[Path]]:
 
 
 def _new_file(target: Path) -> Path:
-    """An empty temporary file for `target`, whose folder is made; abandoned ones are removed."""
+    """Create an empty temporary file for `target` and its folder; remove abandoned ones."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(target)
@@ -105,7 +105,7 @@ def _new_file(target: Path) -> Path:
 
 
 def _install(temporaries: list[Path], targets: list[Path]) -> None:
-    """Flush all, mark all, rename all (the first last), unmark all."""
+    """Flush, mark, rename (the first file last) and unmark all files."""
     umask = os.umask(0)
     os.umask(umask)
     for temporary in temporaries:
@@ -130,18 +130,18 @@ def _install(temporaries: list[Path], targets: list[Path]) -> None:
 
 
 def incomplete(target: Path) -> Path:
-    """The marker beside a file of a set that is not, or not yet, whole."""
+    """Return the path of the marker beside a file of an incomplete set."""
     return target.with_name(f"{target.name}.incomplete")
 
 
 def flush(path: Path) -> None:
-    """Put a file's data on disk."""
+    """Flush a file's data to disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
 def _flush_folders(folders: Iterable[Path]) -> None:
-    """Put the names in folders on disk, where the system can."""
+    """Flush folders' names to disk, where the system can."""
     for folder in folders:
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
@@ -152,7 +152,7 @@ def _flush_folders(folders: Iterable[Path]) -> None:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Remove temporary files for `target` whose process has ended, as one that was killed."""
+    """Remove temporary files for `target` that ended or killed processes left."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{6}})-(\d+)-\w+\.tmp.*")
     with os.scandir(target.parent) as entries:
         found = [(entry.name, pattern.fullmatch(entry.name)) for entry in entries]
@@ -166,7 +166,7 @@ def remove_abandoned(target: Path) -> None:
 
 
 def _abandoned(left: Path, host: str, pid: int) -> bool:
-    """Whether nobody writes a temporary file any more; on another machine, after a day."""
+    """Tell whether a temporary file's process has ended; from another machine, after a day."""
     if host != _HOST:
         with contextlib.suppress(OSError):
             return time.time() - left.stat().st_mtime > 86400.0
@@ -184,7 +184,7 @@ def _abandoned(left: Path, host: str, pid: int) -> bool:
 
 @contextlib.contextmanager
 def scratch_folder(target: PathArg) -> Iterator[Path]:
-    """A folder beside `target` for what is to become it; removed, also after a killed process."""
+    """Give a temporary folder beside `target`; it is removed, also after a killed process."""
     path = Path(target)
     remove_abandoned(path)
     prefix = f".{path.name}.{_HOST}-{os.getpid()}-"
@@ -197,16 +197,16 @@ def scratch_folder(target: PathArg) -> Iterator[Path]:
 
 
 def require_space(path: PathArg, n_bytes: int, what: str) -> None:
-    """Raise an `InputError` if `n_bytes` are more than what is free where `path` will be.
+    """Raise `InputError` if less than `n_bytes` are free where `path` will be.
 
     Parameters
     ----------
     path
-        A file that is about to be written.
+        The file to write.
     n_bytes
         Its size.
     what
-        What it is, as the subject of a sentence: "the GRM of 100000 individuals".
+        Subject of the message: "the GRM of 100000 individuals".
     """
     folder = Path(path).parent
     while not folder.exists() and folder != folder.parent:
@@ -222,7 +222,7 @@ def require_space(path: PathArg, n_bytes: int, what: str) -> None:
 
 
 def _errno(error: BaseException | None) -> int | None:
-    """The system's error number of an exception or of what it came from."""
+    """Return the system's error number of an exception or of its cause."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
@@ -233,7 +233,7 @@ def _errno(error: BaseException | None) -> int | None:
 
 
 def _failed(number: int, targets: list[Path], temporaries: list[Path]) -> InputError:
-    """The error for a failed write: of a full disk with what was needed and what is free."""
+    """Return the error for a failed write; for a full disk with the space needed and free."""
     why = os.strerror(number)
     folder = targets[0].parent
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -244,7 +244,7 @@ def _failed(number: int, targets: list[Path], temporaries: list[Path]) -> InputE
     return InputError(
         f"{names}writing failed: {why}",
         "enough space and permission",
-        "free some space or choose another --out; no half-written file is left, and files that "
-        "were there before are as they were",
+        "free some space or choose another --out; no half-written file is left, and older files "
+        "are unchanged",
         path=targets[0] if len(targets) == 1 else folder,
     )

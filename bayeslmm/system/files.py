@@ -1,4 +1,4 @@
-"""Reading text safely, writing it atomically, checksums."""
+"""Read text safely, write it atomically, compute checksums."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bayeslmm.system.atomic import incomplete
 
 
 def read_lines(path: PathArg) -> list[str]:
-    """Lines of a UTF-8 text file, without line ends.
+    """Read the lines of a UTF-8 text file, without line ends.
 
-    A byte order mark and Windows line ends are accepted; a missing file, other encodings and
-    NUL bytes are errors that say where.
+    A byte order mark and Windows line ends are accepted. Other encodings and NUL bytes are errors
+    that name the line.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def read_lines(path: PathArg) -> list[str]:
         raise InputError(
             f"a NUL byte at offset {nul}",
             "a plain text file",
-            "check that this is the file you meant; a binary file was given",
+            "check that this is the right file; a binary file was given",
             path=path,
             line=data.count(b"\n", 0, nul) + 1,
         )
@@ -47,7 +47,7 @@ def read_lines(path: PathArg) -> list[str]:
 
 
 def read_bytes(path: PathArg) -> bytes:
-    """Content of a file; a missing or unreadable one is an `InputError`."""
+    """Read a file; raise `InputError` if it is missing or unreadable."""
     require_file(path)
     try:
         return Path(path).read_bytes()
@@ -58,13 +58,13 @@ def read_bytes(path: PathArg) -> bytes:
 
 
 def require_file(path: PathArg) -> Path:
-    """`path` as a `Path`; an `InputError` if it is no file or its set is not whole."""
+    """Return `path` as a `Path`; raise `InputError` if it is not a file or its set incomplete."""
     file = Path(path)
     if incomplete(file).is_file() and file.is_file():
         raise InputError(
-            "one of several files that an interrupted run was putting in place: they may be of two "
-            "runs",
-            "a set of files of one run",
+            "one of several files that an interrupted run was putting in place: they may belong to "
+            "two runs",
+            "a set of files from one run",
             f"run it again; or, if they are right, delete {incomplete(file)}",
             path=path,
         )
@@ -81,6 +81,6 @@ def write_text(path: PathArg, text: str) -> None:
 
 
 def sha256(path: PathArg) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Return the hexadecimal SHA-256 of a file's content."""
     with open(require_file(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

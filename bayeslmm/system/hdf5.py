@@ -1,8 +1,8 @@
-"""Is a netCDF-4 file whole? It is asked in a process of its own, because HDF5 trusts what it reads.
+"""Check netCDF-4 files in a child process, because a damaged file can hang HDF5.
 
-A damaged HDF5 file can send the C library into an endless loop or make it take any amount of
-memory (about one damaged file in 400 of ours does, ``tests/fuzz/README.md``), and nothing inside
-the process can stop it. So a file of unknown origin is read once by a child, which may die.
+A damaged HDF5 file can send the C library into an endless loop or make it take any amount of memory
+(about one in 400 damaged files does, see ``tests/fuzz/README.md``). Nothing inside the process can
+stop it. So a file of unknown origin is first read by a child process, which may die.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-SPARE = 200 << 20  # bytes that arrays may take beyond `RATIO` times the file
-RATIO = 10
-SECONDS = 60.0  # for a file of no size; and one more for every MiB
+RATIO, SPARE = 10, 200 << 20  # arrays may take RATIO × the file's size + SPARE bytes
+SECONDS = 60.0  # time for an empty file; one second more for every MiB
 
 
 def why_damaged(path: Path, seconds: float | None = None) -> str | None:
-    """Say in a few words why a netCDF-4 file cannot be read, or None if it can.
+    """Say why a netCDF-4 file cannot be read, or return None if it can.
 
     Parameters
     ----------
     path
-        The file; it exists.
+        An existing file.
     seconds
-        Time the child may take; default 60 s and one more for every MiB of the file.
+        Time limit of the child. Default: 60 s and one more for every MiB of the file.
     """
     if seconds is None:
         seconds = SECONDS + path.stat().st_size / 2**20
@@ -34,7 +33,7 @@ def why_damaged(path: Path, seconds: float | None = None) -> str | None:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"the HDF5 library does not come to an end within {seconds:.0f} s"
+        return f"the HDF5 library does not finish within {seconds:.0f} s"
     if done.returncode == 0:
         return None
     if done.returncode < 0:
@@ -49,9 +48,9 @@ def probe(path: Path) -> None:
     Raises
     ------
     ValueError
-        If the arrays are larger than `RATIO` times the file and `SPARE`.
+        If the arrays are larger than `RATIO` times the file plus `SPARE`.
     Exception
-        Whatever h5py makes of the damage.
+        Any exception of h5py, depending on the damage.
     """
     import h5py
 
@@ -80,7 +79,7 @@ def probe(path: Path) -> None:
 
 
 def main() -> int:
-    """Probe the file named by the first argument, with little memory; 0 if it can be read."""
+    """Probe the file named by the first argument under a memory limit; return 0 if readable."""
     path = Path(sys.argv[1])
     try:
         import resource
@@ -91,7 +90,7 @@ def main() -> int:
         pass  # not on this system
     try:
         probe(path)
-    except Exception as error:  # of h5py, whatever the damage leads it to
+    except Exception as error:  # h5py raises many kinds
         print(f"{type(error).__name__}: {error}".splitlines()[0])
         return 1
     return 0

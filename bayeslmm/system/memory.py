@@ -1,4 +1,4 @@
-"""Memory is estimated before it is taken: a refusal in words instead of a killed process."""
+"""Check available memory before large allocations: a message instead of a killed process."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take, or None where the system does not say.
+    """Return the bytes that this process can still take, or None if the system does not say.
 
-    The smaller of ``MemAvailable`` of ``/proc/meminfo`` and what the limits of the control groups
-    (containers, batch systems) leave; page cache that can be dropped counts as free.
+    It is the smaller of ``MemAvailable`` in ``/proc/meminfo`` and the room under the limits of
+    control groups (containers, batch systems). Page cache that can be dropped counts as free.
     """
     known = [value for value in (_meminfo(), _cgroup_room()) if value is not None]
     return min(known, default=None)
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     count = getattr(os, "process_cpu_count", os.cpu_count)()
     return int(count or 1)
 
 
 def require_memory(n_bytes: int, what: str, remedy: str) -> None:
-    """Raise an `InputError` if `n_bytes` are more than the memory available.
+    """Raise `InputError` if `n_bytes` are more than the available memory.
 
     Parameters
     ----------
     n_bytes
-        Bytes that are about to be allocated, at their peak.
+        Bytes to allocate, at the peak.
     what
-        For what, as the subject of a sentence: "the GRM of 100000 individuals".
+        Subject of the message: "the GRM of 100000 individuals".
     remedy
         What to do instead.
 
     Notes
     -----
-    Where the system does not say how much is available (not Linux), nothing is checked.
+    Nothing is checked where the system does not say how much is available (not Linux).
 
     Examples
     --------
@@ -58,7 +58,7 @@ def require_memory(n_bytes: int, what: str, remedy: str) -> None:
 
 
 def gib(n_bytes: int) -> str:
-    """Bytes as text in GiB, or MiB when small.
+    """Write bytes as text in GiB, or in MiB when small.
 
     >>> gib(3 * 2**29)
     '1.5 GiB'
@@ -75,7 +75,7 @@ def _meminfo() -> int | None:
 
 
 def _cgroup_room() -> int | None:
-    """Tightest limit of the process's control group and its parents, versions 2 and 1."""
+    """Return the least room in the process's control groups and their parents (v2 and v1)."""
     try:
         rows = [row.split(":", 2) for row in CGROUP.read_text(encoding="utf-8").splitlines()]
     except OSError:
@@ -101,7 +101,7 @@ def _climb(root: Path, group: str, names: tuple[str, str, str]) -> list[int]:
 
 
 def _limit_room(folder: Path, limit: str, usage: str, cache: str) -> int | None:
-    """Limit - usage + droppable cache of one control group; None where there is no limit."""
+    """Compute limit - usage + droppable cache of a control group; None without a limit."""
     try:
         allowed = int((folder / limit).read_text(encoding="ascii"))  # "max" is a ValueError
         used = int((folder / usage).read_text(encoding="ascii"))

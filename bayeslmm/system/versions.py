@@ -1,4 +1,4 @@
-"""Versions of packages, our own to the last character: only the same code goes on with a study."""
+"""Exact versions of packages, so that a study is resumed only by the same code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def exact_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Version of each package; that of bayeslmm with a digest of its source, 0.1.0+0c1bd0da."""
+    """Return the version of each package; bayeslmm's has a source digest: 0.1.0+0c1bd0da."""
     found = {name: version(name) for name in packages}
     if "bayeslmm" in found:
         found["bayeslmm"] += f"+{source_digest()}"
@@ -19,10 +19,10 @@ def exact_versions(packages: Iterable[str]) -> dict[str, str]:
 
 @cache
 def source_digest() -> str:
-    """Eight characters that differ between any two states of the package's code.
+    """Return eight characters that differ between any two states of the package's code.
 
-    The gallery, which lies in a wheel's ``_models`` and not in a checkout's package, is no part of
-    it: the file of a model stands in its provenance.
+    Model files are left out, because provenance records them, and a checkout keeps them outside the
+    package (a wheel has them in ``_models``).
     """
     digest = hashlib.sha256()
     folder = Path(__file__).parents[1]

@@ -139,7 +139,7 @@ def column_names(names: list[str], path: PathArg, line: int, before_them: int = 
             )
         if name in before:
             raise InputError(
-                f"the column '{name}' stands twice",
+                f"the column '{name}' occurs twice",
                 "different names",
                 "rename one of them",
                 path=path,

@@ -96,7 +96,7 @@ def test_identifiers(write: Write, header: str, column: str, expected: tuple[str
         ("ID y\n1 2\nNA 3\n", r"records.tsv:3:ID: the identifier 'NA' -> an individual for every"),
         ("ID\ty\n1\t2\n\t3\n", r"records.tsv:3:ID: the identifier '' -> printable"),
         ("ID y\n1 2\n1 3 4\n", r"records.tsv:3: 3 fields -> 2, as in the first line"),
-        ("ID y y\n1 2 3\n", r"records.tsv:1:y: the column 'y' stands twice"),
+        ("ID y y\n1 2 3\n", r"records.tsv:1:y: the column 'y' occurs twice"),
         ("ID y\n", r"records.tsv:1: a header and no rows"),
         ("\nID y\n1 2\n", r"records.tsv:1: a blank line"),
         ("", "an empty file"),

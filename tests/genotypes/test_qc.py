@@ -210,7 +210,7 @@ def test_extract_and_exclude(genotypes: Genotypes, tmp_path: Path) -> None:
         ("remove", "0 nobody\n", "none of its 1 individuals"),
         ("extract", "rs77\n", "none of its 1 variants"),
         ("exclude", "rs77\n", "none of its 1 variants"),
-        ("extract", "rs0 rs1\n", "list:1: 2 columns -> one variant ID a line"),
+        ("extract", "rs0 rs1\n", "list:1: 2 columns -> one variant ID per line"),
         ("extract", "\n", "no variant IDs"),
         ("remove", "".join(f"0 {k + 1}\n" for k in range(100)), "no individual is left"),
     ],

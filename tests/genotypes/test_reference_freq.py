@@ -131,7 +131,7 @@ BAD: dict[str, tuple[Any, ...]] = {
                   "A1 A2 AF (GCTA), or no header and three columns", "plink2 --freq"),
     "counts": (AFREQ.replace("ALT_FREQS", "ALT_CTS"), "ref.afreq:1: the first line '#CHROM ID"),
     "columns parted by commas": (AFREQ.replace("\t", ","), "ref.afreq:1: the first line '#CHROM,"),
-    "a column twice": (AFREQ.replace("OBS_CT", "ALT"), "ref.afreq:1:ALT: the column 'ALT' stands"),
+    "a column twice": (AFREQ.replace("OBS_CT", "ALT"), "ref.afreq:1:ALT: the column 'ALT' occurs"),
     "a field too few": (AFREQ.replace("\t10", ""), "ref.afreq:3: 5 fields -> 6, as in the first"),
     "above one": (AFREQ.replace("0.2", "1.2"), "ref.afreq:3:ALT_FREQS: the frequency '1.2' -> a "
                   "number from 0 to 1, or NA"),

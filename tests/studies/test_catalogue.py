@@ -466,7 +466,7 @@ def _(folder: Path) -> None:
 
 
 @fault("ID duplicates", "phenotypes", "x.pheno:19: 1 repeated individuals: F i0 (lines 2 and 19)",
-       "one row an individual", "remove or rename the repeated rows")  # fmt: skip
+       "one row per individual", "remove or rename the repeated rows")  # fmt: skip
 def _(folder: Path) -> None:
     cell(folder / "x.pheno", 19, 2, "i0")
 

@@ -262,7 +262,7 @@ def test_dosages_beyond_the_last_individual_are_refused(tmp_path: Path) -> None:
         try:
             BY_NAME["pfile"].read(tmp_path / "x")
         except BayesLMMError as error:
-            if "dosages of more individuals than the 6" in str(error):
+            if "dosages of more than the 6 individuals" in str(error):
                 refused.add(place)
     assert refused
 
@@ -372,7 +372,7 @@ def test_a_whole_result_is_no_damage(result: Path) -> None:
 
 def test_a_child_that_does_not_end_is_ended(result: Path) -> None:
     found = hdf5.why_damaged(result, seconds=0.01)
-    assert found == "the HDF5 library does not come to an end within 0 s"
+    assert found == "the HDF5 library does not finish within 0 s"
 
 
 def test_a_child_that_is_killed_says_so(

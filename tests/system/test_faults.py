@@ -166,7 +166,7 @@ def test_no_more_room_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     needed = r"\(more than .* MiB are needed, and .* are free in .*\) -> enough space"
     assert re.match(rf"InputError .*: {names}: writing failed: File too large {needed}", together)
     assert re.match(r"InputError .*y\.tsv: writing failed: File too large \(more than", alone)
-    assert "no half-written file is left, and files that were there before are as they" in alone
+    assert "no half-written file is left, and older files are unchanged" in alone
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -221,5 +221,5 @@ def test_a_result_of_an_interrupted_run_is_no_result(tmp_path: Path) -> None:
         write_tree(tree, result)
     read_tree(tmp_path / "y.nc")
     (tmp_path / "y.nc.incomplete").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match=r"may be of two runs -> .* -> run it again"):
+    with pytest.raises(InputError, match=r"may belong to two runs -> .* -> run it again"):
         read_tree(tmp_path / "y.nc")

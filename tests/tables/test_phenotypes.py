@@ -103,7 +103,7 @@ BAD = [
     ("FID IID a\nF i 1\nF j 1 2\n", r":3: 4 fields -> 3, as in the first line -> complete the"),
     ("FID IID a\nF i 1\nF j\n", r":3: 2 fields -> 3, as in the first line"),
     ("FID IID a\nF i 1\n\nF j 1\n", r":3: a blank line -> a row for each individual -> remove"),
-    ("FID IID a a\nF i 1 2\n", r":1:a: the column 'a' stands twice -> different names -> rename"),
+    ("FID IID a a\nF i 1 2\n", r":1:a: the column 'a' occurs twice -> different names -> rename"),
     ("FID\tIID\ta\t\nF\ti\t1\t\n", r":1:4: the column name '' -> a printable name"),
     ("FID IID\nF i\n", r":1: 2 columns -> FID, IID and at least one more"),
     ("FID a IID\nF 1 i\n", r":1: a header with FID but without IID after it -> a header that"),
