@@ -91,7 +91,7 @@ CATALOGUE = (
         "bayeslmm/priors/units.py",
         "    return float(np.sqrt(residual @ residual / (n - p)))\n",
         "    return float(np.sqrt(residual @ residual / n))\n",
-        ("tests/priors/test_components.py",),
+        ("tests/priors/test_units.py",),
     ),
     Mutation(
         "dropped term",
