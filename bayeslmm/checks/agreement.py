@@ -25,6 +25,7 @@ from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel, haseman
 from bayeslmm.estimates.reml import reml_one_kernel, reml_several
 from bayeslmm.inference.quantities import h2_dims
 from bayeslmm.likelihood.spectrum import Spectrum
+from bayeslmm.models.family import recorded_family, require_gaussian
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.system.files import PathArg
 
@@ -101,6 +102,7 @@ def estimates(
     prob: float = 0.95,
 ) -> list[Estimate]:
     """What `agreement` shows."""
+    require_gaussian(recorded_family(tree.attrs), "estimates by REML and Haseman-Elston")
     if h2_dims(tree) != ("chain", "draw"):
         raise InputError(
             "a tree of several traits, or without a posterior of h²",

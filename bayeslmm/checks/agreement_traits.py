@@ -23,6 +23,7 @@ from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.estimates.reml import reml_one_kernel
 from bayeslmm.estimates.traits import TraitCovariances, haseman_elston_traits, reml_traits
 from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.models.family import recorded_family, require_gaussian
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 
@@ -144,6 +145,7 @@ def estimates(
     tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
 ) -> list[TraitEstimate]:
     """What `trait_agreement` shows, quantity by quantity."""
+    require_gaussian(recorded_family(tree.attrs), "estimates by REML and Haseman-Elston")
     posterior = _posterior(tree, prob)
     own = estimates_of(tree)
     if own is None:

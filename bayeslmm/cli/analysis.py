@@ -98,7 +98,7 @@ def fit_all(
     """
     import xarray as xr
 
-    from bayeslmm.cli.fit_checks import check_fit
+    from bayeslmm.cli.fit_checks import check_fit, refuse_external
     from bayeslmm.cli.inputs.cohorts import check_group_names
     from bayeslmm.cohort.cohort import group_by_individuals
     from bayeslmm.likelihood.spectrum import spectrum
@@ -124,6 +124,7 @@ def fit_all(
         trees: dict[str, xr.DataTree] = {}
         for one in group:
             built = prepare(args, terminal, one, matrices, model, built)
+            refuse_external(args, built)
             result = fit_one(args, terminal, one, matrices, built)
             check_fit(args, terminal, one, result.tree, aligned)
             done[one.trait] = result

@@ -369,6 +369,7 @@ def test_provenance(name: str) -> None:
     assert found["model_sha256"] == file.sha256
     assert len(file.sha256) == 64
     assert (found["trait"], found["n"]) == (one.cohort.trait, one.cohort.n)
+    assert (found["family"], found["scale"]) == ("Gaussian", "observed scale")
     assert found["ledger"] == one.cohort.ledger.records()
     scaled = [
         (matrix.relationship() if isinstance(matrix, Variants) else matrix)
@@ -603,7 +604,7 @@ def test_the_example_of_the_readme(
 ) -> None:
     """The file is a model by the contract, its density the dense one, the printed text as shown."""
     text = (folder() / "README.md").read_text(encoding="utf-8")
-    example, use = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    example, use, _ = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     printed = re.search(r"```text\n(.*?)```", text, flags=re.DOTALL)
     assert printed is not None
     (tmp_path / "mine.py").write_text(example, encoding="utf-8")
