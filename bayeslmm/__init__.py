@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from bayeslmm.inference.diagnostics import diagnose
     from bayeslmm.inference.fit import fit
     from bayeslmm.inference.traits import fit_traits
-    from bayeslmm.likelihood.spectrum import spectrum as compute_spectrum
+    from bayeslmm.likelihood.decompose import spectrum as compute_spectrum
     from bayeslmm.posterior.blup import compute_blup
     from bayeslmm.posterior.prediction import prediction_table
     from bayeslmm.posterior.prediction_records import predict_phenotype
@@ -148,7 +148,7 @@ _HOME = {  # public name -> module:name
     "compute_blup": "posterior.blup:compute_blup",
     "compute_grm": "relationship.genomic:grm",
     "compute_grms": "relationship.genomic:compute_grms",
-    "compute_spectrum": "likelihood.spectrum:spectrum",
+    "compute_spectrum": "likelihood.decompose:spectrum",
     "count_variants": "genotypes.qc:variant_counts",
     "diagnose": "inference.diagnostics:diagnose",
     "estimate_coverage": "study.coverage:estimate_coverage",

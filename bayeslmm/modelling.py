@@ -11,12 +11,12 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.traits import complete_traits, trait_matrix
 from bayeslmm.distributions.dense_normal import dense_normal
 from bayeslmm.distributions.multi_trait_normal import multi_trait_normal
-from bayeslmm.distributions.polygenic import kernel_cholesky, polygenic
+from bayeslmm.distributions.polygenic import polygenic
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.errors import InputError
+from bayeslmm.likelihood.decompose import decompose, spectrum, variant_spectrum
 from bayeslmm.likelihood.incomplete import fast_traits
-from bayeslmm.likelihood.spectrum import decompose, spectrum
-from bayeslmm.likelihood.spectrum_svd import variant_spectrum
+from bayeslmm.likelihood.pivoted import kernel_cholesky
 from bayeslmm.likelihood.terms import (
     Grouping,
     Term,

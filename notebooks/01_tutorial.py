@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -254,7 +254,7 @@ table[["mean", "sd", "median", "lower", "upper", "interval"]].round(3)
 # have, and five individuals leave room for a large $X\beta$ that a negatively correlated $g$
 # cancels.
 
-# %%
+# %% tags=["picture"]
 prior = beta_distribution(1, 1)
 quadrature = tree["quadrature"]
 h2 = quadrature["h2"].to_numpy()
@@ -264,6 +264,7 @@ axes.plot(h2, prior.pdf(h2), "--", label="prior: uniform")
 axes.axvline(0.25 / 0.34, color="grey", lw=1, label="truth of the simulation")
 axes.set(xlabel="heritability h²", ylabel="density", xlim=(0, 1), ylim=(0, 4))
 axes.legend()
+plt.show()
 
 # %% [markdown]
 # The posterior is nearly the prior: almost flat, with a narrow spike at $h^2 = 1$ (it leaves the

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -20,6 +20,7 @@
 
 # %%
 import json
+import logging
 import tempfile
 from pathlib import Path
 
@@ -27,14 +28,14 @@ import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pymc as pm
 import xarray as xr
 from scipy.stats import beta as beta_distribution
 
 import bayeslmm as bl
-from bayeslmm.genotypes.qc import variant_counts
-from bayeslmm.simulation.cohort import write_simulation
 
 folder = Path(tempfile.mkdtemp())
+logging.getLogger("pymc").setLevel(logging.WARNING)  # PyMC otherwise says what it is sampling
 
 # %% [markdown]
 # ## 1. Files
@@ -45,7 +46,7 @@ folder = Path(tempfile.mkdtemp())
 
 # %%
 simulation = bl.simulate_cohort(n=300, m=1000, h2=0.5, families=True, seed=1)
-write_simulation(simulation, folder / "study")
+bl.write_simulation(simulation, folder / "study")
 print(*sorted(path.name for path in folder.iterdir()))
 print(*(folder / "study.pheno").read_text().splitlines()[:3], sep="\n")
 print(*(folder / "study.covar").read_text().splitlines()[:3], sep="\n")
@@ -57,7 +58,7 @@ print(*(folder / "study.covar").read_text().splitlines()[:3], sep="\n")
 
 # %%
 raw = bl.read_genotypes(folder / "study")
-variant_counts(raw).head(3)
+bl.count_variants(raw).head(3)
 
 # %%
 genotypes = bl.quality_control(raw, maf=0.01, max_missing=0.05)
@@ -157,7 +158,7 @@ shares = tree["posterior"]["pve_share"].sum("pve_part")
 assert np.allclose(shares, 1.0)
 against.round(3)
 
-# %%
+# %% tags=["picture"]
 quadrature = tree["quadrature"]
 h2 = quadrature["h2"].to_numpy()
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
@@ -167,6 +168,7 @@ axes.axvspan(*table.loc["h2", ["lower", "upper"]], alpha=0.15, label="95 % HDI")
 axes.axvline(simulation.truth["h2"], color="grey", lw=1, label="truth")
 axes.set(xlabel="heritability h²", ylabel="density", xlim=(0, 1), ylim=(0, None))
 axes.legend()
+plt.show()
 
 # %% [markdown]
 # ### On GCTA's and GEMMA's scale
@@ -229,6 +231,36 @@ assert (comparison["z"].abs() < 4).all()
 comparison.round(4)
 
 # %% [markdown]
+# ### Phenotypes from the prior and from the posterior
+#
+# The model is PyMC's, so PyMC can draw phenotypes from it: before the data, to see what the priors
+# hold possible, and after, to see whether such data look like ours. Before, age and sex may have
+# effects far larger than any that are found, and $y$ may vary twenty times as much as it does.
+# After, it varies as ours do. (The `mode` spares a warning: by default PyMC tries to compile the
+# model's density with numba.)
+
+# %%
+python = {"compile_kwargs": {"mode": "FAST_COMPILE"}, "random_seed": 3}
+before = pm.sample_prior_predictive(500, model=model, **python)
+after = pm.sample_posterior_predictive(
+    tree.isel(draw=slice(250)), model, progressbar=False, **python
+)
+spread = pd.DataFrame(
+    {
+        "prior": before["prior_predictive"]["phenotype"].std("individual").to_series(),
+        "posterior": after["posterior_predictive"]["phenotype"].std("individual").to_series(),
+    }
+).quantile([0.025, 0.5, 0.975])
+assert spread.loc[0.025, "posterior"] < cohort.y.std() < spread.loc[0.975, "posterior"]
+assert spread.loc[0.975, "prior"] > 10 * cohort.y.std()
+print(f"standard deviation of y: {cohort.y.std():.2f}")
+spread.round(2)
+
+# %%
+az.plot_ppc_dist(after, num_samples=50)
+plt.show()
+
+# %% [markdown]
 # ## 7. Another prior
 #
 # Any prior can be changed by its keyword. A sceptic who expects a low heritability might take
@@ -258,7 +290,7 @@ az.psense_summary(tree, var_names=["h2", "total_sd"])
 
 # %%
 mine = folder / "mine.py"
-mine.write_text('''"""Additive model with half-normal standard deviations.
+source = '''"""Additive model with half-normal standard deviations.
 
     y = Xβ + g + ε,   g ~ N(0, σ²_u K),   ε ~ N(0, σ²_e I)
 
@@ -269,11 +301,18 @@ sd of the covariate, is normal with mean 0 and sd 10.
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.modelling import (
+    Cohort,
+    Relationship,
+    fixed_effects,
+    phenotype_unit,
+    spectral_normal,
+    spectrum,
+)
 from bayeslmm.modelling import fixed_effects, phenotype_unit
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.relationship.relationship import Relationship
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 
 
 def build(cohort: Cohort, additive: Relationship, *, beta: str = "normal(0, 10)") -> pm.Model:
@@ -295,9 +334,10 @@ def build(cohort: Cohort, additive: Relationship, *, beta: str = "normal(0, 10)"
             dims="individual",
         )
     return model
-''')  # fmt: skip
+'''
 
 # %%
+mine.write_text(source, encoding="utf-8")
 my_model = bl.models.load(mine)
 my_tree = bl.fit(my_model(cohort, grm))
 print(my_tree.attrs["engine_reason"])
@@ -327,9 +367,11 @@ az.summary(tree, var_names=["h2", "total_sd", "beta"], ci_kind="eti", ci_prob=0.
 
 # %%
 az.plot_trace_dist(chains, var_names=["h2", "total_sd"])
+plt.show()
 
 # %%
 az.plot_forest(tree, var_names=["pve_fixed", "pve_random", "pve_total"], combined=True)
+plt.show()
 
 # %% [markdown]
 # Breeding values are drawn exactly on request, with the rest of the posterior. The estimate is the
@@ -342,6 +384,15 @@ breeding = pd.DataFrame(
     index=cohort.individuals,
 )
 breeding.head().round(3)
+
+# %% [markdown]
+# Every dimension has labels. One person is selected by name, and a question about two is asked of
+# their draws.
+
+# %%
+one, other = (with_g.sel(individual=name) for name in ("F1_3", "F1_4"))
+print(f"P(g of F1_3 > g of F1_4) = {float((one > other).mean()):.2f}")
+assert np.isclose(one.mean(), breeding.loc[("F1", "F1_3"), "mean"])
 
 # %% [markdown]
 # ## 10. Report and files

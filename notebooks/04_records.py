@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -35,7 +35,6 @@ import pandas as pd
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
-from bayeslmm.relationship.pedigree.matrix import inbreeding, invert_relationship
 
 folder = Path(tempfile.mkdtemp())
 
@@ -78,7 +77,7 @@ printed_by_mrode = """
 """
 mrode = np.array(printed_by_mrode.split(), dtype=float).reshape(6, 6)
 assert np.allclose(A.matrix[np.ix_(by_age, by_age)], mrode, atol=6e-4)  # three decimals
-assert np.allclose(inbreeding(six)[by_age], [0, 0, 0, 0, 0.125, 0.125])
+assert np.allclose(np.diag(A.matrix)[by_age] - 1, [0, 0, 0, 0, 0.125, 0.125])  # inbreeding
 assert A.on(A.individuals).factor == 1.0
 
 # %% [markdown]
@@ -86,7 +85,7 @@ assert A.on(A.individuals).factor == 1.0
 # only. Henderson's rules write it down without inverting anything.
 
 # %%
-inverse = invert_relationship(six)
+inverse = bl.invert_relationship(six)
 assert np.allclose(inverse.toarray() @ A.matrix, np.eye(6))
 print(f"{inverse.nnz} of {6 * 6} entries of the inverse are not zero")
 
@@ -293,11 +292,12 @@ values = bl.prediction_table(model, tree, cohort, {"additive": additive})
 values["truth"] = breeding[np.searchsorted(name, values["IID"])]
 assert len(values) == q
 values["records"] = values["IID"].map(pd.Series(counts, name))
-print(values.groupby("records")["reliability"].mean().round(2).to_string())
+print("mean reliability by number of records:")
+print(values.groupby("records")["reliability"].mean().round(2).to_dict())
 assert (values["phenotyped"] == (values["records"] > 0)).all()
 values.head().round(2)
 
-# %%
+# %% tags=["picture"]
 figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
 points = axes.scatter(
     values["mean"], values["truth"], c=values["reliability"], s=12, cmap="viridis"
@@ -305,6 +305,7 @@ points = axes.scatter(
 axes.axline((0, 0), slope=1, color="grey", lw=1)
 axes.set(xlabel="predicted breeding value (posterior mean)", ylabel="true breeding value")
 figure.colorbar(points, label="reliability")
+plt.show()
 
 # %% [markdown]
 # Is it true what the table says of itself? The squared correlation of prediction and truth should

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -34,8 +34,6 @@ import numpy as np
 import pandas as pd
 
 import bayeslmm as bl
-from bayeslmm.relationship.relationship import average_semivariance
-from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 
 # %% [markdown]
 # ## 1. Two traits of 300 people
@@ -44,11 +42,8 @@ from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 # each trait, correlated by 0.7. The residuals are correlated by -0.3.
 
 # %%
-rng = np.random.default_rng(5)
-n = 300
-people = nuclear_families(n, rng)
-dosages, variants = simulate_dosages(people, 600, rng)
-genotypes = bl.from_array(dosages.T, people.iid, variants)
+n, m = 300, 600
+genotypes = bl.simulate_cohort(n=n, m=m, families=True, seed=5).genotypes
 grm = bl.compute_grm(genotypes)
 
 truth = {"h2[A]": 0.6, "h2[B]": 0.5, "r_g[A,B]": 0.7, "r_e[A,B]": -0.3}
@@ -57,10 +52,13 @@ G[0, 1] = G[1, 0] = 0.7 * np.sqrt(0.6 * 0.5)
 R = np.array([[0.4, 0.0], [0.0, 0.5]])
 R[0, 1] = R[1, 0] = -0.3 * np.sqrt(0.4 * 0.5)
 
-p = dosages.mean(axis=1) / 2
-W = (dosages.T - 2 * p) / np.sqrt(2 * p * (1 - p))
-effects = rng.standard_normal((600, 2)) @ np.linalg.cholesky(G).T
-g = W @ effects / np.sqrt(600 * average_semivariance(W @ W.T / 600))
+rng = np.random.default_rng(5)
+dosages = np.vstack([block for _, block in genotypes.blocks(dtype=np.float64)]).T
+p = dosages.mean(axis=0) / 2
+W = (dosages - 2 * p) / np.sqrt(2 * p * (1 - p))
+assert np.allclose(W @ W.T / m, grm.matrix)
+effects = rng.standard_normal((m, 2)) @ np.linalg.cholesky(G).T
+g = W @ effects / np.sqrt(m * grm.on(grm.individuals).factor)  # the factor: average semivariance
 epsilon = rng.standard_normal((n, 2)) @ np.linalg.cholesky(R).T
 y = np.array([10.0, 50.0]) + g + epsilon
 
@@ -152,7 +150,7 @@ assert vague.std() > 1.5 * r_g.std()
 before = 1 / np.sqrt(3)  # sd of a uniform on (-1, 1)
 print(f"sd of r_g: {r_g.std():.2f} with 300, {vague.std():.2f} with 60, {before:.2f} with none")
 
-# %%
+# %% tags=["picture"]
 figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
 bins = np.linspace(-1, 1, 61)
 axes.hist(r_g, bins, density=True, alpha=0.6, label="posterior, n = 300")
@@ -162,6 +160,7 @@ axes.axvspan(-1, 0, color="grey", alpha=0.12)
 axes.axvline(truth["r_g[A,B]"], color="black", lw=1, label="truth")
 axes.set(xlabel="genetic correlation (shaded: negative)", ylabel="density", xlim=(-1, 1))
 axes.legend(loc="upper left")
+plt.show()
 
 # %% [markdown]
 # A word of warning. Where a heritability may be zero, its trait has no genetic values that could
@@ -214,13 +213,13 @@ pd.DataFrame(
 
 # %%
 both = bl.prediction_table(partly, tree_partly, incomplete, {"additive": grm})
-both = both[both["trait"] == "B"].set_index("IID").loc[people.iid]
+both = both[both["trait"] == "B"].set_index("IID").loc[names.get_level_values("IID")]
 alone_cohort = bl.cohort_from_arrays(b, individuals=names, trait="B")
 alone_model = bl.models.additive(alone_cohort, grm)
 alone = bl.prediction_table(
     alone_model, bl.fit(alone_model, seed=1), alone_cohort, {"additive": grm}
 )
-alone = alone.set_index("IID").loc[people.iid]
+alone = alone.set_index("IID").loc[both.index]
 unmeasured = ~both["phenotyped"].to_numpy()
 assert (unmeasured == ~measured).all()
 gain = pd.DataFrame(
@@ -244,6 +243,7 @@ axes.set(
     xlabel="reliability from B alone", ylabel="reliability from A and B", xlim=(0, 1), ylim=(0, 1)
 )
 axes.legend()
+plt.show()
 
 # %% [markdown]
 # On the command line:

@@ -10,7 +10,7 @@ not of these (Modrák et al. 2023, Bayesian Anal 20:461).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,14 @@ import xarray as xr
 from pymc.logprob.basic import logp
 from pytensor.graph.replace import vectorize_graph
 
-from bayeslmm.distributions.dense_normal import DenseNormalRV
-from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
-from bayeslmm.inference.effects import corrected, covariance_draws, solve_records
-from bayeslmm.inference.gaussian import LIKELIHOODS, gaussian
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.inference.densities import log_likelihood_draws
+from bayeslmm.inference.effects import covariance_draws, flat
 from bayeslmm.inference.pve import add_genetic
 from bayeslmm.inference.quantities import columns, quantities
 from bayeslmm.inference.tree import PYTHON, Variables, add_named_quantities, dataset
-from bayeslmm.likelihood.genetic_values import blup
-from bayeslmm.likelihood.genetic_values_traits import blup_multi
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.numerics.arrays import Floats
 
 LOG_LIKELIHOOD = "log_likelihood"
@@ -140,16 +137,10 @@ def distinct(samples: list[dict[str, Floats]]) -> list[str]:
 
 def log_likelihood_at(model: pm.Model, variables: Variables) -> Floats:
     """(draws,) log p(y | θ) of any model at draws (chain, draw, ...), of its current y."""
-    if isinstance(model["phenotype"].owner.op, LIKELIHOODS):
-        quadratic = gaussian(model).quadratic
-        inputs = covariance_draws(model, variables)
-        beta = np.asarray(variables["beta"][1])
-        beta = beta.reshape(-1, beta.shape[-1])
-        out = np.full(len(beta), -np.inf)
-        for i, b in enumerate(beta):
-            at = quadratic([x[i] for x in inputs])
-            out[i] = -np.inf if at is None else at.at(b)
-        return out
+    marginal = marginal_of(model)
+    if marginal is not None:
+        c = covariance_draws(model, variables)
+        return log_likelihood_draws(marginal, observed_phenotype(model), flat(variables, "beta"), c)
     y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
     points = [np.asarray(variables[rv.name][1]) for rv in model.free_RVs]
     return np.asarray(_density(model)(y, *(x.reshape(-1, *x.shape[2:]) for x in points)))
@@ -174,11 +165,11 @@ def max_blup(model: pm.Model, variables: Variables) -> dict[str, Floats]:
     Empty for a model that neither integrates the random effects out nor has a latent ``g`` with
     the factor of its kernel.
     """
-    op = model["phenotype"].owner.op
-    if isinstance(op, DenseNormalRV):
-        values = _dense_blup(model, op, variables)
-    elif isinstance(op, SpectralNormalRV | MultiTraitNormalRV):
-        values = _spectral_blup(model, op, variables)
+    marginal = marginal_of(model)
+    if marginal is not None:
+        y, beta = observed_phenotype(model), flat(variables, "beta")
+        found = marginal.genetic_mean(y, beta, covariance_draws(model, variables))
+        values = [np.abs(g).max(axis=1) for g in found]
     elif "g" in model.named_vars and hasattr(model["g"].tag, "factor") and "design" in model:
         values = _latent_blup(model, variables)
     else:
@@ -189,48 +180,14 @@ def max_blup(model: pm.Model, variables: Variables) -> dict[str, Floats]:
     return {f"{MAX_BLUP}[{t}]": one for t, one in zip(traits, values, strict=True)}
 
 
-def _flat(variables: Mapping[str, Any], name: str) -> Floats:
-    array = np.asarray(variables[name][1])
-    return array.reshape(array.shape[0] * array.shape[1], -1)
-
-
-def _spectral_blup(model: pm.Model, op: Any, variables: Variables) -> list[Floats]:
-    rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
-    beta, inputs = _flat(variables, "beta"), covariance_draws(model, variables)
-    if isinstance(op, MultiTraitNormalRV):
-        u = blup_multi(rotated, beta, inputs[0], inputs[1], op.spectrum)
-    else:
-        u = blup(op.spectrum, rotated, beta, inputs[0])[:, None]
-    return [np.abs(op.spectrum.unrotate(u[:, t].T)).max(axis=0) for t in range(u.shape[1])]
-
-
 def _latent_blup(model: pm.Model, variables: Variables) -> list[Floats]:
-    spectrum = getattr(model, "bayeslmm_calibration_spectrum", None)
-    if spectrum is None:
+    """The same density with g integrated out says what g is expected to be."""
+    marginal = getattr(model, "bayeslmm_calibration_marginal", None)
+    if marginal is None:
         factor = model["g"].tag.factor
         spectrum = decompose(factor @ factor.T, np.asarray(model["design"].get_value()))
-        model.bayeslmm_calibration_spectrum = spectrum
-    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
-    variance = _flat(variables, "variance")
-    u = blup(spectrum, spectrum.rotate(y), _flat(variables, "beta"), variance)
-    return [np.abs(spectrum.unrotate(u.T)).max(axis=0)]
-
-
-def _dense_blup(model: pm.Model, op: DenseNormalRV, variables: Variables) -> list[Floats]:
-    form, terms = op.form, op.form.covariance.terms
-    y = np.asarray(model["phenotype_observed"].get_value())
-    c = covariance_draws(model, variables)[0]
-    levels, which = np.unique(c, axis=0, return_inverse=True)
-    x = y - _flat(variables, "beta") @ form.design.T
-    x = solve_records(form, levels, which.ravel(), x, op.fast)
-    sigmas = form.covariance.unpack(c)[0]
-    g = np.zeros_like(x)
-    for term, S in zip(terms, sigmas, strict=True):
-        if term.genetic:
-            effects = corrected(term, np.zeros((len(x), term.k, term.q)), S, x)
-            for j, name in enumerate(term.columns):
-                g += effects[name] @ term.incidence(j).T
-    index = op.trait_index
-    if index is None:
-        return [np.abs(g).max(axis=1)]
-    return [np.abs(g[:, index == t]).max(axis=1) for t in range(int(np.max(index)) + 1)]
+        marginal = KernelMarginal(spectrum, 1, ("additive",), matrices=False)
+        model.bayeslmm_calibration_marginal = marginal
+    y, variance = observed_phenotype(model), flat(variables, "variance")
+    found = marginal.genetic_mean(y, flat(variables, "beta"), [variance])
+    return [np.abs(g).max(axis=1) for g in found]

@@ -25,9 +25,9 @@ from bayeslmm.calibration.processes import run_units
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.run import Setup, Study, build, prepare
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import InputError
 from bayeslmm.models.file import ModelFile
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
 from bayeslmm.system.files import PathArg

@@ -15,16 +15,16 @@ import pandas as pd
 import xarray as xr
 
 from bayeslmm.checks.agreement_traits import trait_agreement
-from bayeslmm.checks.contrasts import contrasts_of
 from bayeslmm.checks.disagreement import disagreements
 from bayeslmm.checks.external_scale import external_estimate, kernels_of
+from bayeslmm.checks.simple_models import coefficients, contrasts_of
+from bayeslmm.distributions.phenotype import observed_phenotype
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.estimate import Estimate, Z
 from bayeslmm.estimates.external import External, read_external
 from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel, haseman_elston_several
 from bayeslmm.estimates.reml import reml_one_kernel, reml_several
 from bayeslmm.inference.quantities import h2_dims
-from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.models.family import recorded_family, require_gaussian
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.system.files import PathArg
@@ -69,7 +69,8 @@ def agreement(
     Raises
     ------
     InputError
-        A tree without h²; other programs' files with several traits; a file that cannot be read.
+        A tree without h², or of a phenotype that is not Gaussian; other programs' files with
+        several traits; a file that cannot be read.
     """
     from bayeslmm.errors import warn_user
 
@@ -149,16 +150,17 @@ def own_estimates(tree: xr.DataTree, model: pm.Model | None = None) -> list[Esti
         from bayeslmm.inference.fitted import model_of
 
         try:
-            contrasts = contrasts_of(model_of(tree, model))
-            start = contrasts.coefficients(tree).mean(axis=0)
+            model = model_of(tree, model)
+            contrasts, start = contrasts_of(model), coefficients(model, tree).mean(axis=0)
         except InputError:
             return []
-        if isinstance(contrasts.source, Spectrum):
+        form = contrasts.form
+        if form is None:
             return []
-        terms = contrasts.source.covariance.terms
-        genetic = np.array([*(term.genetic for term in terms), False])
-        reml = reml_several(contrasts.source, contrasts.rotated, start, genetic)
-        he = haseman_elston_several(contrasts.source, contrasts.rotated, genetic)
+        genetic = np.array([*(term.genetic for term in form.covariance.terms), False])
+        rotated = form.rotate(observed_phenotype(model))
+        reml = reml_several(form, rotated, start, genetic)
+        he = haseman_elston_several(form, rotated, genetic)
     edge = "" if not reml.at_edge else "; a variance is at its edge: the interval means nothing"
     rough = "" if reml.converged else "; the search did not end at a maximum"
     return [

@@ -13,16 +13,15 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.estimates.reml import reml_one_kernel
 from bayeslmm.estimates.traits import TraitCovariances, haseman_elston_traits, reml_traits
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.models.family import recorded_family, require_gaussian
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 GROUP = "trait_agreement"
 COLUMNS = ["quantity", "source", "estimate", "se", "lower", "upper", "note"]
 Z = 1.959964  # half the width of a 95 % interval in standard errors
-ROUNDING = 1e-10  # the design of a trait has such entries instead of zeros for the other traits
-FEWEST = 10  # error contrasts below which nothing is estimated
 REML, HE = "REML", "Haseman-Elston"
 TOGETHER, ALONE, BOTH = "the traits together", "the trait by itself", "individuals with both traits"
 
@@ -64,52 +61,6 @@ class TraitEstimate:
     lower: float
     upper: float
     note: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rotated:
-    """Records of one or more traits of the same individuals in a basis of their own."""
-
-    spectrum: Spectrum
-    rotated: Floats  # (n, T)
-
-    @property
-    def contrasts(self) -> Floats:
-        return self.rotated[self.spectrum.p :]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stacked:
-    """Records of several traits one below the other, with the kernel of their individuals."""
-
-    kernel: Floats  # (q, q)
-    people: NDArray[np.intp]  # (n,)
-    traits: NDArray[np.intp]  # (n,)
-    design: Floats  # (n, p)
-    y: Floats  # (n,)
-
-    def of(self, *wanted: int) -> _Rotated | None:
-        """The individuals that have all of the traits; None if their designs differ, or too few."""
-        rows = [np.flatnonzero(self.traits == t) for t in wanted]
-        common = self.people[rows[0]]
-        for one in rows[1:]:
-            common = np.intersect1d(common, self.people[one])
-        rows = [one[np.isin(self.people[one], common)] for one in rows]
-        rows = [one[np.argsort(self.people[one], kind="stable")] for one in rows]
-        size = np.abs(self.design).max(axis=0)
-        designs = [self.design[one] for one in rows]
-        designs = [X[:, np.abs(X).max(axis=0, initial=0.0) > ROUNDING * size] for X in designs]
-        X = np.ascontiguousarray(designs[0])
-        if any(
-            X.shape != other.shape or not np.allclose(X, other, rtol=0, atol=1e-9)
-            for other in designs[1:]
-        ):
-            return None
-        if len(X) < X.shape[1] + FEWEST:
-            return None
-        where = self.people[rows[0]]
-        spectrum = decompose(np.ascontiguousarray(self.kernel[np.ix_(where, where)]), X)
-        return _Rotated(spectrum, spectrum.rotate(np.stack([self.y[one] for one in rows], axis=1)))
 
 
 def trait_agreement(
@@ -151,7 +102,7 @@ def estimates(
     if own is None:
         from bayeslmm.inference.fitted import model_of
 
-        own = list(_own(_records(model_of(tree, model)), _names(tree)))
+        own = list(_own(model_of(tree, model), _names(tree)))
     out: list[TraitEstimate] = []
     for one in posterior:
         out += [one, *(other for other in own if other.quantity == one.quantity)]
@@ -208,60 +159,49 @@ def _posterior(tree: xr.DataTree, prob: float) -> list[TraitEstimate]:
     return out
 
 
-def _records(model: pm.Model) -> _Rotated | _Stacked:
-    """The records that a model of several traits and one kernel holds now."""
-    from bayeslmm.distributions.dense_normal import DenseNormalRV
-    from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
-
-    op = model["phenotype"].owner.op
-    if isinstance(op, MultiTraitNormalRV):
-        rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
-        return _Rotated(op.spectrum, rotated)
-    if isinstance(op, DenseNormalRV) and op.trait_index is not None:
-        first, *others = op.form.covariance.terms
-        plain = first.kernel is not None and first.genetic and len(others) == 1
-        once = len(np.unique(op.trait_index * first.q + first.levels[:, 0])) == len(first.levels)
-        if plain and others[0].kernel is None and once:
-            y = np.asarray(model["phenotype_observed"].get_value())
-            assert first.kernel is not None
-            return _Stacked(first.kernel, first.levels[:, 0], op.trait_index, op.design, y)
-    raise InputError(
-        "a model that REML of several traits does not know",
-        "several traits, one kernel, one record of each trait of an individual",
-        "compare the traits one by one",
-    )
-
-
-def _own(records: _Rotated | _Stacked, traits: list[str]) -> Iterator[TraitEstimate]:
+def _own(model: pm.Model, traits: list[str]) -> Iterator[TraitEstimate]:
     """REML and Haseman-Elston of every quantity that has an estimate."""
-    pairs = list(combinations(range(len(traits)), 2))
-    if isinstance(records, _Rotated):
-        for source, found in _both(records):
+    marginal, y = marginal_of(model), observed_phenotype(model)
+    count = len(traits)
+    if (
+        marginal is None
+        or marginal.traits != count
+        or not any(marginal.in_own_basis(y, t) for t in range(count))
+    ):
+        raise InputError(
+            "a model that REML of several traits does not know",
+            "several traits, one kernel, one record of each trait of an individual",
+            "compare the traits one by one",
+        )
+    pairs = list(combinations(range(count), 2))
+    together = marginal.in_own_basis(y, *range(count)) if marginal.complete else None
+    if together is not None:
+        for source, found in _both(*together):
             for t, trait in enumerate(traits):
                 yield _usual(f"h2[{trait}]", source, found.h2(t), TOGETHER, found)
             for t, u in pairs:
                 yield _usual(_pair(traits[t], traits[u]), source, found.r_g(t, u), TOGETHER, found)
         return
     for t, trait in enumerate(traits):
-        if (alone := records.of(t)) is not None:
-            s, e = alone.spectrum.eigenvalues, alone.contrasts[:, 0]
+        if (alone := marginal.in_own_basis(y, t)) is not None:
+            s, e = alone[0].expanded(alone[1][:, 0])
             reml, he = reml_one_kernel(s, e), haseman_elston_one_kernel(s, e)
             yield _usual(f"h2[{trait}]", REML, (reml.h2, reml.se), ALONE, reml)
             yield _usual(f"h2[{trait}]", HE, (he.h2, he.se), ALONE)
     for t, u in pairs:
-        if (both := records.of(t, u)) is not None:
-            for source, found in _both(both):
-                note = f"{both.spectrum.n} {BOTH}"
+        if (both := marginal.in_own_basis(y, t, u)) is not None:
+            for source, found in _both(*both):
+                note = f"{both[0].n} {BOTH}"
                 yield _usual(_pair(traits[t], traits[u]), source, found.r_g(0, 1), note, found)
 
 
-def _both(records: _Rotated) -> Iterator[tuple[str, TraitCovariances]]:
+def _both(spectrum: Spectrum, rotated: Floats) -> Iterator[tuple[str, TraitCovariances]]:
     """REML, unless the traits determine each other, and Haseman-Elston."""
     try:
-        yield REML, reml_traits(records.spectrum, records.rotated)
+        yield REML, reml_traits(spectrum, rotated)
     except InputError:
         return
-    yield HE, haseman_elston_traits(records.spectrum.eigenvalues, records.contrasts)
+    yield HE, haseman_elston_traits(*spectrum.expanded(rotated))
 
 
 def _pair(one: str, other: str) -> str:

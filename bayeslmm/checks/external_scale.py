@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayeslmm.checks.contrasts import Contrasts, contrasts_of
+from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.estimate import Estimate, Z
 from bayeslmm.estimates.external import External
-from bayeslmm.likelihood.spectrum import Spectrum
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -96,20 +95,9 @@ def _semivariance(tree: xr.DataTree, kernels: list[dict[str, Any]], model: Any) 
     from bayeslmm.inference.fitted import model_of
 
     try:
-        contrasts = contrasts_of(model_of(tree, model))
+        marginal = marginal_of(model_of(tree, model))
     except InputError:
         return math.nan
-    return _centred_trace(contrasts)
-
-
-def _centred_trace(contrasts: Contrasts) -> float:
-    from bayeslmm.likelihood.one_kernel_solve import kernel_times
-
-    source = contrasts.source
-    if not isinstance(source, Spectrum):
+    if marginal is None or marginal.spectrum is None:
         return math.nan
-    s, C = source.eigenvalues, source.coupling
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    trace = float(s.sum() + np.trace(source.schur) + ((C * inverse) * C).sum())
-    n = source.n
-    return (trace - float(kernel_times(source, np.ones(n)).sum()) / n) / (n - 1)
+    return marginal.spectrum.semivariance()

@@ -1,6 +1,6 @@
 """Families, and the mean of each against what everybody outside it says.
 
-With ``P = Q (QᵀVQ)⁻¹ Qᵀ`` of `bayeslmm.checks.contrasts`, what the rest of the data say of the
+With ``P = Q (QᵀVQ)⁻¹ Qᵀ`` of `bayeslmm.likelihood.contrasts`, what the rest of the data say of the
 records F of a family is ``y_F | y_-F ~ N(y_F - P_FF⁻¹ (Py)_F, P_FF⁻¹)``, so that the mean of the
 family lies ``z = 1ᵀP_FF⁻¹(Py)_F / √(1ᵀP_FF⁻¹1)`` predictive standard deviations off.
 """
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, norm
 
-from bayeslmm.checks.contrasts import Whitened
 from bayeslmm.checks.pair_likeness import unit_of
 from bayeslmm.checks.records import extreme_ones, extreme_p
+from bayeslmm.likelihood.contrasts import Whitened
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.relationship.relationship import row_blocks
 
@@ -123,8 +123,7 @@ def check_families(
     """z of the mean of each family: ``1ᵀP_FF⁻¹(Py)_F / √(1ᵀP_FF⁻¹1)``."""
     names, sizes, z = [], [], []
     for name, records in groups.items():
-        half = centre.half(records)
-        P = half @ half.T
+        P = centre.block(records)
         ones = np.ones(records.size)
         try:
             weights = np.linalg.solve(P, ones)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom, kurtosistest, norm
 
-from bayeslmm.checks.contrasts import Whitened
+from bayeslmm.likelihood.contrasts import Whitened
 from bayeslmm.numerics.arrays import Floats
 
 EXTREME = 0.001  # PIT below this or above one minus it

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.checks.contrasts import Contrasts, contrasts_of
 from bayeslmm.checks.families import FamilyCheck, check_families, families_of
 from bayeslmm.checks.pair_likeness import PairCheck, check_pairs
 from bayeslmm.checks.records import RecordCheck, check_records
+from bayeslmm.checks.simple_models import coefficients, contrasts_of
+from bayeslmm.likelihood.contrasts import Contrasts
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 
@@ -96,11 +97,12 @@ def check_relatives(
     """
     from bayeslmm.inference.fitted import model_of
 
-    contrasts = contrasts_of(model_of(tree, model))
+    model = model_of(tree, model)
+    contrasts = contrasts_of(model)
     labels = [str(one) for one in tree["observed_data"]["individual"].to_numpy()]
     return check_contrasts(
         contrasts,
-        contrasts.coefficients(tree),
+        coefficients(model, tree),
         labels,
         relationship,
         levels=levels,
@@ -158,5 +160,5 @@ def _replicates(contrasts: Contrasts, variance: Floats, rng: np.random.Generator
     count = REPLICATES if contrasts.n <= LARGE else REPLICATES_LARGE
     sets = count if contrasts.cheap else COVARIANCES
     picked = np.linspace(0, len(variance) - 1, sets).astype(int)
-    drawn = [contrasts.at(variance[i]).draw(count // sets, rng) for i in picked]
-    return contrasts.spread(np.hstack(drawn))
+    drawn = [contrasts.at(variance[i]).residuals(count // sets, rng) for i in picked]
+    return np.hstack(drawn)

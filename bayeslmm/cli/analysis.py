@@ -101,7 +101,7 @@ def fit_all(
     from bayeslmm.cli.fit_checks import check_fit, refuse_external
     from bayeslmm.cli.inputs.cohorts import check_group_names
     from bayeslmm.cohort.cohort import group_by_individuals
-    from bayeslmm.likelihood.spectrum import spectrum
+    from bayeslmm.likelihood.decompose import spectrum
     from bayeslmm.relationship.relationship import Relationship
     from bayeslmm.report import add_relatedness
 

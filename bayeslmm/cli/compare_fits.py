@@ -74,8 +74,8 @@ def _build(
 ) -> dict[str, pm.Model]:
     """The models by name, each one that can be fitted and compared."""
     from bayeslmm.comparison.table import null_model
+    from bayeslmm.distributions.phenotype import marginal_of
     from bayeslmm.inference.choose import choose_engine
-    from bayeslmm.inference.gaussian import LIKELIHOODS
 
     built = {}
     with terminal.step(f"models of {cohort.n} records"):
@@ -88,7 +88,7 @@ def _build(
                 given = {**kernels[name], **(groups if takes_groups(file) else {})}
                 built[name] = file.build(cohort, given, priors)
                 choose_engine(built[name], _engine(args, name))
-                if not isinstance(built[name]["phenotype"].owner.op, LIKELIHOODS):
+                if marginal_of(built[name]) is None:
                     raise ModelError(
                         "genetic values that are parameters -> a model that integrates them out, "
                         "as leave-one-out asks for -> additive instead of additive_cholesky"

@@ -130,7 +130,7 @@ def _by_bridge(
     split = hyper(model)
     target = target_of(split, split.effects_prior(*split.data))
     u, ess = unconstrained_draws(tree, model, split)
-    at_once = (workers or available_cores()) if split.gaussian.expensive else 1
+    at_once = (workers or available_cores()) if split.expensive else 1
     found = sample_bridge(target, u, ess=ess, most=most, seed=seed, workers=at_once)
     return Evidence(found.log_evidence, found.mcse, "bridge", float("nan"))
 

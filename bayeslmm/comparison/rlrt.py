@@ -30,7 +30,7 @@ import scipy.linalg
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
-from bayeslmm.likelihood.dense import DenseForm
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 
@@ -59,13 +59,15 @@ def component_lrt(model: pm.Model, tested: Collection[int], *, seed: int = 1) ->
     float
         nan for a covariance of another form.
     """
-    form = getattr(model["phenotype"].owner.op, "form", None)
-    if not isinstance(form, DenseForm) or not form.identity:
+    marginal, y = marginal_of(model), observed_phenotype(model)
+    contrasts = None if marginal is None else marginal.contrasts(y)
+    form = None if contrasts is None else contrasts.form
+    if form is None or not form.identity:
         return float("nan")
     if any(term.k != 1 for term in form.covariance.terms):
         return float("nan")
     m = form.n - form.p
-    e = np.asarray(model["phenotype_rotated"].get_value())[:m]
+    e = form.rotate(y)[:m]
     kernels = [_symmetric(matrix[:m, :m]) for matrix in form.stack]
     others = [k for k in range(len(kernels)) if k not in set(tested)]
     chosen = [kernels[k] for k in sorted(tested)]

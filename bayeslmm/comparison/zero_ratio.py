@@ -24,8 +24,8 @@ from scipy.stats import beta as beta_law
 from bayeslmm.comparison.savage_dickey import FEW, NOTHING, Ratio
 from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, rest, without
 from bayeslmm.inference.laplace.share_likelihood import ShareLikelihood
-from bayeslmm.inference.laplace.target import run
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
 from bayeslmm.numerics.pareto import LOWEST, smooth_tail
 
 KHAT = 0.5  # of the terms of Chen's mean: above, their variance is infinite

@@ -24,13 +24,13 @@ from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.rlrt import component_lrt
 from bayeslmm.comparison.savage_dickey import NOTHING, Ratio, exact_ratio
 from bayeslmm.comparison.zero_ratio import ratio_with_model
-from bayeslmm.distributions.dense_normal import DenseNormalRV
+from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import ModelError
 from bayeslmm.estimates.boundary import restricted_lrt
 from bayeslmm.inference.fitted import model_of
 from bayeslmm.inference.laplace.share_likelihood import ShareLikelihood, share_likelihood
-from bayeslmm.inference.laplace.target import run
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.system.memory import available_cores
 
@@ -138,9 +138,9 @@ def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
     try:
         share_likelihood(model)
     except ModelError as error:
-        op = model["phenotype"].owner.op
-        terms = op.form.covariance.terms if isinstance(op, DenseNormalRV) else ()
-        correlated = [" and ".join(term.columns) for term in terms if len(term.columns) > 1]
+        marginal = marginal_of(model)
+        groups = () if marginal is None or marginal.complete else marginal.effect_groups
+        correlated = [" and ".join(names) for names in groups if len(names) > 1]
         if correlated:
             return (
                 f"the effects {', '.join(correlated)} are correlated, and where the variance of "

@@ -73,7 +73,7 @@ def spectral_start(rotated: Floats, spectrum: Spectrum, steps: int = 20) -> tupl
     InputError
         If the traits are linearly dependent given the covariates, or K is zero.
     """
-    e, s = rotated[spectrum.p :], spectrum.eigenvalues
+    s, e = spectrum.expanded(rotated)
     R = 0.5 * _total(rotated, spectrum)
     if not spectrum.rank:
         raise InputError("a kernel of zeros", "a kernel with variance", "check the relationships")
@@ -98,7 +98,7 @@ def spectral_start(rotated: Floats, spectrum: Spectrum, steps: int = 20) -> tupl
 def _total(rotated: Floats, spectrum: Spectrum) -> Floats:
     """Return the mean square of the contrasts (T, T); raise `InputError` if it is singular."""
     e = rotated[spectrum.p :]
-    total = np.asarray(e.T @ e / len(e))
+    total = np.asarray(e.T @ e / spectrum.m)
     scale = np.sqrt(np.diag(total))
     explained = scale <= 1e-10 * np.sqrt((rotated**2).mean(axis=0))
     if explained.any() or np.linalg.eigvalsh(total / np.outer(scale, scale))[0] < 1e-10:
@@ -115,9 +115,10 @@ def restricted_logp(
 ) -> tuple[float, Floats, Floats]:
     """Compute the log density of the error contrasts and its gradients in G and R (T, T)."""
     e = np.ascontiguousarray(rotated[spectrum.p :])
-    m, T = e.shape
-    nothing = (np.zeros((0, m)), np.zeros((0, 0)), np.zeros((0, 0)))
-    value, _, dG, dR = multi_trait_logp(e, np.zeros((0, T)), G, R, spectrum.eigenvalues, *nothing)
+    k, T = e.shape
+    nothing = (np.zeros((0, k)), np.zeros((0, 0)), np.zeros((0, 0)))
+    nodes = (spectrum.eigenvalues, spectrum.weights)
+    value, _, dG, dR = multi_trait_logp(e, np.zeros((0, T)), G, R, *nodes, *nothing)
     return float(value), dG, dR
 
 

@@ -111,7 +111,7 @@ def reml_traits(spectrum: Spectrum, rotated: Floats) -> TraitCovariances:
         If traits are linear combinations of each other and the covariates, or the kernel is zero.
     """
     found = reml_mode(rotated, spectrum)
-    G, R, s = found.genetic, found.residual, spectrum.eigenvalues
+    G, R, s = found.genetic, found.residual, spectrum.expanded(rotated)[0]
     unit = 1.0 / np.sqrt(np.diag(G + R))
     least = min(float(np.linalg.eigvalsh(A * np.outer(unit, unit))[0]) for A in (G, R))
     information = _expected(s, G, R)

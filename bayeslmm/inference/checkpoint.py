@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.distributions.marginal import Handle
 from bayeslmm.errors import InputError
 from bayeslmm.system.atomic import PathArg, atomic_path, require_space
 from bayeslmm.system.versions import exact_versions
@@ -224,6 +225,8 @@ def _feed(digest: Any, value: Any) -> None:
         digest.update(str(len(value)).encode())
         for one in value:
             _feed(digest, one)
+    elif isinstance(value, Handle):
+        _feed(digest, value())
     elif isinstance(getattr(value, "key", None), str):  # a Spectrum: of (K, X)
         digest.update(value.key.encode())
     elif is_dataclass(value):

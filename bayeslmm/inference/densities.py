@@ -10,10 +10,13 @@ import pytensor
 from pymc.model.transform.conditioning import remove_value_transforms
 from pytensor.graph.replace import vectorize_graph
 
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.inference.effects import covariance_draws, flat
 from bayeslmm.inference.tree import PYTHON, Variables
-from bayeslmm.likelihood.one_kernel import spectral_logp_draws
+from bayeslmm.likelihood.marginal import Marginal, Parameters
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
+from bayeslmm.system.memory import available_cores
 
 BLOCK = 500
 
@@ -32,33 +35,30 @@ def log_densities(model: pm.Model, variables: Variables) -> tuple[Variables, Var
     -------
     log_prior, log_likelihood
         Summed over the entries of a variable, except the likelihood of independent records: one
-        number each. A `spectral_normal` is one number a draw.
+        number each. A marginal density is one number a draw.
     """
     chains, draws = variables["variance"][1].shape[:2]
     plain = remove_value_transforms(model)
     values = [plain.rvs_to_values[rv] for rv in plain.free_RVs]
     outputs = [plain.logp(vars=[rv]) for rv in plain.free_RVs]
-    op = model["phenotype"].owner.op
-    spectral = isinstance(op, SpectralNormalRV)
-    if not spectral:
+    marginal = marginal_of(model)
+    if marginal is None:
         outputs += [plain.logp(vars=plain.observed_RVs, sum=False)[0]]
     points = [pytensor.tensor.tensor(dtype=v.dtype, shape=(None, *v.type.shape)) for v in values]
     graphs = vectorize_graph(outputs, dict(zip(values, points, strict=True)))
     function = pytensor.function(points, graphs, mode=PYTHON, on_unused_input="ignore")
-    flat = [
-        np.asarray(variables[rv.name][1]).reshape(chains * draws, *variables[rv.name][1].shape[2:])
-        for rv in plain.free_RVs
-    ]
-    blocks = [
-        function(*(value[i : i + BLOCK] for value in flat)) for i in range(0, chains * draws, BLOCK)
-    ]
-    found = [_join([block[k] for block in blocks], flat[0], chains) for k in range(len(outputs))]
+    given = [flat(variables, rv.name, keep=True) for rv in plain.free_RVs]
+    starts = range(0, chains * draws, BLOCK)
+    blocks = [function(*(value[i : i + BLOCK] for value in given)) for i in starts]
+    found = [_join([block[k] for block in blocks], given[0], chains) for k in range(len(outputs))]
     names = [rv.name for rv in plain.free_RVs]
     log_prior: Variables = {
         name: (("chain", "draw"), value) for name, value in zip(names, found, strict=False)
     }
-    if spectral:
-        likelihood = _spectral(model, variables).reshape(chains, draws)
+    if marginal is not None:
+        y, beta = observed_phenotype(model), flat(variables, "beta")
+        c = covariance_draws(model, variables)
+        likelihood = log_likelihood_draws(marginal, y, beta, c).reshape(chains, draws)
         return log_prior, {"phenotype": (("chain", "draw"), likelihood)}
     return log_prior, {"phenotype": (("chain", "draw", "individual"), found[-1])}
 
@@ -71,18 +71,13 @@ def _join(blocks: list[Any], like: Floats, chains: int) -> Floats:
     return joined.reshape(chains, count // chains, *joined.shape[1:])
 
 
-def _spectral(model: pm.Model, variables: Variables) -> Floats:
-    spectrum = model["phenotype"].owner.op.spectrum
-    beta = variables["beta"][1].reshape(-1, spectrum.p)
-    variance = variables["variance"][1].reshape(-1, 2)
-    return np.asarray(
-        spectral_logp_draws(
-            np.asarray(model["phenotype_rotated"].get_value()),
-            np.ascontiguousarray(beta),
-            np.ascontiguousarray(variance),
-            spectrum.eigenvalues,
-            spectrum.coupling,
-            spectrum.schur,
-            spectrum.triangle,
-        )
-    )
+def log_likelihood_draws(marginal: Marginal, y: Floats, beta: Floats, c: Parameters) -> Floats:
+    """log p(y | β, c) at draws of β (draws, p) and of c: (draws,)."""
+    quadratic = marginal.quadratic(y)
+    workers = available_cores() if marginal.expensive else 1
+
+    def one(i: int) -> float:
+        at = quadratic([x[i] for x in c])
+        return -np.inf if at is None else at.at(beta[i])
+
+    return np.array(run(one, range(len(beta)), workers))

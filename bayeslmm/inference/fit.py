@@ -11,6 +11,7 @@ import pymc as pm
 import xarray as xr
 from scipy.special import expit
 
+from bayeslmm.distributions.phenotype import observed_phenotype
 from bayeslmm.errors import InputError, warn_user
 from bayeslmm.estimates.boundary import spectrum_problem
 from bayeslmm.inference import nuts
@@ -207,7 +208,7 @@ def _posterior(
     groups["posterior"] = dataset(variables, coords)
     groups["log_prior"] = dataset(log_prior, coords)
     groups["log_likelihood"] = dataset(log_likelihood, coords)
-    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    y = observed_phenotype(model)
     groups["observed_data"] = dataset({"phenotype": (("individual",), y)}, coords)
     groups["constant_data"] = constant_data(model)
     if (prior := prior_draws(model, 1000, seed)) is not None:

@@ -11,7 +11,6 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-from pymc.distributions.continuous import FlatRV
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 
@@ -50,14 +49,24 @@ def split_parts(model: pm.Model, behind: set[Any]) -> tuple[list[Any], list[Any]
     if others := free - set(chosen) - set(effects):
         raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
     for rv in effects:
-        if type(rv.owner.op).__name__ not in ("NormalRV", "MvNormalRV", "FlatRV"):
+        if _kind(rv) not in ("NormalRV", "MvNormalRV", "FlatRV"):
             raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
         if set(ancestors([rv])) & (free - {rv}):
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
-    flats = [isinstance(rv.owner.op, FlatRV) for rv in effects]
+    flats = [_kind(rv) == "FlatRV" for rv in effects]
     if any(flats) and not all(flats):
         raise ModelError("β mixes flat and normal priors")
     return chosen, effects
+
+
+def _kind(rv: Any) -> str:
+    """The class of a variable's distribution: "NormalRV"."""
+    return type(rv.owner.op).__name__
+
+
+def prior_parameters(rv: Any) -> list[Any]:
+    """The parameters of a variable's distribution, as variables of the graph."""
+    return list(rv.owner.op.dist_params(rv.owner))
 
 
 def exchangeable_data(model: pm.Model) -> dict[str, Any]:
@@ -104,12 +113,12 @@ def effects_prior_function(
     ]
     beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
     evaluate = compile_function([flat], inputs, [beta])
-    improper = any(isinstance(rv.owner.op, FlatRV) for rv in effects)
+    improper = any(_kind(rv) == "FlatRV" for rv in effects)
     moments = []
     for rv in effects:
         if not improper:
-            mean, spread = rv.owner.op.dist_params(rv.owner)
-            if type(rv.owner.op).__name__ == "NormalRV":
+            mean, spread = prior_parameters(rv)
+            if _kind(rv) == "NormalRV":
                 moments += [pt.broadcast_to(mean, rv.shape), pt.broadcast_to(spread, rv.shape)]
             else:
                 moments += [mean, pt.linalg.cholesky(spread)]

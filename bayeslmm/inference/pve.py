@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
-from numpy.typing import NDArray
 
-from bayeslmm.distributions.dense_normal import DenseNormalRV
-from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
-from bayeslmm.inference.effects import (
-    BLOCK,
-    covariance_draws,
-    random_effects,
-    rotated_effects,
-)
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.inference.effects import covariance_draws, flat
 from bayeslmm.inference.tree import Variables
-from bayeslmm.likelihood.genetic_values import realised_pve
-from bayeslmm.models.family import family_of
+from bayeslmm.likelihood.marginal import BLOCK
+from bayeslmm.likelihood.realised import Realised, TraitParts, realised_pve
 from bayeslmm.numerics.arrays import Floats
-
-
-class TraitParts(NamedTuple):
-    """What `realised_pve` takes for one trait."""
-
-    fixed: Floats
-    parts: list[Floats]
-    y: Floats
-    ones: Floats
-
-
-class Piece(NamedTuple):
-    """A block of draws: which, the parts of every trait, and a function that gives g (draws, n)."""
-
-    where: NDArray[np.intp]
-    traits: list[TraitParts]
-    genetic: Callable[[], Floats]
 
 
 def add_genetic(
@@ -83,91 +57,28 @@ def add_genetic(
         variables[name] = (dims, shaped.reshape(chains, draws, *shaped.shape[1:]))
     if kept is not None:
         variables["g"] = (("chain", "draw", "individual"), kept.reshape(chains, draws, -1))
-    return ["fixed", *_part_names(model), "covariance", "residual"]
+    marginal = marginal_of(model)
+    parts = ("random",) if marginal is None else marginal.part_names
+    return ["fixed", *parts, "covariance", "residual"]
 
 
-def _part_names(model: pm.Model) -> list[str]:
-    op = model["phenotype"].owner.op
-    if not isinstance(op, DenseNormalRV) or "trait" in model.coords:
-        return ["random"]
-    return [name for term in op.form.covariance.terms for name in term.columns]
+def _pieces(model: pm.Model, variables: Variables, rng: np.random.Generator) -> Iterator[Realised]:
+    marginal = marginal_of(model)
+    if marginal is None:
+        return _latent_pieces(model, variables)
+    beta, c = flat(variables, "beta"), covariance_draws(model, variables)
+    return marginal.realised(observed_phenotype(model), beta, c, rng)
 
 
-def _pieces(model: pm.Model, variables: Variables, rng: np.random.Generator) -> Iterator[Piece]:
-    op = model["phenotype"].owner.op
-    if isinstance(op, DenseNormalRV):
-        return _dense_pieces(model, variables, rng)
-    if isinstance(op, SpectralNormalRV | MultiTraitNormalRV):
-        return _spectral_pieces(model, variables, rng)
-    return _latent_pieces(model, variables)
-
-
-def _spectral_pieces(
-    model: pm.Model, variables: Variables, rng: np.random.Generator
-) -> Iterator[Piece]:
-    S = model["phenotype"].owner.op.spectrum
-    rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
-    Y = rotated[:, None] if rotated.ndim == 1 else rotated
-    ones = S.rotate(np.full(S.n, 1 / np.sqrt(S.n)))
-    beta = _flat(variables, "beta")
-    inputs = covariance_draws(model, variables)
-    for where, u in rotated_effects(model, rotated, beta, inputs, rng):
-        traits = []
-        for t in range(Y.shape[1]):
-            fixed = np.zeros((len(where), S.n))
-            fixed[:, : S.p] = beta[where, t * S.p : (t + 1) * S.p] @ S.triangle.T
-            traits.append(TraitParts(fixed, [u[:, t]], Y[:, t], ones))
-        yield Piece(where, traits, partial(_unrotated, S, u))
-
-
-def _unrotated(S: Any, u: Floats) -> Floats:
-    return np.hstack([S.unrotate(u[:, t].T).T for t in range(u.shape[1])])
-
-
-def _dense_pieces(
-    model: pm.Model, variables: Variables, rng: np.random.Generator
-) -> Iterator[Piece]:
-    form = model["phenotype"].owner.op.form
-    terms = form.covariance.terms
-    y = np.asarray(model["phenotype_observed"].get_value())
-    X, beta = form.design, _flat(variables, "beta")
-    incidence = {name: term.incidence(j) for term in terms for j, name in enumerate(term.columns)}
-    genetic = [name for term in terms if term.genetic for name in term.columns]
-    index = model["phenotype"].owner.op.trait_index
-    index = np.zeros(y.size, dtype=np.intp) if index is None else index
-    groups = [np.flatnonzero(index == t) for t in range(int(index.max()) + 1)]
-    for where, effects in random_effects(model, variables, rng):
-        parts = {name: np.asarray(u @ incidence[name].T) for name, u in effects.items()}
-        g = sum((parts[name] for name in genetic), np.zeros((len(where), y.size)))
-        fixed = beta[where] @ X.T
-        shown = [g] if len(groups) > 1 else list(parts.values())  # R ⊗ I is a term, too
-        traits = [
-            TraitParts(
-                fixed[:, rows],
-                [part[:, rows] for part in shown],
-                y[rows],
-                np.full(rows.size, 1 / np.sqrt(rows.size)),
-            )
-            for rows in groups
-        ]
-        yield Piece(where, traits, partial(np.asarray, g))
-
-
-def _latent_pieces(model: pm.Model, variables: Variables) -> Iterator[Piece]:
+def _latent_pieces(model: pm.Model, variables: Variables) -> Iterator[Realised]:
     if "g" not in variables or "design" not in model.named_vars:
         return
-    if not family_of(model).gaussian:
-        return  # shares of var(y) have no meaning
     X = np.asarray(model["design"].get_value())
-    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    y = observed_phenotype(model)
     ones = np.full(y.size, 1 / np.sqrt(y.size))
-    beta, latent = _flat(variables, "beta"), _flat(variables, "g")
+    beta, latent = flat(variables, "beta"), flat(variables, "g")
     for start in range(0, latent.shape[0], BLOCK):
         where = np.arange(start, min(start + BLOCK, len(latent)))
         g = latent[where]
-        yield Piece(where, [TraitParts(beta[where] @ X.T, [g], y, ones)], partial(np.asarray, g))
-
-
-def _flat(variables: Variables, name: str) -> Floats:
-    array = np.asarray(variables[name][1])
-    return array.reshape(array.shape[0] * array.shape[1], -1)
+        trait = TraitParts(beta[where] @ X.T, [g], y, ones)
+        yield Realised(where, [trait], partial(np.asarray, g))

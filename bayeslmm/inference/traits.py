@@ -7,6 +7,7 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
+from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.errors import InputError
 from bayeslmm.inference.choose import choose_engine
 from bayeslmm.inference.exact import exact
@@ -49,7 +50,7 @@ def fit_traits(
     """
     choose_engine(model, "exact")
     values = np.ascontiguousarray(phenotypes.to_numpy(dtype=np.float64))
-    n = model["phenotype"].owner.op.spectrum.n
+    n = require_marginal(model).n
     if values.shape[0] != n or not np.all(np.isfinite(values)):
         raise InputError(
             f"phenotypes of shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite",

@@ -20,16 +20,22 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 
-from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
-from bayeslmm.likelihood.spectrum import decompose
-from bayeslmm.priors.components import prior_words
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.likelihood.decompose import decompose
 
 type Variables = dict[str, tuple[tuple[str, ...], Any]]
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")  # small graphs, called with large arrays
 
 PACKAGES = ("bayeslmm", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray", "nutpie")
+
+
+def prior_words(model: pm.Model) -> dict[str, str]:
+    """Return every prior of a model in words, by the name of its variable."""
+    return {
+        rv.name: getattr(rv.tag, "words", None) or rv.str_repr().split("~", 1)[-1].strip()
+        for rv in model.free_RVs
+    }
 
 
 def model_data(model: pm.Model) -> dict[str, Any]:
@@ -65,7 +71,7 @@ def add_named_quantities(variables: Variables) -> None:
 def improper_priors(model: pm.Model, behind: str | None = None) -> list[str]:
     """Names of the parameters, behind one variable or all, that are flat on a line or half-line."""
     free = set(model.free_RVs if behind is None else ancestors([model[behind]]))
-    flat = [rv for rv in model.free_RVs if isinstance(rv.owner.op, FlatRV | HalfFlatRV)]
+    flat = [rv for rv in model.free_RVs if type(rv.owner.op) in (FlatRV, HalfFlatRV)]
     return [rv.name for rv in flat if rv in free]
 
 
@@ -126,25 +132,15 @@ def constant_data(model: pm.Model) -> xr.Dataset:
         for v in model.data_vars
         if v.name not in skip
     }
-    op = model["phenotype"].owner.op
-    if isinstance(op, MultiTraitNormalRV):
-        out["eigenvalue"] = (("contrast",), op.spectrum.eigenvalues)
-    if isinstance(op, SpectralNormalRV):
-        rotated = model["phenotype_rotated"].get_value()
-        p = op.spectrum.p
-        out["eigenvalue"] = (("contrast",), op.spectrum.eigenvalues)
-        out["contrasts"] = (("contrast",), rotated[p:])
-        if "design" not in out:
-            X = op.spectrum.basis[:, :p] @ op.spectrum.triangle
-            out["design"] = (("individual", "covariate"), X)
-    elif hasattr(op, "design") and "design" not in out:
-        out["design"] = (("individual", "covariate"), op.design)
+    marginal = marginal_of(model)
+    if marginal is not None:
+        out |= {k: v for k, v in marginal.constant_data(observed_phenotype(model)).items()
+                if k not in out}  # fmt: skip
     elif "design" in out and "g" in model.named_vars and hasattr(model["g"].tag, "factor"):
         factor = model["g"].tag.factor
         spectrum = decompose(factor @ factor.T, out["design"][1])
-        y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
-        out["eigenvalue"] = (("contrast",), spectrum.eigenvalues)
-        out["contrasts"] = (("contrast",), spectrum.rotate(y)[spectrum.p :])
+        s, e = spectrum.contrasts(observed_phenotype(model))
+        out["eigenvalue"], out["contrasts"] = (("contrast",), s), (("contrast",), e)
     return dataset(out, model.coords)
 
 

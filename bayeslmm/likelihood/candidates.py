@@ -1,4 +1,4 @@
-"""Everybody: the people of the records, and all others whom their relationships know.
+"""Candidates for prediction: the people of the records, and all whom their relationships know.
 
 Terms of a model (`bayeslmm.likelihood.terms.Term`) are extended to all of them; the covariance of
 the records stays what it was.
@@ -27,7 +27,7 @@ type Positions = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Everybody:
+class Candidates:
     """N individuals, those of the terms first.
 
     Parameters
@@ -45,12 +45,12 @@ class Everybody:
     order: Positions
 
 
-def everybody(
+def find_candidates(
     cohort: Cohort,
     terms: Sequence[Term],
     relationships: Mapping[str, Relationship],
     individuals: pd.MultiIndex | None = None,
-) -> Everybody:
+) -> Candidates:
     """The people of the cohort and the terms, and the others that all relationships have.
 
     Parameters
@@ -71,7 +71,7 @@ def everybody(
         if term.people is not None and not term.people.equals(old):
             old = old.append(term.people).unique()
     if not used:
-        return Everybody(old, {}, np.arange(len(old)))
+        return Candidates(old, {}, np.arange(len(old)))
     first = next(iter(used.values()))
     rows = {name: positions(old, one, name) for name, one in used.items()}
     others = first.individuals.delete(rows[next(iter(rows))])
@@ -89,11 +89,11 @@ def everybody(
     people = old.append(others) if len(others) else old
     size = 3 * 8 * len(people) ** 2 * len(used)
     require_memory(size, f"predictions of {len(people)} individuals", "name fewer individuals")
-    return Everybody(people, rows, np.argsort(next(iter(rows.values())), kind="stable"))
+    return Candidates(people, rows, np.argsort(next(iter(rows.values())), kind="stable"))
 
 
 def extend(
-    term: Term, everyone: Everybody, cohort: Cohort, relationship: Relationship | None
+    term: Term, everyone: Candidates, cohort: Cohort, relationship: Relationship | None
 ) -> Term:
     """The term with everybody as its levels, as far as their kernel is known.
 
@@ -114,6 +114,15 @@ def extend(
         if gap > 1e-6 * float(np.abs(term.kernel).max()):
             raise not_the_kernel(term.name)
     return replace(term, kernel=kernel, levels=index[term.levels], people=everyone.people)
+
+
+def missing_relationship(name: str, relationships: Mapping[str, Relationship]) -> InputError:
+    """The error for a genetic term without its relationship."""
+    return InputError(
+        f"no relationship '{name}' among those given: {', '.join(relationships) or 'none'}",
+        "one for every genetic term of the model, by its name",
+        "give the one that the model was built with, with all individuals in it",
+    )
 
 
 def not_the_kernel(name: str) -> InputError:

@@ -28,9 +28,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from bayeslmm.likelihood.decompose import apply_q
 from bayeslmm.likelihood.fixed_effects import BetaQuadratic, integrate_beta
 from bayeslmm.likelihood.one_kernel import LOG_2PI
-from bayeslmm.likelihood.spectrum import apply_q
 from bayeslmm.likelihood.terms import Covariance
 from bayeslmm.numerics import lapack
 from bayeslmm.numerics.arrays import Floats
@@ -189,8 +189,8 @@ def quadratic_of(form: DenseForm, L: Floats, rotated: Floats) -> BetaQuadratic:
     lapack.solve_lower(L, z)
     A = scipy.linalg.solve_triangular(L[m:, m:], form.triangle, lower=True, check_finite=False)
     log_det = 2.0 * float(np.log(np.diagonal(L)).sum())
-    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))
-    return BetaQuadratic(level, np.asarray(A), z[m:])
+    rss = float(z[:m] @ z[:m])
+    return BetaQuadratic(-0.5 * (n * LOG_2PI + log_det + rss), np.asarray(A), z[m:], rss)
 
 
 def dense_logp(

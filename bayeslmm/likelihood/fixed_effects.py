@@ -11,6 +11,7 @@ than its own narrowest direction, loses no digits.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,14 @@ from bayeslmm.numerics.arrays import Floats
 class BetaQuadratic:
     """``log p(y | β) = level - ½ ‖w - Aβ‖²``, A (p, p) regular.
 
-    Nothing cancels in it, however far the mean of y is from zero.
+    Nothing cancels in it, however far the mean of y is from zero. `rss` is the part of ``-2 level``
+    that is a quadratic form in y: it falls as 1/k when V grows k-fold.
     """
 
     level: float
     A: Floats
     w: Floats
+    rss: float = math.nan
 
     def at(self, beta: Floats) -> float:
         """log p(y | β)."""

@@ -1,42 +1,56 @@
-"""Draws in, draws out: genetic values given the other parameters, and the realised PVE."""
+"""Genetic values given the parameters: drawn and expected, for one trait and for several.
+
+In the canonical basis Φ of a draw's G and R (`bayeslmm.likelihood.canonical`) the traits are
+independent: each is a one-trait problem with variances (h, 1 - h), and ``U = U'Φᵀ`` takes the
+values back. With one trait Φ is the total standard deviation. A draw from the prior is corrected by
+the covariance with the records (Matheron's rule)::
+
+    u' = u* + h K (h K + (1 - h) I)⁻¹ (y' - Xβ' - u* - ε*)
+
+which costs O(p) a node, draw and trait in the eigenbasis of K.
+
+References
+----------
+Doucet (2010) A note on efficient conditional simulation of Gaussian distributions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslmm.errors import InputError
+from bayeslmm.likelihood.canonical import canonical_bases
+from bayeslmm.likelihood.one_kernel_solve import shrink
 from bayeslmm.numerics.arrays import Floats
 
 if TYPE_CHECKING:
     from bayeslmm.likelihood.spectrum import Spectrum
 
 
-def genetic_values(
-    spectrum: Spectrum,
+def draw_genetic(
     rotated: Floats,
     beta: Floats,
-    variance: Floats,
+    genetic: Floats,
+    residual: Floats,
+    spectrum: Spectrum,
     rng: np.random.Generator,
     block: int = 250,
 ) -> Iterator[tuple[slice, Floats]]:
-    """Exact draws of g given y, β and the variances, in rotated coordinates ``Wᵀg``.
-
-    A draw (g*, ε*) from the prior is corrected by the covariance with y (Matheron's rule)::
-
-        g = g* + σ²_u K V⁻¹ (y - Xβ - g* - ε*)
-
-    which costs O(n p) a draw in the eigenbasis.
+    """Exact draws of U given Y and the parameters, in rotated coordinates ``Wᵀu_t``.
 
     Parameters
     ----------
+    rotated
+        ``WᵀY`` (p + k, T).
+    beta
+        Draws of β, stacked trait by trait (draws, pT).
+    genetic, residual
+        Draws of G and R (draws, T, T).
     spectrum
         Spectrum of K and X.
-    rotated
-        ``Wᵀy`` (n,).
-    beta, variance
-        Draws of β (draws, p) and of (σ²_u, σ²_e) (draws, 2).
     rng
         Source of randomness.
     block
@@ -44,121 +58,90 @@ def genetic_values(
 
     Yields
     ------
-    slice, array (draws of the block, n)
-        `Spectrum.unrotate` of the transposed array gives g itself.
+    slice, array (draws of the block, T, p + k)
+        The genetic values of trait t are ``spectrum.unrotate(array[:, t].T)``.
 
-    References
-    ----------
-    Doucet (2010) A note on efficient conditional simulation of Gaussian distributions.
+    Raises
+    ------
+    InputError
+        If G or R of a draw is no covariance, or G + R is singular.
     """
-    p = spectrum.p
     for start in range(0, beta.shape[0], block):
         part = slice(start, min(start + block, beta.shape[0]))
-        a, b = variance[part, :1], variance[part, 1:]
-        count = a.shape[0]
-        prior = np.sqrt(a) * draw_unit_genetic(spectrum, rng, count)
-        noise = np.sqrt(b) * rng.standard_normal((count, spectrum.n))
-        residual = rotated - prior - noise
-        residual[:, :p] -= beta[part] @ spectrum.triangle.T
-        yield part, prior + shrink(spectrum, residual, a, b)
+        basis, r, a, b = canonical_problem(
+            rotated, beta[part], genetic[part], residual[part], spectrum, start
+        )
+        prior = np.sqrt(a) * draw_unit_genetic(spectrum, rng, r.shape[0])
+        noise = np.sqrt(b) * rng.standard_normal(r.shape)
+        yield part, back_to_traits(basis, prior + shrink(spectrum, r - prior - noise, a, b))
 
 
-def blup(spectrum: Spectrum, rotated: Floats, beta: Floats, variance: Floats) -> Floats:
-    """E[g | y, β, σ²] in rotated coordinates (draws, n): ``σ²_u K V⁻¹ (y - Xβ)``."""
-    residual = np.tile(rotated, (beta.shape[0], 1))
-    residual[:, : spectrum.p] -= beta @ spectrum.triangle.T
-    return shrink(spectrum, residual, variance[:, :1], variance[:, 1:])
-
-
-def shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
-    """``a K (a K + b I)⁻¹ r`` for rows r (draws, n) and variances a, b (draws, 1)."""
-    s, C, T, p = spectrum.eigenvalues, spectrum.coupling, spectrum.schur, spectrum.p
-    if b.min() <= 0.0:
-        b = np.maximum(b, np.finfo(float).tiny)
-    d = a * s + b
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    i, j = np.tril_indices(p)
-    packed = a * b * ((1.0 / d) @ (C[i] * C[j] * inverse).T)
-    S = b[:, :, None] * np.eye(p) + a[:, :, None] * T
-    S[:, i, j] += packed
-    S[:, j, i] = S[:, i, j]
-    rc = r[:, p:]
-    x1 = np.linalg.solve(S, (r[:, :p] - a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]
-    xc = (rc - a * (x1 @ C)) / d
-    K11 = T + (C * inverse) @ C.T
-    return np.asarray(a * np.hstack([x1 @ K11 + xc @ C.T, x1 @ C + xc * s]))
-
-
-def realised_pve(
-    fixed: Floats, parts: Sequence[Floats], y: Floats, ones: Floats
-) -> dict[str, Floats]:
-    """Realised proportions of variance explained, draw by draw.
-
-    Parameters
-    ----------
-    fixed
-        Xβ (draws, n), in any orthonormal coordinates of the records.
-    parts
-        The random parts g_k of the records, each (draws, n), in the same coordinates.
-    y
-        Phenotype (n,) in the same coordinates.
-    ones
-        ``1/√n`` (n,) in the same coordinates: what the sample mean is taken with.
-
-    Returns
-    -------
-    dict
-        ``pve_fixed``, ``pve_random``, ``pve_total``: var(Xβ), var(Σ g_k), var(Xβ + Σ g_k), each
-        over var(y) (sample variances; the three need not add up). ``pve_share`` (draws, k + 3):
-        var(Xβ), every var(g_k), twice the covariances between them, and var(ε) over their sum,
-        which add to one in every draw.
-    """
-
-    def centred(u: Floats) -> Floats:
-        return np.asarray(u - (u @ ones)[..., None] * ones)
-
-    def square(u: Floats) -> Floats:
-        return np.asarray((u * u).sum(axis=-1))
-
-    random = parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
-    residual = square(centred(y - fixed - random))
-    y, fixed, random = centred(y), centred(fixed), centred(random)
-    var_y, var_f, var_g = square(y), square(fixed), square(random)
-    none = var_f < 1e-14 * var_y  # an intercept alone explains nothing
-    var_f = np.where(none, 0.0, var_f)
-    twice = np.where(none, 0.0, 2.0 * (fixed * random).sum(axis=-1))
-    total = var_f + var_g + twice
-    alone = [var_g] if len(parts) == 1 else [square(centred(part)) for part in parts]
-    between = twice + (var_g - np.sum(alone, axis=0) if len(parts) > 1 else 0.0)
-    shares = np.stack([var_f, *alone, between, residual], axis=-1)
-    return {
-        "pve_fixed": var_f / var_y,
-        "pve_random": var_g / var_y,
-        "pve_total": total / var_y,
-        "pve_share": shares / shares.sum(axis=-1, keepdims=True),
-    }
-
-
-def draw_phenotype(
-    spectrum: Spectrum, beta: Floats, variance: Floats, rng: np.random.Generator
+def genetic_mean(
+    rotated: Floats, beta: Floats, genetic: Floats, residual: Floats, spectrum: Spectrum
 ) -> Floats:
-    """One draw of y (n,) from N(Xβ, σ²_u K + σ²_e I), O(n²)."""
-    a, b = variance
+    """E[U | Y, β, G, R] in rotated coordinates (draws, T, p + k): the mean of `draw_genetic`."""
+    basis, r, a, b = canonical_problem(rotated, beta, genetic, residual, spectrum, 0)
+    return back_to_traits(basis, shrink(spectrum, r, a, b))
+
+
+def canonical_problem(
+    rotated: Floats,
+    beta: Floats,
+    genetic: Floats,
+    residual: Floats,
+    spectrum: Spectrum,
+    number: int,
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Φ (draws, T, T), canonical residuals (draws T, p + k) and variances, two (draws T, 1)."""
+    draws, T = genetic.shape[:2]
     p = spectrum.p
-    g = np.sqrt(a) * draw_unit_genetic(spectrum, rng)
-    rotated = g + np.sqrt(b) * rng.standard_normal(spectrum.n)
-    rotated[:p] += spectrum.triangle @ beta
-    return spectrum.unrotate(rotated)
+    basis, inverse, shares = canonical_draws(genetic, residual, number)
+    r = np.tile(rotated.T, (draws, 1, 1))
+    r[:, :, :p] -= beta.reshape(draws, T, p) @ spectrum.triangle.T
+    a, b = (shares[:, :, k].reshape(draws * T, 1) for k in range(2))
+    return basis, (inverse @ r).reshape(draws * T, -1), a, b
+
+
+def canonical_draws(
+    genetic: Floats, residual: Floats, number: int = 0
+) -> tuple[Floats, Floats, Floats]:
+    """Φ, Φ⁻¹ (draws, T, T) and the shares (draws, T, 2) of draws of G and R.
+
+    Raises
+    ------
+    InputError
+        Naming the first draw that has none; `number` is that of the first draw given.
+    """
+    pair = [np.ascontiguousarray(A, dtype=np.float64) for A in (genetic, residual)]
+    first, basis, inverse, shares = canonical_bases(*pair)
+    if first >= 0:
+        raise InputError(
+            f"G and R of draw {number + first} are {genetic[first].tolist()} and "
+            f"{residual[first].tolist()}",
+            "two covariance matrices whose sum is positive definite",
+            "draw them from the posterior, or build them as LLᵀ",
+        )
+    return basis, inverse, shares
+
+
+def back_to_traits(basis: Floats, values: Floats) -> Floats:
+    """Canonical values (draws T, any) as those of the traits (draws, T, any)."""
+    draws, T = basis.shape[:2]
+    return np.asarray(basis @ values.reshape(draws, T, -1))
 
 
 def draw_unit_genetic(spectrum: Spectrum, rng: np.random.Generator, size: int = 0) -> Floats:
-    """Wᵀg for g ~ N(0, K): (n,), or (size, n)."""
-    p, m = spectrum.p, spectrum.m
-    z = rng.standard_normal((max(size, 1), p + m))
-    root = np.sqrt(spectrum.eigenvalues)
-    scaled = np.divide(spectrum.coupling, root, out=np.zeros((p, m)), where=root > 0)
-    values, vectors = np.linalg.eigh(spectrum.schur)
-    half = vectors * np.sqrt(np.maximum(values, 0.0))
-    top = z[:, :p] @ half.T + z[:, p:] @ scaled.T
-    out = np.hstack([top, root * z[:, p:]])
+    """Wᵀg for g ~ N(0, K): (p + k,), or (size, p + k)."""
+    p, k = spectrum.p, spectrum.nodes
+    z = rng.standard_normal((max(size, 1), p + k))
+    root_s = np.sqrt(spectrum.eigenvalues)
+    scaled = np.divide(spectrum.coupling, root_s, out=np.zeros((p, k)), where=root_s > 0)
+    top = z[:, :p] @ root(spectrum.schur).T + z[:, p:] @ scaled.T
+    out = np.hstack([top, root_s * z[:, p:]])
     return out if size else out[0]
+
+
+def root(A: Floats) -> Floats:
+    """F (T, T) with FFᵀ = A, a covariance that may be singular."""
+    values, vectors = np.linalg.eigh(0.5 * (A + A.T))
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

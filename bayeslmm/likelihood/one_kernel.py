@@ -5,8 +5,9 @@ The records are rotated once by an orthogonal matrix ``W = [Q₁, Q_c V]``
 
     Wᵀy = [q; e]      WᵀX = [R; 0]      WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]
 
-with q (p,) the part of y in the column space of X and e (m = n - p,) the error contrasts. With
-a = σ²_u, b = σ²_e and d = a s + b the density of y factorises exactly::
+with q (p,) the part of y in the column space of X and e (m = n - p,) the error contrasts; a node of
+the spectrum may stand for w of them. With a = σ²_u, b = σ²_e and d = a s + b the density of y
+factorises exactly::
 
     log p(y | β, a, b) = log N(e; 0, diag(d)) + log N(q; Rβ + a C D⁻¹ e, S)
 
@@ -87,6 +88,7 @@ def spectral_logp(
     beta: Floats,
     variance: Floats,
     s: Floats,
+    weights: Floats,
     C: Floats,
     T: Floats,
     R: Floats,
@@ -96,14 +98,14 @@ def spectral_logp(
     Parameters
     ----------
     rotated
-        ``[q; e] = Wᵀy`` (n,).
+        ``[q; e] = Wᵀy`` (p + k,).
     beta
         β (p,).
     variance
         (σ²_u, σ²_e).
-    s, C, T, R
-        Eigenvalues (m,), coupling (p, m), Schur complement (p, p) and triangular design (p, p)
-        of the `bayeslmm.likelihood.spectrum.Spectrum`.
+    s, weights, C, T, R
+        Eigenvalues (k,), their weights (k,), coupling (p, k), Schur complement (p, p) and
+        triangular design (p, p) of the `bayeslmm.likelihood.spectrum.Spectrum`.
 
     Returns
     -------
@@ -132,6 +134,7 @@ def spectral_logp(
     shift2 = np.zeros(p)  # C D⁻² e
     log_d = 0.0
     product = 1.0  # of the d since the last logarithm: one log for many factors
+    count = float(p)  # of records
     rss = 0.0
     trace_a = 0.0
     trace_b = 0.0
@@ -144,16 +147,18 @@ def spectral_logp(
             return -np.inf, d_beta, d_variance
         w = 1.0 / d
         x = rotated[p + k] * w
-        if 1e-100 < d < 1e100:
+        many = weights[k]
+        count += many
+        if many == 1.0 and 1e-100 < d < 1e100:
             product *= d
             if not 1e-100 < product < 1e100:
                 log_d += math.log(product)
                 product = 1.0
         else:
-            log_d += math.log(d)
+            log_d += many * math.log(d)
         rss += x * rotated[p + k]
-        trace_a += sk * w
-        trace_b += w
+        trace_a += many * sk * w
+        trace_b += many * w
         rss_a += sk * x * x
         rss_b += x * x
         if sk > 0.0:
@@ -186,7 +191,7 @@ def spectral_logp(
     for i in range(p):
         quadratic += v[i] * v[i]
     solve_lower_transposed(S, v)
-    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + log_S + quadratic)
+    logp = -0.5 * (count * LOG_2PI + log_d + rss + log_S + quadratic)
     # S⁻¹, column by column, for the traces
     column = np.empty(p)
     tr_a = 0.0
@@ -217,6 +222,7 @@ def spectral_logp_draws(
     betas: Floats,
     variances: Floats,
     s: Floats,
+    weights: Floats,
     C: Floats,
     T: Floats,
     R: Floats,
@@ -224,5 +230,5 @@ def spectral_logp_draws(
     """`spectral_logp` at many draws: betas (draws, p), variances (draws, 2) → (draws,)."""
     out = np.empty(betas.shape[0])
     for i in range(betas.shape[0]):
-        out[i] = spectral_logp(rotated, betas[i], variances[i], s, C, T, R)[0]
+        out[i] = spectral_logp(rotated, betas[i], variances[i], s, weights, C, T, R)[0]
     return out

@@ -16,7 +16,7 @@ LEAST = 1e-200  # residual variance where V is singular: far from overflow
 
 
 def spectral_solve(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
-    """``V⁻¹ r`` for rows r (draws, n) in rotated coordinates and variances a, b (draws, 1)."""
+    """``V⁻¹ r`` for rows r (draws, p + k) in rotated coordinates and variances a, b (draws, 1)."""
     C, p = spectrum.coupling, spectrum.p
     a, b, d, S = solve_parts(spectrum, a, b)
     first = np.linalg.solve(S, (r[:, :p] - a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]
@@ -24,8 +24,9 @@ def spectral_solve(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Float
 
 
 def mean_inverse(spectrum: Spectrum, a: Floats, b: Floats, weights: Floats) -> Floats:
-    """``Σ_k weights_k V_k⁻¹`` (n, n) over draws of a, b (draws, 1), in rotated coordinates."""
-    C, p, n = spectrum.coupling, spectrum.p, spectrum.n
+    """``Σ_k weights_k V_k⁻¹`` over draws of a, b (draws, 1), in rotated coordinates."""
+    C, p = spectrum.coupling, spectrum.p
+    n = p + spectrum.nodes
     a, b, d, S = solve_parts(spectrum, a, b)
     E = np.empty((len(a), n, p))
     E[:, :p] = np.eye(p)
@@ -38,17 +39,27 @@ def mean_inverse(spectrum: Spectrum, a: Floats, b: Floats, weights: Floats) -> F
     return np.asarray(out)
 
 
+def times_kernel(spectrum: Spectrum, w: Floats) -> Floats:
+    """``K w`` for rows w (any, p + k) in rotated coordinates."""
+    s, C, T, p = spectrum.eigenvalues, spectrum.coupling, spectrum.schur, spectrum.p
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+    K11 = T + (C * inverse) @ C.T
+    top, rest = w[:, :p], w[:, p:]
+    return np.hstack([top @ K11 + rest @ C.T, top @ C + rest * s])
+
+
 def kernel_times(spectrum: Spectrum, v: Floats) -> Floats:
     """``K v`` of a vector v (n,)."""
-    s, C, p = spectrum.eigenvalues, spectrum.coupling, spectrum.p
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    w = spectrum.rotate(v)
-    top = (spectrum.schur + (C * inverse) @ C.T) @ w[:p] + C @ w[p:]
-    return spectrum.unrotate(np.concatenate([top, C.T @ w[:p] + s * w[p:]]))
+    return spectrum.unrotate(times_kernel(spectrum, spectrum.basis.project(v)[None])[0])
+
+
+def shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
+    """``a K (a K + b I)⁻¹ r`` for rows r (draws, p + k) and variances a, b (draws, 1)."""
+    return a * times_kernel(spectrum, spectral_solve(spectrum, r, a, b))
 
 
 def clear_null(spectrum: Spectrum, rotated: Floats) -> Floats:
-    """Set rows (any, n) to zero, in place, in directions in which the kernel is zero.
+    """Set rows (any, p + k) to zero, in place, in directions in which the kernel is zero.
 
     Covariances with g are zero there; rounding would be blown up by V⁻¹ where h² is near 1.
     """
@@ -57,7 +68,7 @@ def clear_null(spectrum: Spectrum, rotated: Floats) -> Floats:
 
 
 def solve_parts(spectrum: Spectrum, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """a, b (kept off zero), d (draws, m) and S (draws, p, p) for variances a, b (draws, 1)."""
+    """a, b (kept off zero), d (draws, k) and S (draws, p, p) for variances a, b (draws, 1)."""
     s, C, p = spectrum.eigenvalues, spectrum.coupling, spectrum.p
     b = np.maximum(b, LEAST)
     d = a * s + b

@@ -1,75 +1,59 @@
-"""The seam: one eigendecomposition of the kernel, after the fixed effects are split off.
+"""The seam: one kernel as nodes with weights, after the fixed effects are split off.
 
-Everything behind a `Spectrum` (likelihood, engines, posterior) costs O(n p²) per evaluation.
+Everything behind a `Spectrum` (likelihood, engines, posterior) costs O(p²) a node and evaluation.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import struct
-import tokenize
-import warnings
-import zlib
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+import os
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
-from numpy.typing import NDArray
 
-from bayeslmm.errors import BayesLMMWarning, InputError
+from bayeslmm.likelihood.basis import Basis
+from bayeslmm.likelihood.spectrum_file import read_arrays, write_arrays
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.numerics.eigen import eigh
-from bayeslmm.numerics.threads import blas_threads, one_thread
-from bayeslmm.system.atomic import atomic_path, require_space
-from bayeslmm.system.files import PathArg, require_file
-from bayeslmm.system.memory import require_memory
+from bayeslmm.system.files import PathArg
 
 if TYPE_CHECKING:
-    from bayeslmm.cohort.cohort import Cohort
-    from bayeslmm.relationship.relationship import Relationship
+    from collections.abc import Callable
 
 
-# what zipfile and numpy raise when they read a damaged archive
-_DAMAGE = (
-    *(ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile, NotImplementedError),
-    *(RuntimeError, OverflowError, SyntaxError, struct.error, tokenize.TokenError, zlib.error),
-)
-NEGATIVE_SILENT = 1e-6  # relative size of negative eigenvalues that rounding explains
-NEGATIVE_ALLOWED = 1e-2  # beyond this the matrix is no covariance
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Spectrum:
-    """Kernel K and design X of n records in the basis ``W = [Q₁, Q_c V]``.
+    """Kernel K and design X of n records in the basis ``W = [Q₁, V]``.
 
-    ``X = Q₁R`` and Q_c spans the error contrasts; V are the eigenvectors of ``Q_cᵀKQ_c``, so that
-    ``WᵀX = [R; 0]`` and ``WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]``.
+    ``X = Q₁R``, and V are eigenvectors of ``Q_cᵀKQ_c``, Q_c a basis of the error contrasts, so that
+    ``WᵀX = [R; 0]`` and ``WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]``. A node stands for as many contrasts
+    as its weight w says: ``log|V| = Σ w log d``, traces are ``Σ w s/d``. Weights other than one
+    belong to the eigenvalue zero, whose eigenvectors need not be kept (`Basis`).
 
     Parameters
     ----------
     eigenvalues
-        s (m,), m = n - p, ascending, non-negative.
+        s (k,), ascending, non-negative.
+    weights
+        w (k,), adding up to m = n - p.
     coupling
-        C (p, m): between the column space of X and the contrasts (0 for X = 1 and a centred GRM).
+        C (p, k): between the column space of X and the contrasts (0 for X = 1 and a centred GRM).
     schur
         T = K₁₁ - C s⁺ Cᵀ (p, p), positive semidefinite.
     triangle
         R (p, p), upper triangular.
     basis
-        W (n, n), orthogonal.
+        W, orthonormal columns.
     key
         SHA-256 of (K, X), to recognise a spectrum kept on disk.
     """
 
     eigenvalues: Floats
+    weights: Floats
     coupling: Floats
     schur: Floats
     triangle: Floats
-    basis: Floats
+    basis: Basis
     key: str
 
     def __repr__(self) -> str:
@@ -78,7 +62,7 @@ class Spectrum:
     @property
     def n(self) -> int:
         """Number of records."""
-        return int(self.basis.shape[0])
+        return self.basis.n
 
     @property
     def p(self) -> int:
@@ -88,6 +72,11 @@ class Spectrum:
     @property
     def m(self) -> int:
         """Number of error contrasts, n - p."""
+        return self.n - self.p
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes, m or fewer."""
         return self.eigenvalues.size
 
     @property
@@ -95,21 +84,90 @@ class Spectrum:
         """Number of non-zero eigenvalues among the contrasts."""
         return int(np.count_nonzero(self.eigenvalues))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.basis.columns.nbytes + self.coupling.nbytes
+
+    @property
+    def arrays(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """(s, w, C, T, R), as the compiled densities take them."""
+        return self.eigenvalues, self.weights, self.coupling, self.schur, self.triangle
+
+    @property
+    def design(self) -> Floats:
+        """X (n, p)."""
+        return np.asarray(self.basis.columns[:, : self.p] @ self.triangle)
+
     def rotate(self, y: Floats) -> Floats:
-        """``Wᵀy = [q; e]`` of y (n,) or of columns (n, k)."""
-        with one_thread():
-            return np.ascontiguousarray(self.basis.T @ y)
+        """``Wᵀy = [q; e]`` of y (n,) or of columns (n, t), e with a value for each node."""
+        return self.basis.rotate(y)
 
     def unrotate(self, rotated: Floats) -> Floats:
-        """Inverse of `rotate`."""
-        with one_thread():
-            return np.ascontiguousarray(self.basis @ rotated)
+        """Rotate back what lies in the space of W, as genetic values do."""
+        return self.basis.unrotate(rotated)
+
+    def together(self, traits: int) -> Spectrum:
+        """Return the spectrum for traits with rotated coordinates in common (`Basis.rotate`)."""
+        if not self.basis.null or self.basis.nodes == traits:
+            return self
+        old, null = self.basis.nodes, float(self.basis.null)
+        s = np.concatenate([np.zeros(traits), self.eigenvalues[old:]])
+        w = np.concatenate([np.full(traits, null / traits), self.weights[old:]])
+        C = np.hstack([np.zeros((self.p, traits)), self.coupling[:, old:]])
+        basis = self.basis.together(traits)
+        return Spectrum(s, w, np.ascontiguousarray(C), self.schur, self.triangle, basis, self.key)
+
+    def expanded(self, rotated: Floats) -> tuple[Floats, Floats]:
+        """Eigenvalues (m,) and contrasts (m,) or (m, t) with the sums of squares of the nodes.
+
+        For estimates from quadratic forms: where a node stands for several contrasts their length
+        goes to one of them, and the others are zero. `contrasts` gives each its own value.
+        """
+        e, gap = rotated[self.p :], self.m - self.nodes
+        if not gap:
+            return self.eigenvalues, e
+        zeros = np.zeros((gap, *e.shape[1:]))
+        return np.concatenate([np.zeros(gap), self.eigenvalues]), np.concatenate([zeros, e])
+
+    def contrasts(self, y: Floats) -> tuple[Floats, Floats]:
+        """Eigenvalues (m,) and the error contrasts (m,) or (m, t) of records y, one by one."""
+        basis = self.basis
+        if not basis.nodes:
+            return self.eigenvalues, self.rotate(y)[self.p :]
+        inside = basis.project(y)[self.p + basis.nodes :]
+        outside = basis.complement(y)
+        s = np.concatenate([np.zeros(basis.null), self.eigenvalues[basis.nodes :]])
+        return s, np.concatenate([outside, inside])
+
+    def semivariance(self) -> float:
+        """Average semivariance of K: ``tr(PKP)/(n - 1)``, ``P = I - 11ᵀ/n``."""
+        from bayeslmm.likelihood.one_kernel_solve import kernel_times
+
+        s, C = self.eigenvalues, self.coupling
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        trace = float(s.sum() + np.trace(self.schur) + ((C * inverse) * C).sum())
+        return (trace - float(kernel_times(self, np.ones(self.n)).sum()) / self.n) / (self.n - 1)
+
+    def leading_axis(self) -> Floats:
+        """Eigenvector (n,) of the largest eigenvalue."""
+        return np.ascontiguousarray(self.basis.columns[:, -1])
+
+    def kernel(self) -> Floats:
+        """K (n, n) back from its parts."""
+        s, C, p = self.eigenvalues[self.basis.nodes :], self.coupling[:, self.basis.nodes :], self.p
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        W1, W2 = self.basis.columns[:, :p], self.basis.columns[:, p:]
+        cross = W1 @ C @ W2.T
+        K = (W2 * s) @ W2.T + cross + cross.T
+        K += W1 @ (self.schur + (C * inverse) @ C.T) @ W1.T
+        return np.asarray(0.5 * (K + K.T))
 
     def save(self, path: PathArg) -> None:
         """Write a `.npz` file (no pickles), atomically."""
-        require_space(path, 8 * self.n * (self.n + 2 * self.p), f"a spectrum of {self.n} records")
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        s, w, C, T, R = self.arrays
+        arrays = {"eigenvalues": s, "weights": w, "coupling": C, "schur": T, "triangle": R}
+        write_arrays(path, arrays | {"basis": self.basis.columns}, self.key)
 
     @classmethod
     def load(cls, path: PathArg) -> Spectrum:
@@ -120,216 +178,44 @@ class Spectrum:
         InputError
             If the file is missing, damaged or no spectrum.
         """
-        values = _read_archive(path, *(field.name for field in fields(cls)))
-        s, C, T, R, W = (values[field.name] for field in fields(cls)[:5])
-        n, p = len(np.atleast_1d(W)), len(np.atleast_1d(R))
-        shapes = ((n - p,), (p, n - p), (p, p), (p, p), (n, n))
-        for array, shape in zip((s, C, T, R, W), shapes, strict=True):
-            if array.shape != shape or array.dtype != float or not np.isfinite(array).all():
-                raise _no_spectrum(path, "its arrays do not fit together")
-        return cls(s, C, T, R, W, str(values["key"]))
+        found, key = read_arrays(path)
+        s, w, C, T, R, W = found.values()
+        nodes = len(s) + len(R) - W.shape[1]
+        return cls(s, w, C, T, R, Basis(np.ascontiguousarray(W), len(R), nodes), key)
 
 
-def _read_archive(path: PathArg, *names: str) -> dict[str, NDArray[Any]]:
-    file = require_file(path)
-    try:
-        with ZipFile(file) as archive:
-            return {name: _member(archive, f"{name}.npy") for name in names}
-    except _DAMAGE as error:
-        raise _no_spectrum(path, str(error)) from None
+class SpectrumCache:
+    """Spectra to use again: those of living models, and the newest if it is not too large.
 
-
-def _member(archive: ZipFile, name: str) -> NDArray[Any]:
-    """Read an array; its size is compared with that of its bytes before memory is taken."""
-    info = archive.getinfo(name)
-    if info.compress_type != ZIP_STORED:
-        raise ValueError(f"{name} is compressed")
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"{name} has the version {version} of the .npy format")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        expected = file.tell() + dtype.itemsize * math.prod(shape)
-    held = info.file_size
-    if min(shape, default=0) < 0 or dtype.hasobject or not expected == held == info.compress_size:
-        raise ValueError(f"{name} has {held} bytes where its header says {expected}")
-    with archive.open(info) as file:
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    return array
-
-
-def _no_spectrum(path: PathArg, why: str) -> InputError:
-    return InputError(
-        f"not a spectrum file ({why})",
-        "a .npz file written by Spectrum.save",
-        "delete it; it will be computed again",
-        path=path,
-    )
-
-
-def kernel_key(K: Floats, X: Floats) -> str:
-    """SHA-256 of a kernel (n, n) and a design (n, p): the `Spectrum.key`."""
-    digest = hashlib.sha256()
-    for array in (K, X):
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def decompose(K: Floats, X: Floats) -> Spectrum:
-    """Split off X and decompose the kernel.
+    A spectrum that a model still holds costs nothing more. Beside them the newest is kept, so that
+    the next trait, or the next model of the same kernel, need not wait.
 
     Parameters
     ----------
-    K
-        Kernel (n, n), symmetric. Eigenvalues down to -1e-6 of the largest are rounding and set to
-        zero; down to -1e-2 with a warning (pairwise missing genotypes); beyond it is an error.
-    X
-        Design (n, p) of full column rank.
-
-    Returns
-    -------
-    Spectrum
-
-    Notes ----- The numbers are the same, to the last bit, for any number of threads
-    (`bayeslmm.numerics.eigen`). Other machines may round otherwise: eigenvalues agree to rounding,
-    eigenvectors of close ones need not, and draws of g then agree in distribution only.
-    `Spectrum.save` keeps the bits.
+    most
+        Bytes that may be kept for no model. With 0 the cache is off: no spectrum is used again.
     """
-    n = X.shape[0]
-    require_memory(6 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
-    threads = blas_threads()
-    with one_thread():
-        found, smallest, largest = _split(K, X, threads)
-        if smallest < -NEGATIVE_SILENT * largest:  # of K_cc or of T: look at K itself
-            K_psd = positive_part(K, largest, threads)
-            found = replace(_split(K_psd, X, threads)[0], key=found.key)
-    return found
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._alive: weakref.WeakValueDictionary[str, Spectrum] = weakref.WeakValueDictionary()
+        self._newest: Spectrum | None = None
+
+    def get(self, key: str, make: Callable[[], Spectrum]) -> Spectrum:
+        """Return the spectrum of a key; `make` computes it where it is not known."""
+        found = self._alive.get(key)
+        if found is None:
+            self._newest = None  # gives its memory back before more is taken
+            found = make()
+        if self.most:
+            self._alive[key] = found
+        self._newest = found if found.nbytes <= self.most else None
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._newest = None
+        self._alive.clear()
 
 
-def _split(K: Floats, X: Floats, threads: int) -> tuple[Spectrum, float, float]:
-    """The spectrum, the smallest eigenvalue of K_cc and T, and what is large for this kernel."""
-    n, p = X.shape
-    reflectors = scipy.linalg.qr(X, mode="raw")
-    (factor, tau), R = reflectors[0], reflectors[1]
-    half = apply_q(factor, tau, K, transpose=True)  # QᵀK
-    rotated = apply_q(factor, tau, half.T, transpose=True)  # Qᵀ(QᵀK)ᵀ = QᵀKQ
-    rotated = 0.5 * (rotated + rotated.T)
-    s, V = eigh(rotated[p:, p:], threads)
-    top = max(float(s[-1]), float(np.trace(K)) / n, np.finfo(float).tiny)
-    smallest = float(s[0])
-    rounding = max(n * np.finfo(float).eps, 1e-14)
-    null = s <= rounding * top
-    s = np.where(null, 0.0, s)
-    coupling = rotated[:p, p:] @ V
-    coupling[:, null] = 0.0
-    weights = np.divide(1.0, s, out=np.zeros_like(s), where=~null)
-    schur = rotated[:p, :p] - (coupling * weights) @ coupling.T
-    smallest = min(smallest, float(np.linalg.eigvalsh(schur)[0]))
-    schur = nearest_psd(schur, rounding * max(top, float(np.trace(rotated[:p, :p]))))
-    inner = np.zeros((n, n))  # W = Q diag(I, V)
-    inner[:p, :p] = np.eye(p)
-    inner[p:, p:] = V
-    basis = np.ascontiguousarray(apply_q(factor, tau, inner, transpose=False))
-    triangle = np.ascontiguousarray(np.triu(R[:p]))
-    key = kernel_key(K, X)
-    return Spectrum(s, np.ascontiguousarray(coupling), schur, triangle, basis, key), smallest, top
-
-
-def apply_q(factor: Floats, tau: Floats, A: Floats, *, transpose: bool) -> Floats:
-    """QA or QᵀA by the Householder reflectors of `scipy.linalg.qr(mode="raw")`: O(n²p)."""
-    lapack = scipy.linalg.lapack
-    side = ("L", "T" if transpose else "N")
-    work = lapack.dormqr(*side, factor, tau, A, -1)[1]
-    return np.asarray(lapack.dormqr(*side, factor, tau, A, int(work[0]))[0])
-
-
-def check_definite(smallest: float, largest: float) -> None:
-    """Policy on negative eigenvalues: rounding, a warning, or an error."""
-    ratio = -smallest / largest
-    if ratio > NEGATIVE_ALLOWED:
-        raise InputError(
-            f"the kernel has the eigenvalue {smallest:.3g}, {ratio:.1%} of the largest",
-            "a positive semidefinite matrix (negative eigenvalues below 1% of the largest)",
-            "compute the GRM with missing genotypes at the mean (bayeslmm grm), or check that "
-            "the file is a relationship matrix",
-        )
-    if ratio > NEGATIVE_SILENT:
-        warnings.warn(
-            f"the kernel has negative eigenvalues down to {smallest:.3g} ({ratio:.2%} of the "
-            "largest), as a GRM with pairwise missing genotypes has; they are set to zero",
-            BayesLMMWarning,
-            stacklevel=4,
-        )
-
-
-def positive_part(K: Floats, largest: float, threads: int | None = None) -> Floats:
-    """K (n, n) without its negative eigenvalues, on which `check_definite` decides.
-
-    All of K is projected, not K_cc alone: an indefinite K has no Schur complement that would
-    keep the variance of Xβ + g what K says it is.
-    """
-    values, vectors = eigh(K, threads)
-    check_definite(float(values[0]), largest)
-    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
-
-
-def nearest_psd(A: Floats, rounding: float) -> Floats:
-    """Symmetric A (p, p) with its eigenvalues up to `rounding` set to zero.
-
-    Rows of no size become exact zeros: as h² → 1 the intercept's variance is σ²_e alone, and
-    1e-16 left there would be 1e-8 of it at h² = 1 - 1e-8.
-    """
-    values, vectors = np.linalg.eigh(0.5 * (A + A.T))
-    clean = (vectors * np.where(values > rounding, values, 0.0)) @ vectors.T
-    null = np.diag(clean) <= rounding
-    clean[null] = 0.0
-    clean[:, null] = 0.0
-    return np.ascontiguousarray(clean)
-
-
-def spectrum(
-    cohort: Cohort, relationship: Relationship, *, path: PathArg | None = None
-) -> Spectrum:
-    """Spectrum of a relationship among the records of a cohort, aligned by ID.
-
-    Parameters
-    ----------
-    cohort
-        Gives the individuals and the design X.
-    relationship
-        The kernel; its rows are chosen by ID and scaled as `Relationship.on` says. Several
-        records of an individual share its row: ``K = Z G Zᵀ``.
-    path
-        A `.npz` file: read if it holds the spectrum of this very kernel and design, otherwise
-        written. A spectrum in memory is also reused between traits and models that share both.
-
-    Returns
-    -------
-    Spectrum
-    """
-    K = relationship.on(cohort.people).matrix
-    if cohort.records is not None:  # Z G Zᵀ
-        K = K[np.ix_(cohort.levels, cohort.levels)]
-    key = kernel_key(K, cohort.X)
-    kept = path is not None and Path(path).is_file() and _kept_key(path) == key
-    if key in _RECENT:
-        found = _RECENT[key]
-    elif path is not None and kept:
-        found = Spectrum.load(path)
-    else:
-        found = decompose(K, cohort.X)
-    if path is not None and not kept:
-        found.save(path)
-    _RECENT.pop(key, None)
-    _RECENT[key] = found
-    while len(_RECENT) > 2:
-        del _RECENT[next(iter(_RECENT))]
-    return found
-
-
-_RECENT: dict[str, Spectrum] = {}  # the two last spectra: traits of one cohort share one
-
-
-def _kept_key(path: PathArg) -> str:
-    return str(_read_archive(path, "key")["key"])
+SPECTRA = SpectrumCache(int(os.environ.get("BAYESLMM_SPECTRUM_CACHE", str(2 * 1024**3))))

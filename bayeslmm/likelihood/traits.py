@@ -33,7 +33,6 @@ canonical transformation); Zhou & Stephens (2014) Nat Methods 11:407 (with the s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -41,9 +40,6 @@ import numpy as np
 from bayeslmm.likelihood.canonical import canonical_basis, combine, congruent
 from bayeslmm.likelihood.one_kernel import LOG_2PI, cholesky_in_place, solve_lower, spectral_logp
 from bayeslmm.numerics.arrays import Floats
-
-if TYPE_CHECKING:
-    from bayeslmm.likelihood.spectrum import Spectrum
 
 
 @numba.njit(cache=True, nogil=True)
@@ -53,6 +49,7 @@ def multi_trait_logp(
     G: Floats,
     R: Floats,
     s: Floats,
+    weights: Floats,
     C: Floats,
     schur: Floats,
     triangle: Floats,
@@ -67,9 +64,9 @@ def multi_trait_logp(
         Fixed effects (p, T), a column for each trait.
     G, R
         Genetic and residual covariance of the traits (T, T); of each the symmetric part counts.
-    s, C, schur, triangle
-        Eigenvalues (m,), coupling (p, m), Schur complement (p, p) and triangular design (p, p)
-        of the `bayeslmm.likelihood.spectrum.Spectrum`.
+    s, weights, C, schur, triangle
+        Eigenvalues (k,), their weights (k,), coupling (p, k), Schur complement (p, p) and
+        triangular design (p, p) of the `bayeslmm.likelihood.spectrum.Spectrum`.
 
     Returns
     -------
@@ -91,12 +88,12 @@ def multi_trait_logp(
                 fitted[i, t] += triangle[i, j] * B[j, t]
     mean = combine(inverse, fitted)
     unit = np.eye(p)
-    logp = -rotated.shape[0] * log_det
+    logp = -(p + weights.sum()) * log_det
     v = np.empty((T, p))  # α_t in the column space of X
     dG = np.zeros((T, T))
     dR = np.zeros((T, T))
     for t in range(T):
-        value, v_t, slope = spectral_logp(Y[t], mean[t], shares[t], s, C, schur, unit)
+        value, v_t, slope = spectral_logp(Y[t], mean[t], shares[t], s, weights, C, schur, unit)
         if value == -np.inf:
             return nowhere
         logp += value
@@ -179,6 +176,7 @@ def multi_trait_quadratic(
     G: Floats,
     R: Floats,
     s: Floats,
+    weights: Floats,
     C: Floats,
     schur: Floats,
     triangle: Floats,
@@ -200,9 +198,9 @@ def multi_trait_quadratic(
     if not possible:
         return -np.inf, A, w
     Y = combine(inverse, rotated)
-    level = -rotated.shape[0] * log_det
+    level = -(p + weights.sum()) * log_det
     for t in range(T):
-        value, A_t, w_t = one_trait_quadratic(Y[t], shares[t], s, C, schur, triangle)
+        value, A_t, w_t = one_trait_quadratic(Y[t], shares[t], s, weights, C, schur, triangle)
         if value == -np.inf:
             return -np.inf, A, w
         level += value
@@ -214,7 +212,13 @@ def multi_trait_quadratic(
 
 @numba.njit(cache=True, nogil=True)
 def one_trait_quadratic(
-    y: Floats, variance: Floats, s: Floats, C: Floats, schur: Floats, triangle: Floats
+    y: Floats,
+    variance: Floats,
+    s: Floats,
+    weights: Floats,
+    C: Floats,
+    schur: Floats,
+    triangle: Floats,
 ) -> tuple[float, Floats, Floats]:
     """ℓ, A (p, p) and w (p,) of one trait: with S = LLᵀ, A = L⁻¹R and w = L⁻¹(q - a C D⁻¹ e)."""
     p, m = C.shape
@@ -225,6 +229,7 @@ def one_trait_quadratic(
     r = y[:p].copy()
     log_d = 0.0
     product = 1.0
+    count = float(p)
     rss = 0.0
     for k in range(m):
         d = a * s[k] + b
@@ -232,13 +237,14 @@ def one_trait_quadratic(
             return -np.inf, A, r
         x = y[p + k] / d
         rss += x * y[p + k]
-        if 1e-100 < d < 1e100:
+        count += weights[k]
+        if weights[k] == 1.0 and 1e-100 < d < 1e100:
             product *= d
             if not 1e-100 < product < 1e100:
                 log_d += math.log(product)
                 product = 1.0
         else:
-            log_d += math.log(d)
+            log_d += weights[k] * math.log(d)
         if s[k] > 0.0:
             weight = a * b / (d * s[k])
             for i in range(p):
@@ -249,7 +255,7 @@ def one_trait_quadratic(
     if not cholesky_in_place(S):
         return -np.inf, A, r
     solve_lower(S, r)
-    level = (p + m) * LOG_2PI + log_d + rss
+    level = count * LOG_2PI + log_d + rss
     for i in range(p):
         level += 2.0 * math.log(S[i, i])
         A[: i + 1, i] = triangle[: i + 1, i]
@@ -257,11 +263,27 @@ def one_trait_quadratic(
     return -0.5 * level, A, r
 
 
-def beta_quadratic(
-    rotated: Floats, G: Floats, R: Floats, spectrum: Spectrum
-) -> tuple[float, Floats, Floats]:
-    """`multi_trait_quadratic` with the parts of a spectrum."""
-    S = spectrum
-    parts = (S.eigenvalues, S.coupling, S.schur, S.triangle)
-    level, A, w = multi_trait_quadratic(rotated, G, R, *parts)
-    return float(level), A, w
+@numba.njit(cache=True, nogil=True)
+def stacked_logp(
+    rotated: Floats,
+    beta: Floats,
+    G: Floats,
+    R: Floats,
+    s: Floats,
+    weights: Floats,
+    C: Floats,
+    schur: Floats,
+    triangle: Floats,
+) -> tuple[float, Floats, Floats, Floats]:
+    """`multi_trait_logp` with β stacked trait by trait (pT,), and so its gradient."""
+    T, p = G.shape[0], triangle.shape[0]
+    B = np.empty((p, T))
+    for t in range(T):
+        for j in range(p):
+            B[j, t] = beta[t * p + j]
+    logp, dB, dG, dR = multi_trait_logp(rotated, B, G, R, s, weights, C, schur, triangle)
+    d_beta = np.empty(p * T)
+    for t in range(T):
+        for j in range(p):
+            d_beta[t * p + j] = dB[j, t]
+    return logp, d_beta, dG, dR

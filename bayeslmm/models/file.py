@@ -186,12 +186,15 @@ class ModelFile:
             raise
         except Exception as error:  # whatever the user's file does
             raise _mistake(self.path, error) from error
+        from bayeslmm.distributions.phenotype import marginal_of
+
         check_contract(model, cohort, self.path)
         family = file_family(model, self._constant("SCALE", None), self.path)
         _check_phenotype(model, family, cohort, aligned)
-        spectrum = getattr(model["phenotype"].owner.op, "spectrum", None)
-        if spectrum is not None and cohort.trait_index is None:
-            axis = dominating_axis(spectrum.eigenvalues, spectrum.basis[:, -1], cohort.labels)
+        marginal = marginal_of(model)
+        S = None if marginal is None else marginal.spectrum
+        if S is not None:
+            axis = dominating_axis(S.eigenvalues, S.leading_axis(), cohort.labels)
             for text in (axis,) if axis else ():
                 warn_user(text)
         model.provenance = {
@@ -211,7 +214,7 @@ class ModelFile:
 
         Nothing is compiled anew.
         """
-        from bayeslmm.priors.components import set_phenotype
+        from bayeslmm.distributions.phenotype import set_phenotype
 
         _check_phenotype(model, family_of(model), cohort, _aligned(matrices, cohort))
         for text in check_confounded_trait(cohort):

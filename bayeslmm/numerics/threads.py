@@ -1,21 +1,25 @@
-"""The same bits whatever the number of threads.
+"""How many threads BLAS and OpenMP use, and large jobs cut into pieces that threads share.
 
-Sums over threads are sums in another order, so BLAS with two threads differs from BLAS with one in
-the last bits. Here every product is computed by one BLAS thread, and large jobs are cut into pieces
-that depend on their size alone, which threads of Python then share: the same seed gives the same
-bits with any number of them (on one machine, with one BLAS).
+A sum over threads is a sum in another order. The same seed gives the same bits with the same number
+of threads (on one machine, with one BLAS); results with another number agree to rounding.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
+
+STATUS = Path("/proc/self/status")
+VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
@@ -23,15 +27,37 @@ def one_thread() -> Iterator[None]:
     """Limit BLAS and OpenMP to one thread, in a `with` or as a decorator.
 
     The limit is that of the process: where several threads of Python come here at once, the first
-    to leave lifts it for all. Who fits in threads sets OPENBLAS_NUM_THREADS=1 for the same bits.
+    to leave lifts it for all. To fit models in threads, set OPENBLAS_NUM_THREADS=1. A library that
+    is loaded inside is limited from the next call on.
     """
     with _libraries().limit(limits=1):
         yield
 
 
 @contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Limit BLAS and OpenMP to a number of threads, in libraries that are loaded inside as well.
+
+    For a whole command: it sets environment variables, which other threads may be reading.
+    """
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
+    try:
+        with _libraries().limit(limits=threads):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def sharing(threads: int | None = None) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A `map` whose calls threads share, BLAS with one thread in each; results in their order.
+    """Give a `map` whose calls threads share, BLAS with one thread in each; results in order.
+
+    Pieces that depend on the size of the job alone give the same bits with any number of threads.
 
     Parameters
     ----------
@@ -44,15 +70,39 @@ def sharing(threads: int | None = None) -> Iterator[Callable[..., Iterator[Any]]
 
 
 def blas_threads() -> int:
-    """Threads that BLAS may use: OPENBLAS_NUM_THREADS, a limit in force, or all cores."""
+    """Return how many threads BLAS may use: OPENBLAS_NUM_THREADS, a limit in force, or all cores.
+
+    The smallest number of the libraries that have threads, since a limit does not reach a library
+    that is loaded later.
+    """
     blas = _libraries().select(user_api="blas").lib_controllers
-    return max((int(library.num_threads) for library in blas), default=1)
+    threaded = [one for one in blas if getattr(one, "threading_layer", "") != "disabled"]
+    return min((int(one.num_threads) for one in threaded), default=1)
 
 
-@cache
 def _libraries() -> ThreadpoolController:
-    """The BLAS and OpenMP libraries of the process; to look for them takes 10 ms."""
+    """Return the BLAS and OpenMP libraries of the process, those loaded since included."""
     import scipy.linalg  # noqa: F401 (only what is loaded can be limited)
+
+    return _look(_loaded())
+
+
+@lru_cache(maxsize=1)
+def _look(loaded: int) -> ThreadpoolController:
+    """Look for the libraries, which takes milliseconds: only if others are `_loaded` by now."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def _loaded() -> int:
+    """Return a number that changes when the process loads a library, in 0.04 ms.
+
+    The kB of shared libraries in memory; where the system has no /proc, the number of modules of
+    Python, among them PyTensor's compiled ones. PyTensor's first one may load another BLAS.
+    """
+    try:
+        status = STATUS.read_bytes()
+        return int(status.partition(b"VmLib:")[2].split(maxsplit=1)[0])
+    except (OSError, IndexError, ValueError):
+        return len(sys.modules)

@@ -11,8 +11,9 @@ import pymc as pm
 import xarray as xr
 
 from bayeslmm.errors import InputError
-from bayeslmm.inference.effects_candidates import Effects, Extended, Part, extended
+from bayeslmm.inference.effects_candidates import Extended, extended
 from bayeslmm.inference.tree import Variables
+from bayeslmm.likelihood.marginal import Effects, Prediction
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.posterior.running import Running
@@ -89,7 +90,7 @@ def prediction_table(
     return table(wide, cohort, rows)
 
 
-def _chosen(part: Part, name: str, total: Sequence[str]) -> tuple[Floats, Floats]:
+def _chosen(part: Prediction, name: str, total: Sequence[str]) -> tuple[Floats, Floats]:
     if name != "total":
         return part.mean[name], part.deviation[name]
     return _sum(part.mean, total), _sum(part.deviation, total)

@@ -16,7 +16,7 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.inference.effects import covariance_draws
 from bayeslmm.inference.tree import Variables
@@ -68,18 +68,18 @@ def estimate_variant_effects(
     InputError
         Variants whose WWᵀ is not the kernel of the model.
     """
-    op = model["phenotype"].owner.op
-    if not isinstance(op, SpectralNormalRV):
+    marginal = marginal_of(model)
+    spectrum = None if marginal is None else marginal.spectrum
+    if spectrum is None:
         raise ModelError("no spectral_normal phenotype -> one kernel, one trait -> snp_effects")
     aligned = variants.on(cohort.individuals)
-    spectrum = op.spectrum
     check_kernel(spectrum, aligned)
     x, Q, mean_variance = _moments(model, posterior_variables(tree), spectrum, aligned.factor)
     mean, variance = np.empty(aligned.m), np.empty(aligned.m)
     size = max(1, int(2e8 / (8 * spectrum.n)))
     for start in range(0, aligned.m, size):
         part = slice(start, start + size)
-        rotated = np.asarray(aligned.W[:, part], dtype=np.float64).T @ spectrum.basis
+        rotated = spectrum.basis.project(np.asarray(aligned.W[:, part], dtype=np.float64)).T
         clear_null(spectrum, rotated)
         mean[part] = rotated @ x
         variance[part] = mean_variance + np.einsum("ij,ij->i", rotated @ Q, rotated)
@@ -114,9 +114,9 @@ def _moments(
     """E[σ²_s x] (n,), Cov(σ²_s x) - E[σ⁴_s V⁻¹] (n, n), both rotated, and E[σ²_s]."""
     variance = covariance_draws(model, variables)[0]
     beta = np.asarray(variables["beta"][1]).reshape(len(variance), -1)
-    rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    rotated = spectrum.rotate(observed_phenotype(model))
     a, b = variance[:, :1], variance[:, 1:]
-    count, n = len(variance), spectrum.n
+    count, n = len(variance), spectrum.p + spectrum.nodes
     scaled = np.empty((count, n))
     Q = np.zeros((n, n))
     block = max(1, min(250, int(2e7 / (n * spectrum.p))))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
 from bayeslmm.individuals import match_individuals, names_of
-from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.arrays import Codes, Floats
 
 type KernelScale = Literal["asv", "none"]
 type Kind = Literal["genetic", "environment"]
@@ -52,6 +52,10 @@ class Relationship:
         File that it was read from, or "".
     kind
         "genetic": its variance counts toward h²; "environment": it does not.
+    root
+        G (q, r) with matrix = GGᵀ and few columns, as of few variants: models then need no
+        eigendecomposition of the matrix. Dropped where it is not the root of the matrix; default
+        None.
 
     Raises
     ------
@@ -68,6 +72,7 @@ class Relationship:
     kernel_scale: KernelScale = "asv"
     source: str = ""
     kind: Kind = "genetic"
+    root: Floats | None = None
 
     def __post_init__(self) -> None:
         _check_individuals(self.individuals, self.source)
@@ -83,6 +88,8 @@ class Relationship:
         matrix = _symmetric(matrix, self.individuals, self.source).view()
         matrix.flags.writeable = False
         object.__setattr__(self, "matrix", matrix)
+        if self.root is not None and not _is_root(self.root, matrix):
+            object.__setattr__(self, "root", None)
 
     @property
     def n(self) -> int:
@@ -132,21 +139,29 @@ class Relationship:
         scale = self.kernel_scale if kernel_scale is None else kernel_scale
         _check_kernel_scale(scale)
         same = individuals.equals(self.individuals)
-        matrix = self.matrix if same else self._rows(individuals)
+        rows = None if same else self._rows(individuals)
+        matrix = self.matrix if rows is None else self.matrix[np.ix_(rows, rows)]
         divisor = 1.0 if scale == "none" else _positive_semivariance(matrix, self.name)
         if abs(divisor - 1.0) < 1e-12:  # scaled already
             divisor = 1.0
         if same and divisor == 1.0 and scale == self.kernel_scale:
             return self
+        root = self.root if self.root is None or rows is None else self.root[rows]
+        if divisor != 1.0:
+            out = None if rows is None else matrix  # no third matrix
+            matrix = np.divide(matrix, divisor, out=out)
+            root = None if root is None else root / np.sqrt(divisor)
         return replace(
             self,
-            matrix=matrix if divisor == 1.0 else matrix / divisor,
+            matrix=matrix,
+            root=root,
             individuals=individuals,
             factor=self.factor * divisor,
             kernel_scale=scale,
         )
 
-    def _rows(self, individuals: pd.MultiIndex) -> Floats:
+    def _rows(self, individuals: pd.MultiIndex) -> Codes:
+        """Where the individuals stand in the matrix."""
         _check_individuals(individuals)
         match = match_individuals(individuals, self.individuals)
         rows = np.full(len(individuals), -1) if match.fids_differ else match.positions
@@ -159,7 +174,16 @@ class Relationship:
                 "leave them out, or compute the matrix with them",
                 path=self.source or None,
             )
-        return self.matrix[np.ix_(rows, rows)]
+        return rows
+
+
+def _is_root(root: Floats, matrix: Floats) -> bool:
+    """Whether GGᵀ is the matrix, seen by one random vector."""
+    if root.ndim != 2 or len(root) != len(matrix):
+        return False
+    v = np.random.default_rng(1).standard_normal(len(matrix))
+    expected = matrix @ v
+    return bool(np.linalg.norm(root @ (root.T @ v) - expected) <= 1e-9 * np.linalg.norm(expected))
 
 
 def average_semivariance(matrix: Floats) -> float:

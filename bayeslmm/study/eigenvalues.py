@@ -115,7 +115,7 @@ def relationship_eigenvalues(
     InputError
         If fewer than two contrasts remain.
     """
-    from bayeslmm.likelihood.spectrum import decompose
+    from bayeslmm.likelihood.decompose import decompose
 
     rng = np.random.default_rng(seed)
     individuals = relationship.individuals

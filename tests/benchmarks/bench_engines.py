@@ -23,7 +23,7 @@ from bayeslmm.cohort.build import cohort_from_arrays
 from bayeslmm.inference import nuts
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.traits import fit_traits
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.relationship.relationship import Relationship
 
 

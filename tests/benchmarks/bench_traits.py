@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.one_kernel import spectral_logp
-from bayeslmm.likelihood.spectrum import decompose
 from bayeslmm.likelihood.traits import multi_trait_logp, multi_trait_quadratic
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     K = Z @ Z.T / 3000
     X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
     S = decompose(K, X)
-    parts = (S.eigenvalues, S.coupling, S.schur, S.triangle)
+    parts = S.arrays
     Y = S.rotate(rng.standard_normal((n, 5)))
     B = np.zeros((p, 5))
     y, beta, variance = np.ascontiguousarray(Y[:, 0]), B[:, 0].copy(), np.array([0.6, 0.4])

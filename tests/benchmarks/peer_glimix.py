@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from numpy_sugar.linalg import economic_qs
 
 from bayeslmm.estimates.reml import reml_one_kernel
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 
 type Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.relationship.relationship import average_semivariance
 from bayeslmm.simulation.genotypes import nuclear_families
 from bayeslmm.study.eigenvalues import marchenko_pastur

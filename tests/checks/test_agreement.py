@@ -30,7 +30,7 @@ from bayeslmm.estimates.estimate import Estimate
 from bayeslmm.estimates.external import External, read_external
 from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.estimates.reml import reml_one_kernel
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.report import render
 from bayeslmm.report.agreement import agreement_words
 

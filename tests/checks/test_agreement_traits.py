@@ -23,7 +23,8 @@ from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.estimates.reml import reml_one_kernel
 from bayeslmm.estimates.traits import haseman_elston_traits, reml_traits
 from bayeslmm.inference.fit import fit
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.posterior.summary import heritability
 from bayeslmm.relationship.relationship import Relationship
 

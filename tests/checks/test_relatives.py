@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.stats import kstest, norm
 
 from bayeslmm import models
-from bayeslmm.checks.contrasts import Contrasts, contrasts_of
 from bayeslmm.checks.families import families_of
 from bayeslmm.checks.pairs import bin_edges, sum_by_relationship
 from bayeslmm.checks.records import extreme_p
@@ -21,8 +20,10 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.reml import profile
 from bayeslmm.individuals import individual_index
+from bayeslmm.likelihood.contrasts import Contrasts, contrasts_of
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.dense import dense_form
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.likelihood.terms import Covariance, Grouping, kernel_term, simple_term
 from bayeslmm.relationship.pedigree.matrix import additive_relationship
 from bayeslmm.relationship.pedigree.pedigree import Pedigree

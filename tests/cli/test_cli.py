@@ -49,7 +49,7 @@ import pytensor.tensor as pt
 from bayeslmm.modelling import fixed_effects, phenotype_unit
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.priors.prior import Prior
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 
 
 def build(cohort, additive, *, sd="half_normal(1)"):

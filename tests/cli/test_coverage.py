@@ -11,7 +11,7 @@ import pytest
 from engine_oracles import gram
 
 from bayeslmm.cli import main
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.relationship.files import write_grm
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.study.coverage import COLUMNS, METHODS

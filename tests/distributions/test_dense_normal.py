@@ -16,9 +16,9 @@ from oracles import log_normal_density, relative
 from pytensor.compile.mode import Mode
 
 from bayeslmm.distributions.dense_normal import DenseLogp, DenseNormalRV, dense_normal
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.likelihood.dense import DenseForm, dense_form
 from bayeslmm.likelihood.terms import Covariance, Term, simple_term
-from bayeslmm.priors.components import set_phenotype
 
 type Floats = NDArray[np.float64]
 

@@ -20,9 +20,10 @@ from bayeslmm.distributions.multi_trait_normal import (
     MultiTraitNormalRV,
     multi_trait_normal,
 )
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import InputError
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
-from bayeslmm.priors.components import set_phenotype
+from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")  # compiles in a moment
 

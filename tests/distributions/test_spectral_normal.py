@@ -15,12 +15,14 @@ from kernel_problems import Problem, dense_problem, problems
 from oracles import LONG, cholesky, log_normal_density, relative, solve_lower
 from pytensor.compile.mode import Mode
 
-from bayeslmm.distributions.polygenic import kernel_cholesky, polygenic
+from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.polygenic import polygenic
 from bayeslmm.distributions.spectral_normal import SpectralLogp, SpectralNormalRV, spectral_normal
 from bayeslmm.errors import BayesLMMWarning, InputError
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.genetic_values import draw_unit_genetic
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
-from bayeslmm.priors.components import set_phenotype
+from bayeslmm.likelihood.pivoted import kernel_cholesky
+from bayeslmm.likelihood.spectrum import Spectrum
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")  # compiles in a moment
 COUPLED = "uncentred GRM, 4 covariates"
@@ -39,7 +41,7 @@ def S(problem: Problem) -> Spectrum:
 def graph(S: Spectrum) -> tuple[list[Any], list[Any]]:
     """Inputs y rotated, β, variance; outputs log p and the gradient of 3 (log p)² / 2."""
     inputs = [pt.dvector(), pt.dvector(), pt.dvector()]
-    constants = (S.eigenvalues, S.coupling, S.schur, S.triangle)
+    constants = S.arrays
     logp = SpectralLogp()(*inputs, *map(pt.constant, constants))[0]
     return inputs, [logp, *pt.grad(1.5 * logp**2, inputs[1:])]
 
@@ -129,7 +131,7 @@ def test_mean_and_covariance_of_20_000_draws(name: str) -> None:
 def test_draws_without_noise_have_the_covariance_of_the_kernel(
     problem: Problem, S: Spectrum
 ) -> None:
-    found = draw_unit_genetic(S, np.random.default_rng(12), 20_000) @ S.basis.T
+    found = draw_unit_genetic(S, np.random.default_rng(12), 20_000) @ S.basis.columns.T
     z_mean, z_cov = standard_errors(found, np.zeros(S.n), problem.kernel)
     assert np.abs(z_mean).max() < 4.5
     assert np.abs(z_cov).max() < 4.5

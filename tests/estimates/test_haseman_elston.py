@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.estimates import haseman_elston
 from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel, haseman_elston_several
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.dense import DenseForm, dense_form
-from bayeslmm.likelihood.spectrum import decompose
 from bayeslmm.likelihood.terms import Covariance, simple_term
 
 type Floats = NDArray[np.float64]

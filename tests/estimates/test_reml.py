@@ -28,8 +28,9 @@ from bayeslmm.estimates.reml import (
     share_with_se,
 )
 from bayeslmm.individuals import individual_index
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.dense import DenseForm, dense_form
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.likelihood.terms import Covariance, simple_term
 from bayeslmm.relationship.pedigree.matrix import additive_relationship
 from bayeslmm.relationship.pedigree.pedigree import read_pedigree

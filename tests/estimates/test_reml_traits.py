@@ -22,7 +22,8 @@ from bayeslmm.estimates.traits import reml_traits
 from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.likelihood.canonical import canonical_basis
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.relationship.files import read_grm
 from bayeslmm.relationship.genomic import grm
 from bayeslmm.tables.phenotypes import read_phenotypes

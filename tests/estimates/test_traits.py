@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bayeslmm.likelihood.genetic_values_traits import draw_phenotypes
 from multitrait_oracles import covariance
 from numpy.typing import NDArray
 from scipy import stats
@@ -18,8 +19,8 @@ from bayeslmm.estimates.traits import (
     haseman_elston_traits,
     reml_traits,
 )
-from bayeslmm.likelihood.genetic_values_traits import draw_phenotypes
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ def test_haseman_elston_is_the_regression_of_all_products_of_pairs() -> None:
     rng = np.random.default_rng(3)
     rotated = drawn(S, covariance(rng, 2), covariance(rng, 2), seed=4)
     found = haseman_elston_traits(S.eigenvalues, rotated[S.p :])
-    W, p = S.basis, S.p
+    W, p = S.basis.columns, S.p
     M = np.eye(n) - W[:, :p] @ W[:, :p].T
     residuals = M @ W @ rotated
     design = np.column_stack([(M @ K @ M).ravel(), M.ravel()])

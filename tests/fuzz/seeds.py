@@ -159,7 +159,7 @@ def pedigree() -> Files:
 
 @cache
 def _spectrum() -> bytes:
-    from bayeslmm.likelihood.spectrum import decompose
+    from bayeslmm.likelihood.decompose import decompose
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npz"

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from sbc_models import N, kernel, problem
 
 from bayeslmm import models
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.inference import nuts
 from bayeslmm.inference.diagnostics import convergence
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import hyper
-from bayeslmm.priors.components import set_phenotype
 
 Floats = NDArray[np.float64]
 

@@ -29,6 +29,7 @@ from scipy import stats
 
 from bayeslmm import models
 from bayeslmm.comparison.evidence import estimate_evidence
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.inference.choose import choose_engine
 from bayeslmm.inference.diagnostics import convergence
@@ -38,7 +39,6 @@ from bayeslmm.inference.fit import ORDER, fit
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import why_not_laplace
 from bayeslmm.inference.traits import fit_traits
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.relationship.relationship import Relationship
 
 QUANTITIES = {
@@ -267,7 +267,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from bayeslmm.modelling import fixed_effects
 from bayeslmm.distributions.spectral_normal import spectral_normal
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 
 
 def build(cohort, additive):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bayeslmm.inference.gaussian import gaussian, log_marginal, spectral_quadratic
 from compiled_models import compiled
 from engine_oracles import Data, small
 from engine_oracles import log_marginal as dense_log_marginal
@@ -13,9 +14,8 @@ from model_cases import case
 from numpy.typing import NDArray
 from scipy import stats
 
-from bayeslmm.inference.gaussian import gaussian, log_marginal, spectral_quadratic
 from bayeslmm.inference.laplace.hyper import hyper
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 from bayeslmm.models.gallery import load
 
 type Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from bayeslmm.calibration.quantities import MAX_BLUP, log_likelihood_at, max_blup
 from bayeslmm.inference.fit import fit
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 
 type Floats = NDArray[np.float64]
 

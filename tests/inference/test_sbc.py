@@ -10,8 +10,8 @@ import numpy as np
 from engine_oracles import Data, gram, simulated
 from scipy import stats
 
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.inference.exact import exact
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.priors.units import residual_sd
 
 SIMULATIONS, DRAWS = 100, 199

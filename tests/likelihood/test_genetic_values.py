@@ -10,8 +10,8 @@ import pytest
 from engine_oracles import Data, dense_blup, exact_tree, family_data, sibships, simulated, small
 from scipy import stats
 
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.genetic_values import blup, genetic_values, realised_pve
-from bayeslmm.likelihood.spectrum import decompose
 
 # Published: five individuals of the tutorial (reference/tutorial.json)
 X1 = np.array([0, 2, 1, 0, 0], dtype=float)

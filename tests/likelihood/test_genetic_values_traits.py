@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bayeslmm.likelihood.genetic_values_traits import blup_multi, draw_genetic, draw_phenotypes
 from kernel_problems import problems
 from multitrait_oracles import correlated, covariance, dense_blup, stacked, traits
 
 from bayeslmm.errors import InputError
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.genetic_values import blup
-from bayeslmm.likelihood.genetic_values_traits import blup_multi, draw_genetic, draw_phenotypes
-from bayeslmm.likelihood.spectrum import decompose
 
 NAMES = ("centred GRM, X = 1", "uncentred GRM, 4 covariates", "pedigree")
 
@@ -66,7 +66,7 @@ def test_genetic_values_have_the_dense_conditional_mean_and_covariance(
     assert [part.start for part, _ in blocks] == [0, 7001, 14002]
     values = np.concatenate([block for _, block in blocks])
     assert values.shape == (draws, 2, S.n)
-    u = (values @ S.basis.T).reshape(draws, -1)
+    u = (values @ S.basis.columns.T).reshape(draws, -1)
     mean, cov = dense_blup(Y, problem.X, problem.K, B, G, R)
     sd = np.sqrt(np.maximum(np.diag(cov), 0.0)) + 1e-7  # of a trait without variance: zero
     assert np.abs((u.mean(axis=0) - mean) / sd).max() < 4.5 / np.sqrt(draws)
@@ -85,7 +85,7 @@ def test_every_draw_has_its_own_parameters() -> None:
     ((part, values),) = draw_genetic(S.rotate(Y), beta, G, R, S, rng)
     assert part == slice(0, 6)
     expected = Y.T - beta.reshape(6, 2, -1) @ problem.X.T
-    np.testing.assert_allclose(values @ S.basis.T, expected, atol=1e-7)
+    np.testing.assert_allclose(values @ S.basis.columns.T, expected, atol=1e-7)
 
 
 def test_a_draw_that_is_no_covariance_is_named() -> None:

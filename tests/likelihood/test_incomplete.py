@@ -13,6 +13,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import scipy.linalg
+from bayeslmm.inference.gaussian import gaussian
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
@@ -20,17 +21,16 @@ from bayeslmm import models
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.traits import stack_traits
 from bayeslmm.distributions.dense_normal import draw_records
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.individuals import individual_index
 from bayeslmm.inference.effects import random_effects
 from bayeslmm.inference.effects_candidates import extended
-from bayeslmm.inference.gaussian import gaussian
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.likelihood import incomplete
 from bayeslmm.likelihood.dense import beta_quadratic, dense_form
 from bayeslmm.likelihood.incomplete import IncompleteTraits, fast_traits, incomplete_traits
 from bayeslmm.likelihood.terms import Covariance, residual_trait_term, trait_term
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.relationship.relationship import Relationship
 
 type Floats = NDArray[np.float64]

@@ -11,8 +11,9 @@ from multitrait_oracles import correlated, covariance, dense, parts, stacked, tr
 from oracles import LONG, log_normal_density, relative
 from scipy.stats import multivariate_normal
 
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.one_kernel import spectral_logp
-from bayeslmm.likelihood.spectrum import Spectrum, decompose
+from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.likelihood.traits import beta_quadratic, multi_trait_logp
 
 NAMES = (

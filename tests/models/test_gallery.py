@@ -22,12 +22,12 @@ from oracles import LOG_2PI, LONG, log_normal_density, relative
 
 from bayeslmm import modelling, models
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.models import gallery
 from bayeslmm.models.contract import check_contract
 from bayeslmm.models.file import ModelFile
 from bayeslmm.models.gallery import folder, load, names
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.priors.units import units
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants

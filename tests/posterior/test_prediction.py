@@ -20,6 +20,7 @@ from scipy.sparse.linalg import spsolve
 from bayeslmm import models
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.traits import stack_traits
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.individuals import individual_index
 from bayeslmm.inference.effects import covariance_draws
@@ -30,7 +31,6 @@ from bayeslmm.posterior.blup import compute_blup
 from bayeslmm.posterior.prediction import prediction_table
 from bayeslmm.posterior.prediction_records import predict_phenotype
 from bayeslmm.posterior.running import Running
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.relationship.pedigree.matrix import additive_relationship, invert_relationship
 from bayeslmm.relationship.pedigree.pedigree import read_pedigree
 from bayeslmm.relationship.relationship import Relationship

@@ -12,12 +12,12 @@ from engine_oracles import SCALE_PRIORS, Data, contrasts, gram, sibships, simula
 from scipy import integrate
 from scipy.optimize import minimize_scalar
 
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.estimates.boundary import expected_se
 from bayeslmm.estimates.profile_likelihood import climb, derivatives
 from bayeslmm.estimates.reml import profile, reml_one_kernel
 from bayeslmm.inference.exact import exact
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.priors.prior import Prior
 from bayeslmm.study.coverage import COLUMNS, METHODS, chi_squares, estimate_coverage, simulator
 from bayeslmm.study.eigenvalues import marchenko_pastur, read_eigenvalues

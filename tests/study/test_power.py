@@ -12,7 +12,7 @@ from scipy import integrate
 
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.boundary import expected_se, restricted_lrt
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.study.coverage import simulator
 from bayeslmm.study.eigenvalues import (

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bayeslmm import fit, models
-from bayeslmm.comparison.loo.blocks import Blocks, Conditionals
 from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.marginal import marginal
 from bayeslmm.inference.graph import EffectsPrior
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.blocks import Blocks, Conditionals
+from bayeslmm.likelihood.decompose import decompose
 
 type Floats = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def covariance(model: Any, inputs: list[Floats], s: int) -> Floats:
     rotated[: S.p, S.p :] = S.coupling
     rotated[S.p :, : S.p] = S.coupling.T
     rotated[S.p :, S.p :] = np.diag(S.eigenvalues)
-    K = S.basis @ rotated @ S.basis.T
+    K = S.basis.columns @ rotated @ S.basis.columns.T
     if isinstance(op, MultiTraitNormalRV):
         return np.asarray(np.kron(inputs[0][s], K) + np.kron(inputs[1][s], np.eye(S.n)))
     a, b = inputs[0][s]

@@ -36,7 +36,7 @@ def traits(problem: Problem, T: int, seed: int) -> tuple[Floats, Floats]:
 
 def parts(S: Spectrum) -> tuple[Floats, Floats, Floats, Floats]:
     """The arrays of a spectrum in the order of the likelihood."""
-    return S.eigenvalues, S.coupling, S.schur, S.triangle
+    return S.arrays
 
 
 def stacked(Y: Any) -> Any:

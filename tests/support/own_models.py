@@ -16,7 +16,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from bayeslmm.modelling import fixed_effects
 from bayeslmm.distributions.spectral_normal import spectral_normal
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 
 
 def build(cohort, additive):

@@ -24,7 +24,7 @@ import bayeslmm.report
 from bayeslmm.cli import main
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes
 from bayeslmm.relationship.genomic import grm
-from bayeslmm.likelihood.spectrum import decompose
+from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.numerics.threads import blas_threads
 
 data, out, *names = sys.argv[1:]
@@ -61,7 +61,7 @@ G = grm(large).matrix
 note("large GRM", G)
 spectrum = decompose(G, np.ones((2100, 1)))
 note("large eigenvalues", spectrum.eigenvalues)
-note("large eigenvectors", spectrum.basis)
+note("large eigenvectors", spectrum.basis.columns)
 print(json.dumps(found))
 """
 

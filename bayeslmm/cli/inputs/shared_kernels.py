@@ -48,7 +48,7 @@ def model_kernels(
 
 def keep_spectrum(args: Namespace, files: Files, cohort: Cohort, kernels: dict[str, Any]) -> None:
     """Read or write the --spectrum of the first model of one kernel."""
-    from bayeslmm.likelihood.spectrum import spectrum
+    from bayeslmm.likelihood.decompose import spectrum
     from bayeslmm.relationship.relationship import Relationship
 
     if args.spectrum is None:

@@ -25,11 +25,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayeslmm.comparison.loo.blocks import Blocks
 from bayeslmm.comparison.loo.exclusion import leave_out, prepared
 from bayeslmm.comparison.loo.grouping import blocks_of, folds_of
 from bayeslmm.comparison.loo.result import KFold, LeaveOneOut
 from bayeslmm.inference.fitted import model_of
+from bayeslmm.likelihood.blocks import Blocks
 from bayeslmm.numerics.threads import one_thread
 
 if TYPE_CHECKING:

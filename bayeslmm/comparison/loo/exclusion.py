@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayeslmm.comparison.loo.blocks import Blocks
 from bayeslmm.comparison.loo.model import Fitted, fitted
 from bayeslmm.comparison.loo.refit import redo
 from bayeslmm.comparison.loo.weights import Scores, good_k, psis
+from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import warn_user
+from bayeslmm.likelihood.blocks import Blocks
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.system.memory import require_memory
 
@@ -57,8 +58,9 @@ def prepared(
     tree: xr.DataTree, model: pm.Model, blocks: Blocks, draws: int | None, cores: int | None
 ) -> Fitted:
     """The fitted model with its draws: all of them where a draw is cheap, else 1000 by default."""
-    one_kernel = hasattr(model["phenotype"].owner.op, "spectrum")
-    all_of_them = draws is None and one_kernel and blocks.single
+    marginal = marginal_of(model)
+    cheap = marginal is not None and marginal.complete
+    all_of_them = draws is None and cheap and blocks.single
     if draws is None and not all_of_them:
         draws = THINNED
     return fitted(model, tree, draws, cores)

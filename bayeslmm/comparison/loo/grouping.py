@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from bayeslmm.comparison.loo.blocks import Blocks
 from bayeslmm.errors import InputError
+from bayeslmm.likelihood.blocks import Blocks
 from bayeslmm.numerics.arrays import Codes
 
 if TYPE_CHECKING:

@@ -15,14 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from arviz_stats.base import array_stats
 
-from bayeslmm.comparison.loo.dense import Dense
-from bayeslmm.comparison.loo.spectral import Spectral
-from bayeslmm.distributions.dense_normal import DenseNormalRV
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.inference.effects import covariance_draws
-from bayeslmm.inference.exact.marginal import marginal
-from bayeslmm.inference.gaussian import LIKELIHOODS
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.system.memory import available_cores
@@ -31,8 +26,9 @@ if TYPE_CHECKING:
     import pymc as pm
     import xarray as xr
 
-    from bayeslmm.comparison.loo.blocks import Blocks, Conditionals
     from bayeslmm.inference.graph import EffectsPrior
+    from bayeslmm.likelihood.blocks import Blocks, Conditionals
+    from bayeslmm.likelihood.marginal import Marginal
 
 
 LEAST = 100  # draws
@@ -46,10 +42,12 @@ class Fitted:
     ----------
     model
         The PyMC model.
-    likelihood
-        Its covariance.
+    marginal
+        Its density.
+    y
+        Records (n,).
     inputs
-        Draws of the inputs of the likelihood beyond β (S, ...).
+        Draws of the parameters of the density beyond β (S, ...).
     effects
         Prior of β that is integrated out; None: the draws `beta` are used.
     beta
@@ -63,18 +61,14 @@ class Fitted:
     """
 
     model: pm.Model
-    likelihood: Spectral | Dense
+    marginal: Marginal
+    y: Floats
     inputs: list[Floats]
     effects: EffectsPrior | None
     beta: Floats
     evidence: tuple[float, float] | None
     efficiency: float
     workers: int
-
-    @property
-    def y(self) -> Floats:
-        """Records (n,)."""
-        return self.likelihood.y
 
     @property
     def draws(self) -> int:
@@ -89,7 +83,9 @@ class Fitted:
             mean, factor = self.beta, np.zeros((self.beta.shape[1], self.beta.shape[1]))
         else:
             raise ModelError("the prior of β is not normal, so β cannot be integrated out")
-        return self.likelihood.conditionals(inputs or self.inputs, mean, factor, blocks)
+        return self.marginal.conditionals(
+            self.y, inputs or self.inputs, mean, factor, blocks, self.workers
+        )
 
 
 def fitted(
@@ -111,8 +107,8 @@ def fitted(
     InputError
         A model whose random effects are parameters; an impossible number of draws.
     """
-    op = model["phenotype"].owner.op
-    if not isinstance(op, LIKELIHOODS):
+    marginal = marginal_of(model)
+    if marginal is None:
         raise InputError(
             "a model whose genetic values g are parameters",
             "a marginal normal model (spectral_normal, dense_normal, multi_trait_normal)",
@@ -130,17 +126,11 @@ def fitted(
         flat = array.reshape(total, *array.shape[2:])[chosen]
         variables[name] = (("chain", "draw"), flat[None])
     workers = cores or available_cores()
-    rotated: Any = np.ascontiguousarray(model["phenotype_rotated"].get_value())
-    y = np.asarray(model["phenotype_observed"].get_value())
-    likelihood: Spectral | Dense
-    if isinstance(op, DenseNormalRV):
-        likelihood = Dense(op.form, y, workers)
-    else:
-        likelihood = Spectral(op.spectrum, y, rotated.reshape(op.spectrum.n, -1))
     effects = effects_prior(model)
     return Fitted(
         model,
-        likelihood,
+        marginal,
+        observed_phenotype(model),
         covariance_draws(model, variables),
         effects,
         variables["beta"][1][0],
@@ -176,10 +166,12 @@ def efficiency(log_density: Floats) -> float:
 
 def effects_prior(model: pm.Model) -> EffectsPrior | None:
     """Prior of β with the units that the model has now; None if it is neither normal nor flat."""
-    op = model["phenotype"].owner.op
-    if isinstance(op, SpectralNormalRV):
+    marginal = marginal_of(model)
+    if marginal is not None and marginal.spectrum is not None:
         try:
-            exact = marginal(model)
+            from bayeslmm.inference.exact.marginal import marginal as split_exactly
+
+            exact = split_exactly(model)
             return exact.effects_prior(*exact.data.values())
         except ModelError:
             pass  # more than two variance parameters

@@ -22,8 +22,6 @@ from typing import Literal
 
 import numpy as np
 
-from bayeslmm.comparison.loo.blocks import Blocks, Conditionals, join
-from bayeslmm.comparison.loo.dense import Dense
 from bayeslmm.comparison.loo.model import Fitted
 from bayeslmm.comparison.loo.other_records import refit_by_nuts, refit_exactly
 from bayeslmm.comparison.loo.weights import Scores, bridge, scores
@@ -31,6 +29,7 @@ from bayeslmm.comparison.loo.without_block import Kept, target_without
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.inference.laplace.importance import importance_sample
+from bayeslmm.likelihood.blocks import Blocks, Conditionals, join
 from bayeslmm.numerics.arrays import Codes, Floats
 
 type Method = Literal["importance", "refit"]
@@ -80,12 +79,12 @@ def redo(
         split = hyper(fitted.model)
     except ModelError:
         return None
-    dense = isinstance(fitted.likelihood, Dense)
-    workers = fitted.workers if dense and len(fitted.y) > 200 else 1
+    marginal = fitted.marginal
+    workers = fitted.workers if marginal.expensive else 1
     kept: Kept = {}
-    target = target_without(fitted, split, fitted.effects, block, kept)
-    ess = ESS_DENSE if dense else ESS
-    found = importance_sample(target, ess=ess, seed=streams[0], workers=workers)
+    target = target_without(fitted, split, fitted.effects, block, kept, workers)
+    ess = ESS if marginal.complete else ESS_DENSE
+    found = importance_sample(target, ess=ess, seed=streams[0], workers=1)
     if found.ok:
         alive = found.weights > 0
         at = join([kept[u.tobytes()] for u in found.points[alive]])

@@ -25,7 +25,7 @@ from bayeslmm.inference.laplace.importance import KHAT, smooth
 from bayeslmm.numerics.arrays import Floats
 
 if TYPE_CHECKING:
-    from bayeslmm.comparison.loo.blocks import Blocks, Conditionals
+    from bayeslmm.likelihood.blocks import Blocks, Conditionals
 
 
 BRIDGE_STEPS = 1000

@@ -14,6 +14,7 @@ import pymc as pm
 from scipy.interpolate import CubicSpline
 from scipy.special import expit
 
+from bayeslmm.distributions.phenotype import observed_phenotype
 from bayeslmm.inference.exact import quadrature
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.draws import Draws, draw, share_marginal
@@ -64,7 +65,7 @@ class SharedRows:
     def __init__(self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates) -> None:
         self._model = (spectrum, effects, coordinates)
         self._rows: dict[tuple[float, float], quadrature.KernelRows] = {}
-        self._most = max(1, int(2e8 / (8 * quadrature.NODES_Z * spectrum.m)))
+        self._most = max(1, int(2e8 / (8 * quadrature.NODES_Z * spectrum.nodes)))
 
     def serves(self, effects: EffectsPrior, coordinates: Coordinates) -> bool:
         """Is the prior of β, and the support of h², that of these rows up to rounding?"""
@@ -104,7 +105,7 @@ def solve(
     split
         The model (`bayeslmm.inference.exact.marginal.marginal`).
     rotated
-        ``Wᵀy`` (n,).
+        ``Wᵀy`` (p + k,).
     data
         Values of the model's exchangeable data for this phenotype, in the order of `split.data`.
     draws
@@ -118,7 +119,7 @@ def solve(
     """
     spectrum = split.spectrum
     e = rotated[spectrum.p :]
-    unit = float(np.sqrt(np.mean(e * e)))
+    unit = float(np.sqrt(np.sum(e * e) / spectrum.m))
     log_unit = float(np.log(unit))
     effects = split.effects_prior(*data)
     scaled = replace(
@@ -173,7 +174,7 @@ def solve(
 def fit_one(model: pm.Model, draws: int, rng: np.random.Generator) -> tuple[Exact, dict[str, Any]]:
     """Fit the model's current phenotype: the exact posterior and every variable's draws."""
     split = marginal(model)
-    rotated = np.asarray(model["phenotype_rotated"].get_value())
+    rotated = split.spectrum.rotate(observed_phenotype(model))
     data = tuple(split.data.values())
     exact = solve(split, rotated, data, draws, rng)
     found = exact.draws
@@ -192,7 +193,7 @@ def fit_many(
     split = marginal(model)
     spectrum = split.spectrum
     rotated = spectrum.rotate(phenotypes)
-    unit = np.sqrt(np.mean(rotated[spectrum.p :] ** 2, axis=0))
+    unit = np.sqrt(np.sum(rotated[spectrum.p :] ** 2, axis=0) / spectrum.m)
     values = {"phenotype_unit": unit, "phenotype_centre": phenotypes.mean(axis=0)}
     streams = np.random.SeedSequence(seed).spawn(phenotypes.shape[1])
 

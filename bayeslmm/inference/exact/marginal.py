@@ -19,7 +19,7 @@ import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
+from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype, require_marginal
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.parameters import (
@@ -93,19 +93,19 @@ def why_not_exact(model: pm.Model) -> str | None:
 
 def _log_unit(model: pm.Model, p: int) -> float:
     """Log sd(y | X) of the current phenotype; 0 where it has none."""
-    e = np.asarray(model["phenotype_rotated"].get_value())[p:]
-    unit = float(np.sqrt(np.mean(e * e)))
+    marginal = require_marginal(model)
+    e = marginal.rotate(observed_phenotype(model))[p:]
+    unit = float(np.sqrt(np.sum(e * e) / (marginal.n - p)))
     return float(np.log(unit)) if unit > 0 else 0.0
 
 
 def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     """Free variables behind the variances and behind β, or a ModelError that says why not."""
-    observed = model["phenotype"]
-    if not isinstance(observed.owner.op, SpectralNormalRV):
-        if hasattr(observed.owner.op, "design"):  # one of our marginal densities
-            kind = observed.owner.op.name
-            raise ModelError(f"the phenotype is a {kind}, not one kernel's spectral_normal")
+    density = marginal_of(model)
+    if density is None:
         raise ModelError("the phenotype is not a spectral_normal: g stays a parameter")
+    if density.spectrum is None:
+        raise ModelError(f"the phenotype is a {density.name}, not one kernel's spectral_normal")
     free = set(model.free_RVs)
     behind = set(ancestors([model["variance"]])) & free
     if len(behind) != 2 or any(rv.ndim != 0 for rv in behind):
@@ -143,7 +143,8 @@ def marginal(model: pm.Model) -> Marginal:
             _variables(model, hyper, effects, inputs, behind, coordinates),
         )
         model.bayeslmm_marginal = kept
-    spectrum: Spectrum = model["phenotype"].owner.op.spectrum
+    spectrum = require_marginal(model).spectrum
+    assert spectrum is not None
     return Marginal(spectrum, kept[0], kept[1], data, *kept[2:])
 
 

@@ -28,6 +28,7 @@ from bayeslmm.errors import ModelError
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.graph import EffectsPrior
 from bayeslmm.likelihood.one_kernel import LOG_2PI
+from bayeslmm.likelihood.one_kernel_solve import solve_parts
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.numerics.arrays import Floats
 
@@ -53,9 +54,9 @@ class KernelRows:
     w, z
         Coordinate of the rows, evenly spaced, and logit h² there (r,).
     weights
-        1/d (r, m), d = h² s + 1 - h².
+        1/d (r, k), d = h² s + 1 - h².
     log_d
-        Σ log d_i (r,).
+        Σ w log d (r,).
     log_S
         log |S| (r,).
     G
@@ -136,27 +137,17 @@ class Grid:
 def kernel_rows(
     w: Floats, spectrum: Spectrum, prior: EffectsPrior, coordinates: Coordinates
 ) -> KernelRows:
-    """What the kernel, the design and the prior of β say at the nodes w (r,): O(r m p²)."""
+    """What the kernel, the design and the prior of β say at the nodes w (r,): O(r k p²)."""
     z = coordinates.z(w)
-    s, C, p = spectrum.eigenvalues, spectrum.coupling, spectrum.p
     h, h1 = expit(z), expit(-z)
-    d = h[:, None] * s + h1[:, None]
-    weights = 1.0 / d
-    S = h1[:, None, None] * np.eye(p) + h[:, None, None] * spectrum.schur
-    if np.any(C):
-        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-        i, j = np.tril_indices(p)
-        packed = (h * h1)[:, None] * (weights @ (C[i] * C[j] * inverse).T)
-        extra = np.zeros_like(S)
-        extra[:, i, j] = packed
-        extra[:, j, i] = packed
-        S += extra
+    _, _, d, S = solve_parts(spectrum, h[:, None], h1[:, None])
     L = np.linalg.cholesky(S)
     log_S = 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
     white = np.linalg.solve(L, np.broadcast_to(_effects_root(spectrum, prior), S.shape))
     G = white.transpose(0, 2, 1) @ white
     lam, U = np.linalg.eigh(G)
-    return KernelRows(w, z, weights, np.log(d).sum(axis=1), log_S, G, np.maximum(lam, 0.0), U)
+    log_d = np.log(d) @ spectrum.weights
+    return KernelRows(w, z, 1.0 / d, log_d, log_S, G, np.maximum(lam, 0.0), U)
 
 
 def _effects_root(spectrum: Spectrum, prior: EffectsPrior) -> Floats:

@@ -17,8 +17,8 @@ import pytensor.tensor as pt
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
 
+from bayeslmm.distributions.phenotype import observed_phenotype, parameters_of, require_marginal
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.gaussian import LIKELIHOODS, Gaussian, gaussian
 from bayeslmm.inference.graph import (
     EffectsPrior,
     compile_function,
@@ -26,6 +26,7 @@ from bayeslmm.inference.graph import (
     exchangeable_data,
     split_parts,
 )
+from bayeslmm.likelihood.marginal import Gradient, Quadratic
 from bayeslmm.numerics.arrays import Floats
 
 MOST = 40  # hyperparameters that a proposal of one piece can follow
@@ -41,8 +42,13 @@ class Hyper:
         (d,) of the coordinates.
     start
         (d,) where PyMC would start.
-    gaussian
-        The likelihood given the (co)variances.
+    quadratic
+        ``(inputs of the likelihood) → log p(y | β, inputs)`` as a quadratic in β.
+    likelihood_gradient
+        ``(inputs, mean, factor) → log p(y | inputs)``, β integrated out, and its gradients; None
+        where finite differences are cheaper.
+    expensive
+        Is an evaluation worth a thread?
     data
         Current values of the exchangeable data of the priors' units.
     parameters
@@ -58,7 +64,9 @@ class Hyper:
 
     names: tuple[str, ...]
     start: Floats
-    gaussian: Gaussian
+    quadratic: Quadratic
+    likelihood_gradient: Gradient | None
+    expensive: bool
     data: tuple[Any, ...]
     parameters: Callable[..., tuple[Floats, list[Floats]]]
     pull: Callable[..., Floats]
@@ -78,10 +86,8 @@ def why_not_laplace(model: pm.Model) -> str | None:
 
 def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     """Free variables behind the covariance and behind β, or a ModelError that says why not."""
-    observed = model["phenotype"]
-    if not isinstance(observed.owner.op, LIKELIHOODS):
-        raise ModelError("the phenotype is no marginal normal distribution: g stays a parameter")
-    behind = set(ancestors([*covariance_inputs(model), model["variance"]])) & set(model.free_RVs)
+    require_marginal(model)
+    behind = set(ancestors([*parameters_of(model), model["variance"]])) & set(model.free_RVs)
     chosen, effects = split_parts(model, behind)
     if discrete := [rv.name for rv in chosen if not rv.dtype.startswith("float")]:
         raise ModelError(f"{', '.join(discrete)} can take whole numbers only")
@@ -90,12 +96,6 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     if not 0 < size <= MOST:
         raise ModelError(f"{size} hyperparameters; importance sampling serves up to {MOST}")
     return chosen, effects
-
-
-def covariance_inputs(model: pm.Model) -> list[Any]:
-    """The inputs of the phenotype's distribution beyond β."""
-    rv = model["phenotype"]
-    return list(rv.owner.op.dist_params(rv.owner))[1:]
 
 
 def hyper(model: pm.Model) -> Hyper:
@@ -120,7 +120,9 @@ def hyper(model: pm.Model) -> Hyper:
         )
         model.bayeslmm_hyper = kept
     names, start, *functions = kept
-    return Hyper(names, start, gaussian(model), tuple(data.values()), *functions)
+    marginal, y = require_marginal(model), observed_phenotype(model)
+    likelihood = (marginal.quadratic(y), marginal.gradient(y), marginal.expensive)
+    return Hyper(names, start, *likelihood, tuple(data.values()), *functions)
 
 
 class _Layout:
@@ -151,7 +153,7 @@ class _Layout:
 def _parameters(
     model: pm.Model, chosen: list[Any], layout: _Layout, inputs: list[Any]
 ) -> Callable[..., tuple[Floats, list[Floats]]]:
-    wanted = model.replace_rvs_by_values(covariance_inputs(model))
+    wanted = model.replace_rvs_by_values(parameters_of(model))
     log_prior = model.logp(vars=chosen, jacobian=True)
     flat = pt.dmatrix()
     given = dict(zip(layout.values, layout.parts(flat), strict=True))
@@ -171,7 +173,7 @@ def _parameters(
 def _pull(
     model: pm.Model, chosen: list[Any], layout: _Layout, inputs: list[Any]
 ) -> Callable[..., Floats]:
-    wanted = model.replace_rvs_by_values(covariance_inputs(model))
+    wanted = model.replace_rvs_by_values(parameters_of(model))
     cotangents = [pt.tensor(dtype="float64", shape=w.type.shape) for w in wanted]
     total = model.logp(vars=chosen, jacobian=True)
     total = total + sum((c * w).sum() for c, w in zip(cotangents, wanted, strict=True))

@@ -18,14 +18,14 @@ import numpy as np
 import pymc as pm
 
 from bayeslmm.errors import warn_user
-from bayeslmm.inference.gaussian import log_marginal
 from bayeslmm.inference.graph import EffectsPrior
 from bayeslmm.inference.laplace.hmc import sample as sample_hmc
 from bayeslmm.inference.laplace.hyper import Hyper, hyper
 from bayeslmm.inference.laplace.importance import KHAT, Weighted, importance_sample, resample
-from bayeslmm.inference.laplace.target import Target, run
-from bayeslmm.likelihood.fixed_effects import BetaQuadratic, draw_beta
+from bayeslmm.inference.laplace.target import Target
+from bayeslmm.likelihood.fixed_effects import BetaQuadratic, draw_beta, integrate_beta
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
 from bayeslmm.system.memory import available_cores
 
 type Quadratics = dict[bytes, BetaQuadratic | None]  # by the bytes of u
@@ -72,17 +72,19 @@ def target_of(split: Hyper, effects: EffectsPrior, kept: Quadratics | None = Non
         def at(i: int) -> float:
             if not np.isfinite(log_prior[i]):
                 return -np.inf
-            quadratic = split.gaussian.quadratic([x[i] for x in parameters])
+            quadratic = split.quadratic([x[i] for x in parameters])
             if kept is not None:
                 known[points[i].tobytes()] = quadratic
-            return float(log_prior[i]) + log_marginal(quadratic, mean, factor)
+            if quadratic is None:
+                return -np.inf
+            return float(log_prior[i]) + integrate_beta(quadratic, mean, factor)
 
         return at
 
     def log_density(u: Floats) -> float:
         return prepare(u[None])(0)
 
-    likelihood_gradient = split.gaussian.gradient
+    likelihood_gradient = split.likelihood_gradient
     if likelihood_gradient is None:
         return Target(split.names, split.start, log_density, prepare=prepare)
 
@@ -124,7 +126,7 @@ def fit_one(
     kept: Quadratics = {}
     target = target_of(split, effects, kept)
     cores = workers or available_cores()
-    at_once = cores if split.gaussian.expensive else 1
+    at_once = cores if split.expensive else 1
     seed = np.random.SeedSequence([int(x) for x in rng.integers(0, 2**32, 4)])
     weighted = importance_sample(target, ess=min(ESS, draws), seed=seed, workers=at_once)
     stats: dict[str, Floats] = {}
@@ -132,7 +134,7 @@ def fit_one(
         points = weighted.points[resample(weighted, draws, rng)]
         step = f"importance sampling, k̂ = {weighted.pareto_k:.2f}"
     else:
-        on_model = target.gradient is None and not split.gaussian.expensive
+        on_model = target.gradient is None and not split.expensive
         warn_user(
             f"importance sampling failed (k̂ = {weighted.pareto_k:.2f}, it has to be below {KHAT}; "
             f"ESS {weighted.ess:.0f}): the draws come from NUTS on the "
@@ -172,7 +174,7 @@ def conditional_beta(
     if len(new):
         _, parameters = split.parameters(new, *split.data)
         found = run(
-            lambda i: split.gaussian.quadratic([x[i] for x in parameters]),
+            lambda i: split.quadratic([x[i] for x in parameters]),
             range(len(new)),
             workers,
         )

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.laplace.target import Target, evaluate, run
+from bayeslmm.inference.laplace.target import Target, evaluate
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
 
 FARTHEST = 20.0  # bound of the search from the start, in units of the coordinates
 STEP = 1e-4  # of forward differences while searching

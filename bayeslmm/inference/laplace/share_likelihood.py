@@ -1,6 +1,6 @@
 """log p(y | shares): the total variance τ² and β integrated out, at any shares, zeros included.
 
-For the models whose variances are ``s_k τ²`` by `bayeslmm.priors.components.component_variances`.
+For the models whose variances are ``s_k τ²`` by `bayeslmm.priors.variances.component_variances`.
 With ``V = τ² H(s)`` one factorisation of H serves every τ: its contrasts' quadratic form q, its ``A
 = L⁻¹X`` and ``r = w - A b`` give, for β = b + F ξ and ``AF(AF)ᵀ = U Λ Uᵀ``::
 
@@ -25,18 +25,16 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-import scipy.linalg
 from pytensor.graph.replace import vectorize_graph
 from scipy.special import betaln, gammaln
 
-from bayeslmm.distributions.dense_normal import DenseNormalRV
+from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.exact.quadrature import integrate_rows, likelihood_width, log_sum_exp
+from bayeslmm.inference.graph import prior_parameters
 from bayeslmm.inference.laplace.hyper import Hyper, hyper
 from bayeslmm.inference.tree import PYTHON, improper_priors
-from bayeslmm.likelihood.dense import DenseForm
 from bayeslmm.likelihood.one_kernel import LOG_2PI
-from bayeslmm.numerics import lapack
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.priors.shares import LogRatio
 
@@ -105,15 +103,13 @@ def share_likelihood(model: pm.Model) -> ShareLikelihood:
     """
     split = hyper(model)
     explained, alpha, genetic = _shares_of(model, split)
-    op = model["phenotype"].owner.op
-    if not isinstance(op, DenseNormalRV) or op.fast is not None:
-        raise ModelError("the phenotype is no dense_normal of one trait")
-    form, count = op.form, len(genetic)
-    rotated = np.ascontiguousarray(model["phenotype_rotated"].get_value())
+    marginal, count = require_marginal(model), len(genetic)
+    if marginal.traits > 1:
+        raise ModelError("the phenotype is several traits")
     effects = split.effects_prior(*split.data)
     names = tuple(str(name) for name in model.coords["component"])[:count]
     _check_scale(split, count)
-    m = form.n - form.p
+    m = marginal.n - marginal.p
     below, above = likelihood_width(m)
     alone = log_prior_of_ratios(np.zeros((1, count)), explained, alpha)[0]
 
@@ -127,18 +123,19 @@ def share_likelihood(model: pm.Model) -> ShareLikelihood:
         with np.errstate(divide="ignore"):
             u = np.maximum(np.log(shares[:-1]) - np.log(shares[-1]), ABSENT)
         _, parameters = split.parameters(np.append(u, 0.0)[None], *split.data)
-        solved = _solve(form, rotated, np.asarray(parameters[0][0]))
-        if solved is None:
+        at = split.quadratic([np.asarray(x[0]) for x in parameters])
+        if at is None:
             return -np.inf
-        of_total = total_likelihood(m, *solved, effects.mean, effects.factor)
-        centre = np.array([0.5 * np.log(solved[1] / m)])
+        log_det = -2.0 * at.level - marginal.n * LOG_2PI - at.rss
+        of_total = total_likelihood(m, log_det, at.rss, at.A, at.w, effects.mean, effects.factor)
+        centre = np.array([0.5 * np.log(at.rss / m)])
         nodes, values = integrate_rows(
             lambda t: of_total(t) + log_tau(t), centre + below, centre + above, NODES
         )
         return float(log_sum_exp(values) + np.log(nodes[0, 1] - nodes[0, 0]))
 
     return ShareLikelihood(
-        names, genetic, explained, alpha, log_density, effects.factor is None, form.n > 200
+        names, genetic, explained, alpha, log_density, effects.factor is None, marginal.expensive
     )
 
 
@@ -169,8 +166,8 @@ def _shares_of(
 def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
     """(a, b) and α of the shares, whose density has to be that of `log_prior_of_ratios`."""
     share = model["share"]
-    op, count = share.owner.op, len(model.coords["component"]) - 1
-    given: list[Any] = [getattr(x, "data", None) for x in op.dist_params(share.owner)]
+    count = len(model.coords["component"]) - 1
+    given: list[Any] = [getattr(x, "data", None) for x in prior_parameters(share)]
     if len(given) == 3 and all(x is not None for x in given) and np.ptp(given[2]) == 0:
         explained = (float(given[0]), float(given[1]))
         alpha = float(given[2][0])
@@ -192,20 +189,6 @@ def _check_scale(split: Hyper, count: int) -> None:
     _, parameters = split.parameters(points, *split.data)
     if not np.allclose(parameters[0][1], np.e * parameters[0][0], rtol=1e-10):
         raise ModelError("the variances are not shares of the total variance")
-
-
-def _solve(
-    form: DenseForm, rotated: Floats, c: Floats
-) -> tuple[float, float, Floats, Floats] | None:
-    """log|H|, q, A (p, p) and w (p,); None where H is not positive definite."""
-    L = form.factor(c)
-    if L is None:
-        return None
-    m, z = form.n - form.p, rotated.copy()
-    lapack.solve_lower(L, z)
-    A = scipy.linalg.solve_triangular(L[m:, m:], form.triangle, lower=True, check_finite=False)
-    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())
-    return log_det, float(z[:m] @ z[:m]), np.asarray(A), z[m:]
 
 
 def total_likelihood(

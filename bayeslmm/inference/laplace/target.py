@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayeslmm.errors import ModelError
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.numerics.threads import one_thread
+from bayeslmm.numerics.executor import run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +71,3 @@ def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
         at = ", ".join(f"{n} = {v:.4g}" for n, v in zip(target.names, where, strict=True))
         raise ModelError(f"the log density is +inf at {at}: the model's posterior is improper")
     return np.where(np.isnan(values), -np.inf, values)
-
-
-def run[A, T](function: Callable[[A], T], arguments: Sequence[A], workers: int = 1) -> list[T]:
-    """``[function(a) for a in arguments]`` by threads, each with one BLAS thread."""
-    with one_thread():
-        if workers <= 1 or len(arguments) < 2:
-            return [function(argument) for argument in arguments]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(function, arguments))

@@ -29,10 +29,8 @@ from scipy import stats
 
 import bayeslmm.comparison.loo.refit as refits
 from bayeslmm import fit, models
-from bayeslmm.comparison.loo.blocks import Blocks
 from bayeslmm.comparison.loo.conditional import predict_left_out
 from bayeslmm.comparison.loo.elpd import kfold, loo
-from bayeslmm.comparison.loo.interpolation import Nodes
 from bayeslmm.comparison.loo.model import (
     effects_prior,
     efficiency,
@@ -43,7 +41,9 @@ from bayeslmm.comparison.loo.model import (
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.inference.graph import EffectsPrior
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.blocks import Blocks
+from bayeslmm.likelihood.decompose import spectrum
+from bayeslmm.numerics.chebyshev import Nodes
 
 
 def partitions(n: int) -> list[Blocks]:

@@ -20,8 +20,6 @@ import bayeslmm.comparison.loo.other_records as others
 import bayeslmm.comparison.loo.refit as refits
 from bayeslmm import fit, models
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.comparison.loo.blocks import Blocks
-from bayeslmm.comparison.loo.dense import Dense
 from bayeslmm.comparison.loo.elpd import loo
 from bayeslmm.comparison.loo.model import effects_prior, fitted
 from bayeslmm.comparison.loo.other_records import Refit, gaussian_of, kernel_of, refit_exactly
@@ -31,7 +29,9 @@ from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.inference.laplace.importance import importance_sample
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.blocks import Blocks
+from bayeslmm.likelihood.blocks_dense import Dense
+from bayeslmm.likelihood.decompose import spectrum
 from bayeslmm.relationship.relationship import Relationship
 
 N = 60

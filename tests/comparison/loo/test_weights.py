@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from bayeslmm.comparison.loo.blocks import Blocks, Conditionals
 from bayeslmm.comparison.loo.weights import bridge, good_k, psis
+from bayeslmm.likelihood.blocks import Blocks, Conditionals
 
 type Floats = NDArray[np.float64]
 

@@ -138,10 +138,7 @@ def test_log_likelihood_of_the_draws(n: int, h2: float, beta: str, bound: float)
         spectrum.rotate(data.y),
         np.ascontiguousarray(variables["beta"]),
         np.ascontiguousarray(variables["variance"]),
-        spectrum.eigenvalues,
-        spectrum.coupling,
-        spectrum.schur,
-        spectrum.triangle,
+        *spectrum.arrays,
     )
     assert np.abs(found.draws.log_likelihood - direct).max() < bound
     for i in range(0, 2000, 2 * n):

@@ -11,11 +11,11 @@ from engine_oracles import Data, sibships, simulated
 from numpy.typing import NDArray
 from own_models import own_model
 
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.exact import SharedRows
 from bayeslmm.inference.graph import EffectsPrior
-from bayeslmm.priors.components import set_phenotype
 
 type Floats = NDArray[np.float64]
 

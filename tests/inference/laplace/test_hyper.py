@@ -20,12 +20,12 @@ from model_cases import Case, case
 from oracles import log_marginal_density, relative
 
 from bayeslmm.distributions.dense_normal import dense_normal
+from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.laplace.hyper import Hyper, hyper, why_not_laplace
 from bayeslmm.inference.laplace.laplace import target_of
 from bayeslmm.likelihood.terms import kernel_term
 from bayeslmm.models.gallery import load
-from bayeslmm.priors.components import set_phenotype
 from bayeslmm.priors.fixed_effects import fixed_effects
 
 # PyTensor looks for a BLAS of its own, once, when it meets the LKJ prior of three traits

@@ -15,7 +15,7 @@ from bayeslmm.distributions.dense_normal import dense_normal
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.laplace.share_likelihood import share_likelihood
-from bayeslmm.likelihood.spectrum import spectrum
+from bayeslmm.likelihood.decompose import spectrum
 from bayeslmm.likelihood.terms import kernel_term
 from bayeslmm.priors.fixed_effects import fixed_effects
 from bayeslmm.priors.shares import LogRatio, shares

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -34,9 +34,6 @@ import pandas as pd
 import pymc as pm
 
 import bayeslmm as bl
-from bayeslmm.calibration.ecdf_band import proportions, simultaneous_band
-from bayeslmm.calibration.fit import Drawn
-from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 
 # %% [markdown]
 # ## 1. Coverage for your own matrix
@@ -48,18 +45,15 @@ from bayeslmm.simulation.genotypes import nuclear_families, simulate_dosages
 #    \qquad d_i = h^2 s_i + 1 - h^2 $$
 
 # %%
-rng = np.random.default_rng(11)
-people = nuclear_families(300, rng)
-dosages, variants = simulate_dosages(people, 1500, rng)
-genotypes = bl.from_array(dosages.T, people.iid, variants)
-grm = bl.compute_grm(genotypes)
-cohort = bl.cohort_from_arrays(rng.standard_normal(300), individuals=grm.individuals, trait="y")
+grm = bl.compute_grm(bl.simulate_cohort(n=300, m=1500, families=True, seed=11).genotypes)
+y = np.random.default_rng(11).standard_normal(300)  # any: the eigenvalues do not depend on it
+cohort = bl.cohort_from_arrays(y, individuals=grm.individuals, trait="y")
 spectrum = bl.compute_spectrum(cohort, grm)
 
 truths = (0.0, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
 table = bl.estimate_coverage(spectrum.eigenvalues, truths, reps=1000, prior_reps=4000)
 wide = table.pivot(index="h2", columns="method", values="coverage").loc[[*truths, "prior"]]
-print(wide.round(3).to_string())
+wide.round(3)
 
 # %% [markdown]
 # Three methods: the highest density interval (HDI) and the equal-tailed interval (ETI) of our exact
@@ -82,7 +76,7 @@ assert abs(wide.loc["prior", "eti"] - 0.95) < 1.5 * error
 assert wide.loc[0.0, "eti"] == 0.0
 assert wide.loc[list(truths), "hdi"].min() > 0.88
 
-# %%
+# %% tags=["picture"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
 for method, name in (("hdi", "HDI"), ("eti", "ETI"), ("reml_wald", "REML ± 1.96 SE")):
     rows = table[(table["method"] == method) & (table["h2"] != "prior")]
@@ -102,9 +96,9 @@ plt.show()
 
 # %%
 power = bl.expected_power(spectrum.eigenvalues, (0.0, 0.1, 0.2, 0.3, 0.5), reps=500)
-print(power.round(3).to_string(index=False))
 assert power["p_rlrt"].iloc[0] < 0.09  # the level of the test, 5 %, within its Monte Carlo error
 assert power["p_rlrt"].is_monotonic_increasing
+power.round(3)
 
 # %% [markdown]
 # ## 3. The committed tables
@@ -127,9 +121,9 @@ averaged = pd.DataFrame(
         for name, one in tables.items()
     }
 ).T
-print("averaged over the prior:\n", averaged.round(4).to_string())
 assert set(averaged.index) == {"families", "inbred", "msprime", "unrelated"}
 assert (averaged[["hdi", "eti"]] - 0.95).abs().max().max() < 0.005
+averaged.round(4)  # over the prior
 
 # %% [markdown]
 # In every design the posterior's intervals hold the truth in 95 of 100 data sets. REML ± 1.96 SE
@@ -138,8 +132,8 @@ assert (averaged[["hdi", "eti"]] - 0.95).abs().max().max() < 0.005
 
 # %%
 unrelated = tables["unrelated"].set_index(["h2", "method"])
-print(unrelated.loc["prior", ["coverage", "width", "bias"]].round(3).to_string())
 assert unrelated.loc[("prior", "reml_wald"), "width"] > unrelated.loc[("prior", "hdi"), "width"]
+unrelated.loc["prior", ["coverage", "width", "bias"]].round(3)
 
 # %% [markdown]
 # ## 4. Simulation-based calibration
@@ -166,7 +160,7 @@ def from_the_prior(model, draws, rng):
     """A posterior that has not seen the data."""
     variables = [*model.free_RVs, *model.deterministics]
     values = pm.draw(variables, draws=draws, random_seed=rng)
-    return Drawn({v.name: x for v, x in zip(variables, values, strict=True)})
+    return bl.Drawn({v.name: x for v, x in zip(variables, values, strict=True)})
 
 
 wrong = bl.calibrate(small, 100, engine=from_the_prior, draws=60, seed=3)
@@ -174,12 +168,13 @@ print(wrong.verdict())
 assert not wrong.ok
 
 # %%
-band = simultaneous_band(100)
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
 for axis, name in zip(axes, ("h2", "log_likelihood"), strict=True):
-    axis.fill_between(band.z, band.lower - band.z, band.upper - band.z, color="0.9", step="mid")
     for one, label in ((right, "right"), (wrong, "ignores the data")):
-        axis.plot(band.z, proportions(one.ranks(name)) - band.z, label=label)
+        curve = one.ecdf(name).set_index("z")
+        difference = curve.sub(curve.index, axis=0)
+        axis.plot(difference["proportion"], label=label)
+    axis.fill_between(curve.index, difference["lower"], difference["upper"], color="0.9")
     axis.set(title=name, xlabel="normalised rank")
 axes[0].set_ylabel("ECDF difference")
 axes[1].legend()

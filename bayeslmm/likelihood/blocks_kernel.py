@@ -11,7 +11,7 @@ traits u are independent with variances a_u K + b_u I. With d_u = a_u s + b_u, C
 Under a flat prior of β the second term is absent. The first for a pair of records i, j is
 ``Σ_k W_ik W_jk / d_k = φ(log a/b) / b`` with ``φ(z) = Σ_k W_ik W_jk / (1 + s_k e^z)``, analytic for
 |Im z| < π: it is interpolated between Chebyshev points
-(`bayeslmm.comparison.loo.interpolation`), tens instead of thousands of draws. What is left is O(n²)
+(`bayeslmm.numerics.chebyshev`), tens instead of thousands of draws. What is left is O(n²)
 a draw, p + 1 matrix products.
 """
 
@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslmm.comparison.loo.blocks import (
+from bayeslmm.errors import InputError
+from bayeslmm.likelihood.blocks import (
     Blocks,
     Conditionals,
     empty,
     fill_block,
     fill_singles,
 )
-from bayeslmm.comparison.loo.interpolation import Nodes, chebyshev
-from bayeslmm.errors import InputError
-from bayeslmm.inference.laplace.target import run
 from bayeslmm.likelihood.canonical import canonical_bases
 from bayeslmm.likelihood.one_kernel_solve import solve_parts
 from bayeslmm.numerics.arrays import Codes, Floats
+from bayeslmm.numerics.chebyshev import Nodes, chebyshev
+from bayeslmm.numerics.executor import run
 from bayeslmm.system.memory import available_cores
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ WORKING = 1e8  # bytes of an intermediate array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spectral:
+class KernelBlocks:
     """T traits of n individuals with one kernel.
 
     Parameters
@@ -55,12 +55,15 @@ class Spectral:
     y
         (nT,) records, trait by trait.
     rotated
-        ``WᵀY`` (n, T).
+        ``WᵀY`` (p + k, T).
+    outside
+        What of Y (n, T) is orthogonal to W.
     """
 
     spectrum: Spectrum
     y: Floats
     rotated: Floats
+    outside: Floats
 
     @property
     def traits(self) -> int:
@@ -68,20 +71,20 @@ class Spectral:
         return int(self.rotated.shape[1])
 
     def conditionals(
-        self, inputs: list[Floats], mean: Floats, factor: Floats | None, blocks: Blocks
+        self, G: Floats, R: Floats, mean: Floats, factor: Floats | None, blocks: Blocks
     ) -> Conditionals:
         """Of every draw.
 
         Parameters
         ----------
-        inputs
-            (σ²_u, σ²_e) (S, 2) of one trait; G and R (S, T, T) of several.
+        G, R
+            Draws of the genetic and residual covariance of the traits (S, T, T).
         mean, factor
             Prior of β, N(mean, factor factorᵀ): (pT,) or one mean a draw (S, pT); flat: None.
         blocks
             The records left out.
         """
-        psi, a, b = _canonical(inputs)
+        psi, a, b = _canonical(G, R)
         draws = len(a)
         mean = np.broadcast_to(mean, (draws, mean.shape[-1]))
         out = empty(draws, blocks)
@@ -96,13 +99,9 @@ class Spectral:
         return out
 
 
-def _canonical(inputs: list[Floats]) -> tuple[Floats, Floats, Floats]:
+def _canonical(G: Floats, R: Floats) -> tuple[Floats, Floats, Floats]:
     """Ψ (S, T, T), whose rows are the ψ_u, and a, b (S, T)."""
-    if len(inputs) == 1:
-        variance = inputs[0]
-        return np.ones((len(variance), 1, 1)), variance[:, :1], variance[:, 1:]
-    G, R = (np.ascontiguousarray(x) for x in inputs)
-    first, _, psi, shares = canonical_bases(G, R)
+    first, _, psi, shares = canonical_bases(np.ascontiguousarray(G), np.ascontiguousarray(R))
     if first >= 0:
         raise InputError(
             f"draw {first + 1} has a singular phenotypic covariance, or none at all",
@@ -117,7 +116,7 @@ class _Draws:
 
     def __init__(
         self,
-        data: Spectral,
+        data: KernelBlocks,
         psi: Floats,
         a: Floats,
         b: Floats,
@@ -128,9 +127,10 @@ class _Draws:
         S, self.psi, self.y = data.spectrum, psi, data.y
         self.b, self.first = b, first
         draws, T = a.shape
-        self.W, self.W1, self.W2 = S.basis, S.basis[:, : S.p], S.basis[:, S.p :]
+        self.basis, self.n, self.p = S.basis, S.n, S.p
+        self.outside = data.outside if S.basis.nodes else None
         self.C, self.a = S.coupling, a
-        r = np.broadcast_to(data.rotated.T, (draws, T, S.n)).copy()  # per trait
+        r = np.broadcast_to(data.rotated.T, (draws, T, S.p + S.nodes)).copy()  # per trait
         r[:, :, : S.p] -= mean.reshape(draws, T, S.p) @ S.triangle.T
         r = psi @ r  # per canonical trait
         parts = [solve_parts(S, a[:, u : u + 1], b[:, u : u + 1]) for u in range(T)]
@@ -181,14 +181,17 @@ class _Draws:
         run(one, range(len(blocks.members)), available_cores())  # BLAS in one thread: small blocks
 
     def _where(self, records: Codes) -> tuple[Codes, Codes]:
-        traits, people = np.divmod(records, len(self.W1))
+        traits, people = np.divmod(records, self.n)
         return people, traits
 
     def _residuals(self, used: Codes, place: Codes, traits: Codes) -> Floats:
         """(M r) at the records (draws, N)."""
-        draws, T, n = self.v.shape
-        canonical = self.v.reshape(draws * T, n) @ self.W[used].T
-        canonical = canonical.reshape(draws, T, -1)[:, :, place]
+        draws, T, size = self.v.shape
+        canonical = self.v.reshape(draws * T, size) @ self.basis.rows(used).T
+        canonical = canonical.reshape(draws, T, -1)
+        if self.outside is not None:  # there the kernel is zero
+            canonical += (self.psi @ self.outside[used].T) / self.b[:, :, None]
+        canonical = canonical[:, :, place]
         return np.asarray(np.einsum("sun,sun->sn", self.psi[:, :, traits], canonical))
 
     def _low(self, used: Codes, place: Codes, traits: Codes) -> Floats | None:
@@ -196,9 +199,10 @@ class _Draws:
         if self.root is None:
             return None
         draws, T, m = self.inverse.shape
-        p = len(self.C)
-        W2 = self.W2[used]
-        G = np.broadcast_to(self.W1[used].T, (draws, T, p, len(used))).copy()
+        p = self.p
+        W = self.basis.rows(used)
+        W2 = W[:, p:]
+        G = np.broadcast_to(W[:, :p].T, (draws, T, p, len(used))).copy()
         for j in range(p):
             if np.any(self.C[j]):
                 scaled = (self.inverse * self.C[j]).reshape(draws * T, m) @ W2.T
@@ -216,7 +220,7 @@ class _First:
     """``Σ_k W_ik W_jk / d_k`` at many draws, by interpolation in log a/b where that is cheaper."""
 
     def __init__(self, spectrum: Spectrum, a: Floats, b: Floats) -> None:
-        self.W2, self.s = spectrum.basis[:, spectrum.p :], spectrum.eigenvalues
+        self.basis, self.p, self.s = spectrum.basis, spectrum.p, spectrum.eigenvalues
         self.nodes: Nodes | None = chebyshev(a, b)
         self.kept: dict[int, Floats] = {}
 
@@ -238,5 +242,9 @@ class _First:
         step = max(1, int(WORKING / (8 * len(self.s))))
         for start in range(0, len(i), step):
             here = slice(start, start + step)
-            out[:, here] = weights @ (self.W2[i[here]] * self.W2[j[here]]).T
+            products = self.basis.rows(i[here]) * self.basis.rows(j[here])
+            out[:, here] = weights @ products[:, self.p :].T
+            if self.basis.nodes:  # what is orthogonal to W, where the kernel is zero
+                rest = (i[here] == j[here]) - products.sum(axis=1)
+                out[:, here] += weights[:, :1] * rest
         return out

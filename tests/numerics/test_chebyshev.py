@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayeslmm.comparison.loo.interpolation import HIGHEST, Nodes, chebyshev
+from bayeslmm.numerics.chebyshev import HIGHEST, Nodes, chebyshev
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.01, 0.01), (-2.0, 1.0), (-14.0, 7.9)])

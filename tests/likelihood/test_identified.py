@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bayeslmm.distributions.identified import check_identified
 from bayeslmm.errors import InputError
 from bayeslmm.likelihood.dense import dense_form
+from bayeslmm.likelihood.identified import check_identified
 from bayeslmm.likelihood.terms import Covariance, Term, simple_term
 
 RNG = np.random.default_rng(4)

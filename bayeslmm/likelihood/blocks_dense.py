@@ -11,22 +11,23 @@ share of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
 
-from bayeslmm.comparison.loo.blocks import Blocks, Conditionals, empty, fill_block, fill_singles
-from bayeslmm.inference.laplace.target import run
+from bayeslmm.likelihood.blocks import Blocks, Conditionals, empty, fill_block, fill_singles
 from bayeslmm.likelihood.dense import DenseForm, quadratic_of
 from bayeslmm.likelihood.fixed_effects import integrate_beta
 from bayeslmm.numerics import lapack
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
 from bayeslmm.system.memory import require_memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dense:
+class DenseBlocks:
     """Records with several kernels.
 
     Parameters
@@ -44,9 +45,9 @@ class Dense:
     workers: int
 
     def conditionals(
-        self, inputs: list[Floats], mean: Floats, factor: Floats | None, blocks: Blocks
+        self, inputs: Sequence[Floats], mean: Floats, factor: Floats | None, blocks: Blocks
     ) -> Conditionals:
-        """Of every draw of the coefficients c (S, K); see `Spectral.conditionals`."""
+        """Of every draw of the coefficients c (S, K); see `KernelBlocks.conditionals`."""
         c = inputs[0]
         means = np.broadcast_to(mean, (len(c), mean.shape[-1]))
         both = np.hstack([c, means])

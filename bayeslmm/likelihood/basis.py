@@ -1,0 +1,109 @@
+"""The basis in which a kernel is diagonal: rotate records into it, and back.
+
+W = [Q₁, V] are orthonormal columns: Q₁ spans the design X, V what the kernel reaches beside it.
+Where the kernel reaches little (few variants, few groups) W has few columns, and what is orthogonal
+to all of them counts by its length alone: there the kernel is zero, and every direction is alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import scipy.linalg
+
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import one_thread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """Orthonormal columns W (n, p + r), complete or not.
+
+    Parameters
+    ----------
+    columns
+        W: the p columns that span X first.
+    p
+        Number of fixed effects.
+    nodes
+        How many coordinates, between those of X and of V, stand for what is orthogonal to W:
+        0 where W is complete, otherwise the number of traits that are rotated together.
+    """
+
+    columns: Floats
+    p: int
+    nodes: int = 0
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return int(self.columns.shape[0])
+
+    @property
+    def null(self) -> int:
+        """Number of dimensions orthogonal to W."""
+        return self.n - int(self.columns.shape[1])
+
+    def together(self, traits: int) -> Self:
+        """Rotate so many traits with coordinates in common."""
+        return replace(self, nodes=traits if self.null else 0)
+
+    def rotate(self, y: Floats) -> Floats:
+        """Rotate records y (n,), or columns (n, k), to ``[q; rest; e]``.
+
+        q (p) is the part in the space of X, e (r) that along V. Of a column by itself `rest` is the
+        length of what is orthogonal to W; of the traits of one model (k = `nodes` > 1) it is the
+        triangular factor of those parts, so that all their inner products are kept.
+        """
+        with one_thread():
+            linear = self.columns.T @ y
+            if not self.nodes:
+                return np.ascontiguousarray(linear)
+            rest = self.outside(y, linear)
+            lengths = np.zeros((self.nodes, *y.shape[1:]))
+            if y.ndim == 2 and self.nodes == y.shape[1] > 1:
+                lengths[:] = np.linalg.qr(rest, mode="r")
+            else:
+                lengths[0] = np.linalg.norm(rest, axis=0)
+        return np.concatenate([linear[: self.p], lengths, linear[self.p :]])
+
+    def outside(self, y: Floats, linear: Floats | None = None) -> Floats:
+        """Return the part of y (n,) or (n, k) that is orthogonal to W; projected twice."""
+        with one_thread():
+            W = self.columns
+            rest = y - W @ (W.T @ y if linear is None else linear)
+            return np.asarray(rest - W @ (W.T @ rest))
+
+    def complement(self, y: Floats) -> Floats:
+        """Coordinates (null,) or (null, k) of y along a basis of what is orthogonal to W."""
+        with one_thread():
+            (factor, tau), _ = scipy.linalg.qr(self.columns, mode="raw")
+            columns = np.asarray(y, dtype=np.float64).reshape(self.n, -1)
+            work = scipy.linalg.lapack.dormqr("L", "T", factor, tau, columns, -1)[1]
+            found = scipy.linalg.lapack.dormqr("L", "T", factor, tau, columns, int(work[0]))[0]
+            return np.ascontiguousarray(found[self.columns.shape[1] :].reshape(-1, *y.shape[1:]))
+
+    def project(self, y: Floats) -> Floats:
+        """Rotate y (n,) or (n, k) without what is orthogonal to W, such as genetic values."""
+        with one_thread():
+            return self._padded(self.columns.T @ y)
+
+    def unrotate(self, rotated: Floats) -> Floats:
+        """Rotate ``[q; rest; e]`` back, without `rest`, whose direction is not known."""
+        with one_thread():
+            if self.nodes:
+                rotated = np.concatenate([rotated[: self.p], rotated[self.p + self.nodes :]])
+            return np.ascontiguousarray(self.columns @ rotated)
+
+    def rows(self, chosen: Any = slice(None)) -> Floats:
+        """Return rows of W as coordinates (rows, p + nodes + r), zero for `rest`."""
+        found = np.ascontiguousarray(self.columns[chosen])
+        return np.ascontiguousarray(self._padded(found.T).T) if self.nodes else found
+
+    def _padded(self, linear: Floats) -> Floats:
+        if not self.nodes:
+            return np.ascontiguousarray(linear)
+        gap = np.zeros((self.nodes, *linear.shape[1:]))
+        return np.concatenate([linear[: self.p], gap, linear[self.p :]])

@@ -1,0 +1,230 @@
+"""The error contrasts of one trait, and what V does to them, whatever the form of V.
+
+With Q (n, m) an orthonormal basis of what X does not reach, ``e = Qᵀy`` and ``QᵀV(c)Q = H Hᵀ``:
+of one kernel Q are eigenvectors and H is diagonal, of several kernels H is a Cholesky factor. Then
+``P = Q (QᵀVQ)⁻¹ Qᵀ`` says what the rest of the data say of each record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import scipy.linalg
+
+from bayeslmm.likelihood.dense import DenseForm
+from bayeslmm.likelihood.spectrum import Spectrum
+from bayeslmm.numerics.arrays import Codes, Floats
+from bayeslmm.relationship.relationship import row_blocks
+
+
+class Whitened(Protocol):
+    """Contrasts at given variances."""
+
+    @property
+    def white(self) -> Floats:
+        """``H⁻¹e`` (m,): independent and standard normal if the model holds."""
+
+    def scores(self) -> Floats:
+        """``Py`` (n,)."""
+
+    def diagonal(self) -> Floats:
+        """``P_ii`` (n,)."""
+
+    def block(self, rows: Codes) -> Floats:
+        """``P_FF`` of some records F."""
+
+    def residuals(self, count: int, rng: np.random.Generator) -> Floats:
+        """Residuals (n, count) of data drawn from the model."""
+
+
+class Contrasts(Protocol):
+    """Error contrasts of the n records of one trait."""
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+
+    @property
+    def cheap(self) -> bool:
+        """Does another V cost no factorisation?"""
+
+    @property
+    def form(self) -> DenseForm | None:
+        """The matrices of several kernels; None of one kernel in its eigenbasis."""
+
+    def residuals(self) -> Floats:
+        """``r = QQᵀy`` (n,), the residuals of least squares."""
+
+    def at(self, c: Floats) -> Whitened:
+        """Whiten by V(c), c (K,) the variances of the components."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelContrasts:
+    """Of one kernel: ``QᵀVQ = diag(d)``, d = σ²_u s + σ²_e."""
+
+    spectrum: Spectrum
+    y: Floats
+
+    cheap = True
+    form = None
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return self.spectrum.n
+
+    def residuals(self) -> Floats:
+        """``r = QQᵀy`` (n,)."""
+        basis = self.spectrum.basis
+        W1 = basis.columns[:, : self.spectrum.p]
+        return np.asarray(self.y - W1 @ (W1.T @ self.y))
+
+    def at(self, c: Floats) -> KernelWhitened:
+        """Whiten by ``V = c_0 K + c_1 I``."""
+        return KernelWhitened(self, float(c[0]), float(c[1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelWhitened:
+    """Contrasts of one kernel at the variances a = σ²_u and b = σ²_e."""
+
+    contrasts: KernelContrasts
+    a: float
+    b: float
+
+    @property
+    def _kept(self) -> tuple[Floats, Floats]:
+        """V (n, r) and d (r,): eigenvectors that are kept, and the variances there."""
+        spectrum = self.contrasts.spectrum
+        s = spectrum.eigenvalues[spectrum.basis.nodes :]
+        return spectrum.basis.columns[:, spectrum.p :], self.a * s + self.b
+
+    @property
+    def white(self) -> Floats:
+        """``H⁻¹e`` (m,)."""
+        s, e = self.contrasts.spectrum.contrasts(self.contrasts.y)
+        return np.asarray(e / np.sqrt(self.a * s + self.b))
+
+    def scores(self) -> Floats:
+        """``Py`` (n,)."""
+        (V, d), y = self._kept, self.contrasts.y
+        found = V @ ((V.T @ y) / d)
+        basis = self.contrasts.spectrum.basis
+        return np.asarray(found + basis.outside(y) / self.b if basis.nodes else found)
+
+    def diagonal(self) -> Floats:
+        """``P_ii`` (n,)."""
+        (V, d), basis = self._kept, self.contrasts.spectrum.basis
+        out = np.empty(basis.n)
+        for rows in row_blocks(basis.n):
+            out[rows] = np.square(V[rows]) @ (1.0 / d)
+            if basis.nodes:
+                out[rows] += (1.0 - np.square(basis.columns[rows]).sum(axis=1)) / self.b
+        return out
+
+    def block(self, rows: Codes) -> Floats:
+        """``P_FF`` of some records F."""
+        (V, d), basis = self._kept, self.contrasts.spectrum.basis
+        half = V[rows] / np.sqrt(d)
+        found = half @ half.T
+        if basis.nodes:
+            W = basis.columns[rows]
+            found += (np.eye(len(W)) - W @ W.T) / self.b
+        return np.asarray(found)
+
+    def residuals(self, count: int, rng: np.random.Generator) -> Floats:
+        """Residuals (n, count) of data drawn from the model."""
+        (V, d), basis = self._kept, self.contrasts.spectrum.basis
+        found = V @ (np.sqrt(d)[:, None] * rng.standard_normal((d.size, count)))
+        if basis.nodes:
+            found += np.sqrt(self.b) * basis.outside(rng.standard_normal((basis.n, count)))
+        return np.asarray(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseContrasts:
+    """Of several kernels: a Cholesky factor of ``QᵀVQ`` for each V."""
+
+    matrices: DenseForm
+    y: Floats
+
+    cheap = False
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return self.matrices.n
+
+    @property
+    def form(self) -> DenseForm:
+        """The matrices."""
+        return self.matrices
+
+    @property
+    def Q(self) -> Floats:
+        """A basis of the contrasts (n, m)."""
+        return self.matrices.basis[:, : self.n - self.matrices.p]
+
+    @property
+    def e(self) -> Floats:
+        """The contrasts (m,)."""
+        return self.matrices.rotate(self.y)[: self.n - self.matrices.p]
+
+    def residuals(self) -> Floats:
+        """``r = QQᵀy`` (n,)."""
+        return np.asarray(self.Q @ self.e)
+
+    def at(self, c: Floats) -> DenseWhitened:
+        """Whiten by ``V = Σ c_k M_k``."""
+        m = self.n - self.matrices.p
+        H = self.matrices.factor(np.ascontiguousarray(c))
+        if H is None:
+            raise np.linalg.LinAlgError("the covariance is not positive definite")
+        return DenseWhitened(self, np.tril(H[:m, :m]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseWhitened:
+    """Contrasts of several kernels; H (m, m) is lower triangular."""
+
+    contrasts: DenseContrasts
+    H: Floats
+
+    @property
+    def white(self) -> Floats:
+        """``H⁻¹e`` (m,)."""
+        return self._solve(self.contrasts.e)
+
+    def scores(self) -> Floats:
+        """``Py`` (n,)."""
+        return np.asarray(self.contrasts.Q @ self._solve(self.white, trans="T"))
+
+    def diagonal(self) -> Floats:
+        """``P_ii`` (n,)."""
+        out = np.empty(self.contrasts.n)
+        for rows in row_blocks(out.size):
+            out[rows] = np.square(self._half(rows)).sum(axis=0)
+        return out
+
+    def block(self, rows: Codes) -> Floats:
+        """``P_FF`` of some records F."""
+        half = self._half(rows)
+        return np.asarray(half.T @ half)
+
+    def residuals(self, count: int, rng: np.random.Generator) -> Floats:
+        """Residuals (n, count) of data drawn from the model."""
+        return np.asarray(self.contrasts.Q @ (self.H @ rng.standard_normal((len(self.H), count))))
+
+    def _half(self, rows: Any) -> Floats:
+        """``H⁻¹ Q_Fᵀ`` (m, rows)."""
+        return self._solve(self.contrasts.Q[rows].T)
+
+    def _solve(self, right: Floats, trans: Literal["N", "T"] = "N") -> Floats:
+        return np.asarray(
+            scipy.linalg.solve_triangular(
+                self.H, right, lower=True, trans=trans, check_finite=False
+            )
+        )

@@ -1,0 +1,148 @@
+"""Draws of the random effects of any terms, given y or forward.
+
+A draw (u*, ε*) from the prior is corrected by the covariance with y (Matheron's rule)::
+
+    x = V⁻¹ (y - Xβ - Σ W u* - ε*)        u_j = u*_j + A Σ_l Σ[j, l] W_lᵀ x
+
+Draws with the same (co)variances, as importance resampling gives them, share one factorisation. The
+levels of a term may go beyond those of the records: u is drawn for all of them at once, and nothing
+is inverted but V, so that singular kernels need no cut-off.
+
+References
+----------
+Doucet (2010) A note on efficient conditional simulation of Gaussian distributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from bayeslmm.likelihood.genetic_values import root
+from bayeslmm.likelihood.marginal import Effects, Parameters, Prediction
+from bayeslmm.likelihood.pivoted import kernel_cholesky
+from bayeslmm.likelihood.realised import TraitParts
+from bayeslmm.likelihood.terms import Covariance, Term
+from bayeslmm.numerics.arrays import Codes, Floats
+
+type Solve = Callable[[Parameters, Floats], Floats]
+
+
+def draw_effects(
+    covariance: Covariance,
+    solve: Solve,
+    y: Floats,
+    X: Floats,
+    beta: Floats,
+    c: Floats,
+    rng: np.random.Generator,
+    block: int,
+    *,
+    apart: bool = False,
+) -> Iterator[Any]:
+    """Draw every effect given y (n,) and draws of β (draws, p) and c (draws, K).
+
+    Parameters
+    ----------
+    covariance
+        The terms whose effects are drawn; their levels may go beyond the records'.
+    solve
+        ``(c, r) → V⁻¹r`` of the records.
+    y, X, beta, c
+        Records, design, and posterior draws.
+    rng
+        Source of randomness.
+    block
+        Draws at a time.
+    apart
+        Yield `Prediction`, mean and deviation apart (two solutions instead of one); else the draws
+        by name, as `Marginal.random_effects`.
+    """
+    roots = [None if t.kernel is None else kernel_cholesky(t.kernel) for t in covariance.terms]
+    _, which = np.unique(c, axis=0, return_inverse=True)
+    order = np.argsort(which.ravel(), kind="stable")  # equal variances are factorised once
+    for start in range(0, len(order), block):
+        chosen = order[start : start + block]
+        sigmas, residual = covariance.unpack(c[chosen])
+        noise = np.zeros((len(chosen), y.size))
+        if covariance.residual is not None:
+            noise = np.sqrt(residual)[:, covariance.residual] * rng.standard_normal(noise.shape)
+        prior = []
+        for term, L, S in zip(covariance.terms, roots, sigmas, strict=True):
+            u = prior_draw(term, L, S, rng)
+            prior.append(u)
+            for j in range(term.k):
+                noise += u[:, j] @ term.incidence(j).T
+        r = y - beta[chosen] @ X.T
+        if not apart:
+            x = solve([c[chosen]], r - noise)
+            out: Effects = {}
+            for term, u, S in zip(covariance.terms, prior, sigmas, strict=True):
+                out |= corrected(term, u, S, x)
+            yield chosen, out
+            continue
+        x = solve([np.tile(c[chosen], (2, 1))], np.vstack([r, -noise]))
+        mean: Effects = {}
+        deviation: Effects = {}
+        for term, u, S in zip(covariance.terms, prior, sigmas, strict=True):
+            mean |= corrected(term, np.zeros_like(u), S, x[: len(chosen)])
+            deviation |= corrected(term, u, S, x[len(chosen) :])
+        yield Prediction(chosen, mean, deviation)
+
+
+def simulate(
+    covariance: Covariance,
+    roots: Sequence[Floats | None],
+    X: Floats,
+    traits_of: Codes,
+    beta: Floats,
+    c: Floats,
+    rng: np.random.Generator,
+) -> tuple[Floats, list[TraitParts]]:
+    """Draw effects and y (n,) forward at one β (p,) and c (K,)."""
+    sigmas, residual = covariance.unpack(c[None])
+    fixed = (X @ beta)[None]
+    parts, genetic = [], np.zeros((1, len(X)))
+    for term, L, S in zip(covariance.terms, roots, sigmas, strict=True):
+        u = prior_draw(term, L, S, rng)
+        for j in range(term.k):
+            parts.append(np.asarray(u[:, j] @ term.incidence(j).T))
+            genetic += parts[-1] if term.genetic else 0.0
+    y = fixed + np.sum(parts, axis=0)
+    if covariance.residual is not None:
+        y = y + np.sqrt(residual)[:, covariance.residual] * rng.standard_normal(y.shape)
+    shown = [genetic] if covariance.residual is None else parts
+    found = []
+    for t in range(int(traits_of.max()) + 1):
+        rows = np.flatnonzero(traits_of == t)
+        ones = np.full(rows.size, 1 / np.sqrt(rows.size))
+        found.append(TraitParts(fixed[:, rows], [x[:, rows] for x in shown], y[0, rows], ones))
+    return np.asarray(y[0]), found
+
+
+def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator) -> Floats:
+    """u* (draws, k, q) from N(0, S ⊗ A), A = LLᵀ."""
+    rank = term.q if L is None else L.shape[1]
+    z = rng.standard_normal((len(S), term.k, rank))
+    if L is not None:
+        z = _times(z, L.T)
+    halves = np.stack([root(one) for one in S]) if term.k > 1 else np.sqrt(S)
+    return np.asarray(halves @ z)
+
+
+def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
+    """``u_j + A Σ_l S[j, l] W_lᵀ x`` by column."""
+    back = np.stack([x @ term.incidence(j) for j in range(term.k)], axis=1)  # (draws, k, q)
+    pulled = S @ back
+    if term.kernel is not None:
+        pulled = _times(pulled, term.kernel)
+    total: Any = u + pulled
+    return {name: total[:, j] for j, name in enumerate(term.columns)}
+
+
+def _times(rows: Floats, matrix: Floats) -> Floats:
+    """Rows (draws, k, a) times a matrix (a, b): one product, not one a draw."""
+    flat = rows.reshape(-1, rows.shape[-1]) @ matrix
+    return np.asarray(flat.reshape(*rows.shape[:-1], -1))

@@ -1,0 +1,59 @@
+"""Several traits of which individuals miss some: the cheap form of one covariance.
+
+The covariance is that of a `DenseMarginal` with the terms ``G ⊗ K`` and ``R ⊗ I``. Its density and
+its equations go by the complete covariance (`bayeslmm.likelihood.incomplete`); what needs the
+matrices of the records (gradients on the model, leave-one-out) makes them when first asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bayeslmm.likelihood.dense_marginal import DenseMarginal
+from bayeslmm.likelihood.fixed_effects import BetaQuadratic
+from bayeslmm.likelihood.incomplete import (
+    IncompleteTraits,
+    quadratic,
+    rotated_records,
+    solve_each,
+)
+from bayeslmm.likelihood.marginal import Gradient, Parameters, Quadratic
+from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.executor import run
+from bayeslmm.system.memory import available_cores
+
+TOGETHER = 125  # draws whose systems of equations are solved side by side
+
+
+@dataclass(frozen=True, eq=False)
+class IncompleteMarginal(DenseMarginal):
+    """Traits with values missing; `pattern` is their kernel, design and pattern."""
+
+    pattern: IncompleteTraits = field(kw_only=True)
+
+    def quadratic(self, y: Floats) -> Quadratic:
+        """``c → log p(y | β, c)`` as a quadratic in β."""
+        records = rotated_records(self.pattern, y)
+
+        def at(c: Parameters) -> BetaQuadratic | None:
+            G, R = self.covariance.unpack(c[0])[0]
+            return quadratic(self.pattern, records, G, R)
+
+        return at
+
+    def gradient(self, y: Floats) -> Gradient | None:
+        """None: finite differences are cheaper."""
+        return None
+
+    def solve(self, c: Parameters, r: Floats) -> Floats:
+        """``V(c)⁻¹ r`` for rows r (draws, n), by blocks of one size whatever the cores."""
+        G, R = self.covariance.unpack(c[0])[0]
+        blocks = [slice(start, start + TOGETHER) for start in range(0, len(r), TOGETHER)]
+        solved = run(
+            lambda rows: solve_each(self.pattern, G[rows], R[rows], r[rows]),
+            blocks,
+            available_cores(),
+        )
+        return np.concatenate(solved)
