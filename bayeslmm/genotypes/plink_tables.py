@@ -1,6 +1,6 @@
-"""The text halves of PLINK file sets: .fam, .bim, .psam and .pvar.
+"""Read the tables of PLINK file sets: .fam, .bim, .psam and .pvar.
 
-Regular files are read by columns, at the speed of the disk; all others line by line.
+Regular files are read by columns, which is fast; all others line by line.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ VARIANT_COLUMNS = ["CHROM", "POS", "ID", "A1", "A0"]
 
 
 def read_fam(path: PathArg) -> pd.MultiIndex:
-    """Individuals of a ``.fam`` file, in its order.
+    """Read the individuals of a ``.fam`` file, in its order.
 
     Parameters
     ----------
     path
-        Blank- or tab-separated ``FID IID PAT MAT SEX PHENO ...``, no header; further phenotype
-        columns are allowed, as GEMMA's users write them.
+        The file: ``FID IID PAT MAT SEX PHENO ...``, separated by blanks or tabs, without header.
+        Further phenotype columns are allowed, as in GEMMA.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def read_fam(path: PathArg) -> pd.MultiIndex:
     Raises
     ------
     InputError
-        Blank line, ragged or too few columns, duplicate (FID, IID), no row at all.
+        If a line is blank, columns are ragged or too few, (FID, IID) repeats, or there is no row.
     """
     if (individuals := regular_fam(path)) is not None:
         return individuals
@@ -63,18 +63,19 @@ def read_fam(path: PathArg) -> pd.MultiIndex:
 
 
 def read_fam_phenotypes(path: PathArg) -> pd.DataFrame:
-    """Phenotypes of a ``.fam`` file: its columns 6 and up.
+    """Read the phenotypes of a ``.fam`` file: its columns from the sixth on.
 
     Returns
     -------
     phenotypes
-        (n, k) float64, indexed by (FID, IID), columns ``pheno1`` ... ``phenok``; ``-9``, ``NA``
-        and ``nan`` are missing (NaN), which holds for ``.fam`` only.
+        (n, k) float64, indexed by (FID, IID), columns ``pheno1`` ... ``phenok``. ``-9``, ``NA`` and
+        ``nan`` are missing (NaN); ``-9`` means missing in ``.fam`` files only.
 
     Raises
     ------
     InputError
-        Whatever `read_fam` rejects; a value that is no finite number, with line and column.
+        If `read_fam` rejects the file, or a value is not a finite number; the message names line
+        and column.
     """
     if (frame := regular_fam_phenotypes(path)) is None:
         rows = list(fam_rows(path, read_lines(path), least=6))
@@ -91,13 +92,13 @@ def read_fam_phenotypes(path: PathArg) -> pd.DataFrame:
 
 
 def read_bim(path: PathArg) -> pd.DataFrame:
-    """Variants of a ``.bim`` file, in its order.
+    """Read the variants of a ``.bim`` file, in its order.
 
     Parameters
     ----------
     path
-        Blank- or tab-separated ``CHROM ID CM POS A1 A2``, no header. A1 (column 5) is the counted
-        or effect allele, A2 is our A0. A position may be negative (unknown), and is kept.
+        The file: ``CHROM ID CM POS A1 A2``, separated by blanks or tabs, without header. A1 (column
+        5) is the counted or effect allele; A2 becomes A0. Negative (unknown) positions are kept.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def read_bim(path: PathArg) -> pd.DataFrame:
     Raises
     ------
     InputError
-        Blank line, not 6 columns, a position that is no integer, no row.
+        If a line is blank or has not 6 columns, a position is not an integer, or there is no row.
     """
     if (variants := regular_bim(path)) is not None:
         return variants
@@ -115,15 +116,15 @@ def read_bim(path: PathArg) -> pd.DataFrame:
 
 
 def read_psam(path: PathArg) -> pd.MultiIndex:
-    """Individuals of a ``.psam`` file, in its order.
+    """Read the individuals of a ``.psam`` file, in its order.
 
-    The header is ``#FID IID ...`` or ``#IID ...`` (then FID is "0", as in plink2); without a
-    header the columns are those of a ``.fam``.
+    The header is ``#FID IID ...`` or ``#IID ...`` (then FID is "0", as in plink2). Without a header
+    the columns are as in a ``.fam``.
 
     Raises
     ------
     InputError
-        As `read_fam`; a header without an ``IID`` column.
+        As `read_fam`; and if the header has no ``IID`` column.
     """
     if (individuals := regular_psam(path)) is not None:
         return individuals
@@ -149,10 +150,10 @@ def read_psam(path: PathArg) -> pd.MultiIndex:
 
 
 def read_pvar(path: PathArg) -> tuple[pd.DataFrame, np.ndarray]:
-    """Variants of a ``.pvar`` file, in its order.
+    """Read the variants of a ``.pvar`` file, in its order.
 
-    Lines that begin with ``##`` are skipped; the header is ``#CHROM POS ID REF ALT ...``; without
-    a header the columns are those of a ``.bim`` (CM may be left out). ALT is A1, REF is A0.
+    Lines that begin with ``##`` are skipped. The header is ``#CHROM POS ID REF ALT ...``. Without a
+    header the columns are as in a ``.bim`` (CM may be left out). ALT is A1, REF is A0.
 
     Returns
     -------
@@ -164,7 +165,7 @@ def read_pvar(path: PathArg) -> tuple[pd.DataFrame, np.ndarray]:
     Raises
     ------
     InputError
-        As `read_bim`; a header without one of the five columns.
+        As `read_bim`; and if the header lacks one of the five columns.
     """
     if (variants := regular_pvar(path)) is None:
         variants = _pvar_by_line(path)
@@ -191,7 +192,7 @@ def _pvar_by_line(path: PathArg) -> pd.DataFrame:
 
 
 def warn_duplicate_variants(variants: pd.DataFrame, path: PathArg) -> None:
-    """Warn of variant IDs that occur more than once ("." is no ID and may repeat)."""
+    """Warn of variant IDs that occur more than once; "." means no ID and may repeat."""
     repeated = variants["ID"].duplicated() & (variants["ID"] != ".")
     if repeated.any():
         shown = ", ".join(variants["ID"][repeated].head(5))

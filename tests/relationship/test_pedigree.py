@@ -56,7 +56,7 @@ def test_formats(tmp_path: Path, name: str, text: str) -> None:
 def test_parents_without_a_row_become_founders(tmp_path: Path) -> None:
     pedigree = read(tmp_path, "id sire dam\nc a b\nd a x\n")
     assert pedigree.individuals.get_level_values("IID").tolist() == ["c", "d", "a", "b", "x"]
-    assert pedigree.notes == ("3 parents without a row of their own are founders: a, b, x",)
+    assert pedigree.notes == ("3 parents without a row are founders: a, b, x",)
     assert pedigree.lines is not None
     assert pedigree.lines.tolist() == [2, 3, 0, 0, 0]
 
@@ -72,7 +72,7 @@ def test_parents_belong_to_the_family_of_their_offspring(tmp_path: Path) -> None
 def test_rows_that_repeat_an_earlier_one(tmp_path: Path) -> None:
     pedigree = read(tmp_path, "id sire dam\nc a b\nd a b\nc a b\n")
     assert pedigree.n == 4
-    assert "1 rows repeat an earlier one and are left out" in pedigree.notes
+    assert "1 rows repeat an earlier row and are left out" in pedigree.notes
 
 
 BAD = {
@@ -91,12 +91,12 @@ BAD = {
     "a sire that is female": ("id sire dam sex\nc a 0 2\na 0 0 F\n", r"p.txt:2: a, the sire of c"),
     "no sire": ("id dam mass\nc a 1\n", r"p.txt:1: no column for the sire among id, dam, mass"),
     "two columns": ("id animal sire dam\nc c a b\n", r"'id' and 'animal' can all be the individ"),
-    "columns unknown": ("c a b 1\nd a b 1\n", r"p.txt:1: 4 columns without a header"),
+    "columns unknown": ("c a b 1\nd a b 1\n", r"p.txt:1: 4 columns without a known header"),
     "a code for missing": ("id sire dam\nc a -9\n", r"p.txt:2:dam: a dam named '-9'"),
     "no identifier": ("id sire dam\nc a b\nNA a b\n", r"p.txt:3:id: the identifier 'NA'"),
     "a field too few": ("id sire dam\nc a\n", r"p.txt:2: 2 fields -> 3"),
     "commas and blanks": ("id, sire, dam\nc, a, b\n", r"p.txt:1:id: the identifier 'id,'"),
-    "decimals": ("id sire dam\n1 NA NA\n2 NA NA\n3 1.0 2.0\n", r"parent '1.0' has no row, '1' h"),
+    "decimals": ("id sire dam\n1 NA NA\n2 NA NA\n3 1.0 2.0\n", r"parent '1.0' has no row, but '1' h"),
     "empty": ("", "an empty file"),
     "header only": ("id sire dam\n", "a header and no rows"),
 }
@@ -140,10 +140,10 @@ def by_rows(n: int = 60, seed: int = 1) -> tuple[str, dict[str, tuple[str | None
 
 def test_numbers_of_rows_are_taken_with_a_warning_and_never_in_silence(tmp_path: Path) -> None:
     text, meant = by_rows()
-    with pytest.warns(BayesLMMWarning, match="taken as numbers of rows.*own.*pedigree-parents"):
+    with pytest.warns(BayesLMMWarning, match="read as row numbers.*own.*pedigree-parents"):
         pedigree = read(tmp_path, text)
     assert parents(pedigree) == meant
-    assert "numbers of rows" in pedigree.notes[0]
+    assert "row numbers" in pedigree.notes[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert parents(read(tmp_path, text, parents="rows")) == meant
@@ -153,14 +153,14 @@ def test_numbers_of_rows_are_taken_with_a_warning_and_never_in_silence(tmp_path:
 
 def test_numbers_of_rows_are_not_guessed_from_little(tmp_path: Path) -> None:
     text = "id sire dam\n3 0 0\n1 0 0\n2 1 2\n"  # 2 is its own dam; row 2 is individual 1
-    with pytest.raises(InputError, match=r"own dam.*as numbers of rows the parents are consistent"):
+    with pytest.raises(InputError, match=r"own dam.*as row numbers the parents are consistent"):
         read(tmp_path, text)
     meant = {"3": (None, None), "1": (None, None), "2": ("3", "1")}
     assert parents(read(tmp_path, text, parents="rows")) == meant
     named, _ = by_rows()
     lines = named.splitlines()
     lines[1] = f"x{lines[1]}"  # one identifier is not a number
-    with pytest.raises(InputError, match="as numbers of rows the parents are consistent"):
+    with pytest.raises(InputError, match="as row numbers the parents are consistent"):
         read(tmp_path, "\n".join(lines))
 
 
@@ -174,14 +174,14 @@ def test_numbers_of_rows_must_be_consistent_in_every_respect(tmp_path: Path) -> 
             read(tmp_path, "\n".join(lines))
         assert "consistent" not in str(caught.value)
     lines[-1] = f"{name} 61 2"
-    with pytest.raises(InputError, match=r"p.txt:61:sire: the sire '61', read as the number of a"):
+    with pytest.raises(InputError, match=r"p.txt:61:sire: the sire '61', read as a row number"):
         read(tmp_path, "\n".join(lines), parents="rows")
 
 
 def test_parents_that_may_be_either_are_names_with_a_warning(tmp_path: Path) -> None:
     rows = ["id sire dam", *(f"{i} 0 0" for i in range(1001, 1041))]
     rows += [f"{i} {2 * (i % 20) + 1} {2 * (i % 19) + 2}" for i in range(1041, 1081)]
-    with pytest.warns(BayesLMMWarning, match="taken as identifiers, though none"):
+    with pytest.warns(BayesLMMWarning, match="read as identifiers, although none"):
         pedigree = read(tmp_path, "\n".join(rows))
     assert parents(pedigree)["1041"] == ("3", "32")
 

@@ -1,1 +1,1 @@
-"""Relationships from a pedigree: who descends from whom."""
+"""Relationships from a pedigree: its file, its checks, A, its inverse, inbreeding, dominance."""

@@ -1,4 +1,4 @@
-"""What cannot be in a pedigree, and the order in which parents come before their offspring."""
+"""Find impossible pedigrees, and order individuals so that parents precede offspring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEX_NAME = {1: "male", 2: "female"}
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Something that no pedigree can have; `position` is an individual that shows it."""
+    """A defect of a pedigree; `position` is an individual that shows it."""
 
     found: str
     expected: str
@@ -26,7 +26,7 @@ class Defect:
     position: int
 
     def error(self, path: str = "", line: int | None = None, hint: str = "") -> InputError:
-        """Make the error; the hint goes to the end of what to do."""
+        """Return the error; the hint is added to its fix."""
         fix = f"{self.fix}; {hint}" if hint else self.fix
         return InputError(self.found, self.expected, fix, path=path or None, line=line)
 
@@ -39,23 +39,23 @@ def first_defect(
     *,
     allow_selfing: bool = False,
 ) -> Defect | None:
-    """Look for a self-parent, an individual of both sexes, a wrong sex, and a loop.
+    """Find a self-parent, an individual that is sire and dam, a wrong sex, or a loop.
 
     Parameters
     ----------
     names
-        (q,) for the messages.
+        (q,) names for the messages.
     sire, dam
-        (q,) positions, -1 unknown.
+        (q,) positions, -1 where unknown.
     sex
         (q,) 1 male, 2 female, 0 unknown.
     allow_selfing
-        Whether one individual may be sire and dam (plants, hermaphrodites).
+        Whether an individual may be sire and dam (plants, hermaphrodites); default False.
 
     Returns
     -------
     Defect or None
-        The first one in this order of kinds, and by position.
+        The first defect, in this order of kinds and then by position.
     """
     for parent, what in ((sire, "sire"), (dam, "dam")):
         own = np.flatnonzero(parent == np.arange(len(names)))
@@ -73,7 +73,7 @@ def first_defect(
         if child.size:
             return Defect(
                 f"{names[parent[child[0]]]}, the {what} of {names[child[0]]}, is "
-                f"{SEX_NAME[wrong]} by the column of sexes",
+                f"{SEX_NAME[wrong]} in the column of sexes",
                 "male sires and female dams (1, M or male; 2, F or female)",
                 "correct the sex or the parent",
                 int(child[0]),
@@ -109,7 +109,7 @@ def ancestral_order(sire: Positions, dam: Positions) -> Positions:
     Returns
     -------
     order
-        Positions; those on a loop and their descendants are left out.
+        Positions, without individuals on a loop and their descendants.
     """
     q = sire.size
     offspring: list[list[int]] = [[] for _ in range(q)]
@@ -131,14 +131,14 @@ def ancestral_order(sire: Positions, dam: Positions) -> Positions:
 
 
 def find_loop(sire: Positions, dam: Positions) -> list[int] | None:
-    """Find individuals, each a child of the next and the last a child of the first."""
+    """Find a loop: individuals, each a child of the next and the last a child of the first."""
     free = np.zeros(sire.size, dtype=bool)
     free[ancestral_order(sire, dam)] = True
     if free.all():
         return None
     position = int(np.flatnonzero(~free)[0])
     seen: dict[int, int] = {}
-    while position not in seen:  # one who is not free has a parent who is not
+    while position not in seen:  # an individual that is not free has a parent that is not free
         seen[position] = len(seen)
         parents = (int(sire[position]), int(dam[position]))
         position = next(p for p in parents if p >= 0 and not free[p])

@@ -1,4 +1,4 @@
-"""From the text of a pedigree to positions: parents by identifier, or by number of row."""
+"""Turn the parents of a pedigree table into positions, by identifier or by row number."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ type Parent = Sequence[Key | None]  # of each row
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Links:
-    """A pedigree as read, not checked yet.
+    """A pedigree before its checks.
 
     Parameters
     ----------
     keys
-        (q,) individuals: those with a row in their order, then parents without one.
+        (q,) individuals with a row, in the order of the rows, then parents without a row.
     sire, dam
-        (q,) positions, -1 unknown.
+        (q,) positions, -1 where unknown.
     sex
         (q,) 1 male, 2 female, 0 unknown.
     lines
         (q,) 1-based lines, 0 for parents without a row.
     notes
-        What was added or left out.
+        What was added or left out, in words.
     path
         The file.
     """
@@ -46,17 +46,17 @@ class Links:
     path: str
 
     def individuals(self) -> pd.MultiIndex:
-        """(q,) FID and IID."""
+        """Return FID and IID (q,)."""
         return individual_index([key.fid for key in self.keys], [key.iid for key in self.keys])
 
     def defect(self, allow_selfing: bool) -> Defect | None:
-        """Return what makes it impossible, if anything."""
+        """Return the first defect, or None."""
         names = [name_of(*key) for key in self.keys]
         return first_defect(names, self.sire, self.dam, self.sex, allow_selfing=allow_selfing)
 
 
 def by_names(table: PedigreeTable) -> tuple[Parent, Parent]:
-    """Sire and dam of each row, as identifiers within the family of the row."""
+    """Return sire and dam of each row, read as identifiers within the row's family."""
     sire, dam = (
         [
             None if parent is None else Key(key.fid, parent)
@@ -68,12 +68,12 @@ def by_names(table: PedigreeTable) -> tuple[Parent, Parent]:
 
 
 def by_rows(table: PedigreeTable) -> tuple[Parent, Parent]:
-    """Sire and dam of each row, as 1-based numbers of the rows below the header.
+    """Return sire and dam of each row, read as 1-based row numbers below the header.
 
     Raises
     ------
     InputError
-        If one is not the number of a row.
+        If a parent is not a row number.
     """
     return _by_rows(table, table.sires, "sire"), _by_rows(table, table.dams, "dam")
 
@@ -83,7 +83,7 @@ def _by_rows(table: PedigreeTable, parents: list[str | None], column: str) -> Pa
     for parent, line in zip(parents, table.lines, strict=True):
         if parent is not None and not (is_whole(parent) and 1 <= int(parent) <= q):
             raise InputError(
-                f"the {column} {parent!r}, read as the number of a row",
+                f"the {column} {parent!r}, read as a row number",
                 f"a whole number from 1 to {q}, or NA",
                 "if parents are identifiers, use --pedigree-parents names",
                 path=table.path,
@@ -96,7 +96,7 @@ def _by_rows(table: PedigreeTable, parents: list[str | None], column: str) -> Pa
 def consistent_rows(
     table: PedigreeTable, repeated: Sequence[int], allow_selfing: bool
 ) -> Links | None:
-    """Read parents as numbers of rows; None if that makes no pedigree."""
+    """Read parents as row numbers; return None if the result is not a pedigree."""
     try:
         links = linked(table, by_rows(table), repeated)
     except InputError:
@@ -105,7 +105,7 @@ def consistent_rows(
 
 
 def linked(table: PedigreeTable, parents: tuple[Parent, Parent], repeated: Sequence[int]) -> Links:
-    """Give every individual a position, and its parents theirs.
+    """Give individuals and parents positions.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def linked(table: PedigreeTable, parents: tuple[Parent, Parent], repeated: Seque
     parents
         Sire and dam of each row.
     repeated
-        Rows that only repeat an earlier one.
+        Rows that repeat an earlier row.
     """
     dropped = set(repeated)
     rows = [row for row in range(len(table.keys)) if row not in dropped]
@@ -126,9 +126,9 @@ def linked(table: PedigreeTable, parents: tuple[Parent, Parent], repeated: Seque
     notes = []
     if added:
         shown = ", ".join(name_of(*key) for key in added[:5]) + (", ..." if len(added) > 5 else "")
-        notes.append(f"{len(added)} parents without a row of their own are founders: {shown}")
+        notes.append(f"{len(added)} parents without a row are founders: {shown}")
     if repeated:
-        notes.append(f"{len(repeated)} rows repeat an earlier one and are left out")
+        notes.append(f"{len(repeated)} rows repeat an earlier row and are left out")
     none = len(added)
     sire, dam = (
         [-1 if (key := side[row]) is None else where[key] for row in rows] for side in parents
@@ -145,17 +145,17 @@ def linked(table: PedigreeTable, parents: tuple[Parent, Parent], repeated: Seque
 
 
 def _check_decimals(added: list[Key], where: dict[Key, int], path: str) -> None:
-    """Refuse parents such as 12.0 where 12 has a row: a column of numbers with missing ones."""
+    """Raise `InputError` for a parent 12.0 where 12 has a row: numbers read as decimals."""
     for key in added:
         if key.iid.endswith(".0") and Key(key.fid, key.iid[:-2]) in where:
             raise InputError(
-                f"the parent {key.iid!r} has no row, {key.iid[:-2]!r} has one",
-                "parents written as the individuals are",
+                f"the parent {key.iid!r} has no row, but {key.iid[:-2]!r} has one",
+                "parents written in the same way as individuals",
                 "write the parents as text or whole numbers (pandas: astype('Int64'))",
                 path=path,
             )
 
 
 def is_whole(text: str) -> bool:
-    """Whether the text is a whole number without a sign that can be the number of a row."""
+    """Tell whether the text is a whole number without sign, as a row number is."""
     return text.isascii() and text.isdigit() and len(text) < 19

@@ -1,10 +1,10 @@
-"""Relationships of a pedigree: A, its sparse inverse, inbreeding, dominance.
+"""Relationships from a pedigree: A, its sparse inverse, inbreeding, dominance.
 
-A is the numerator relationship matrix, ``A = T D Tᵀ``: T traces the flow of genes, row i of
-``T⁻¹ = I - M`` has -½ at the parents of i, and the diagonal D holds the Mendelian sampling
-variances, ``d_i = ½ - ¼(F_s + F_d)`` with both parents known, ``¾ - ¼F_s`` with one, 1 with none
-(Henderson 1976, Biometrics 32:69; Quaas 1976, Biometrics 32:949). A is not scaled: σ²_u is the
-additive variance of the base population, of the founders as if unrelated and not inbred.
+A is the numerator relationship matrix, ``A = T D Tᵀ``. T traces the flow of genes; row i of
+``T⁻¹ = I - M`` has -½ at the parents of i. D is diagonal with the Mendelian sampling variances
+``d_i = ½ - ¼(F_s + F_d)`` with both parents known, ``¾ - ¼F_s`` with one, 1 with none (Henderson
+1976, Biometrics 32:69; Quaas 1976, Biometrics 32:949). A is not scaled, so σ²_u is the additive
+variance of the base population, in which founders are unrelated and not inbred.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from bayeslmm.relationship.pedigree.pedigree import Pedigree, pruned
 from bayeslmm.relationship.relationship import Relationship, mirror, name_some, row_blocks
 from bayeslmm.system.memory import require_memory
 
-BLOCK = 1 << 23  # numbers in a block of columns, 64 MiB
+BLOCK = 1 << 23  # numbers in a block of columns (64 MiB)
 FEWER = "give only the individuals to be analysed, or use the sparse invert_relationship"
 
 
 def inbreeding(pedigree: Pedigree) -> Floats:
-    """Inbreeding coefficients ``F_i = a_ii - 1`` (Meuwissen & Luo 1992, Genet Sel Evol 24:305).
+    """Compute inbreeding coefficients ``F_i = a_ii - 1``.
 
-    Row i of T is traced from i to its ancestors, ``a_ii = Σ_j t_ij² d_j``; full sibs once.
+    Row i of T is traced from i to its ancestors, ``a_ii = Σ_j t_ij² d_j``, once for full sibs
+    (Meuwissen & Luo 1992, Genet Sel Evol 24:305).
 
     Returns
     -------
@@ -52,24 +53,24 @@ def inbreeding(pedigree: Pedigree) -> Floats:
 
 
 def mendelian_variances(pedigree: Pedigree, F: Floats | None = None) -> Floats:
-    """Mendelian sampling variances, (q,), in units of the base population's additive variance."""
+    """Return Mendelian sampling variances (q,) in units of the base additive variance."""
     own = np.append(inbreeding(pedigree) if F is None else F, -1.0)  # -1: parent unknown
     d: Floats = 0.5 - 0.25 * (own[pedigree.sire] + own[pedigree.dam])
     return d
 
 
 def invert_relationship(pedigree: Pedigree) -> csr_array:
-    """Sparse inverse of A by Henderson's rules, ``A⁻¹ = (I - M)ᵀ D⁻¹ (I - M)``.
+    """Compute the sparse inverse of A by Henderson's rules, ``A⁻¹ = (I - M)ᵀ D⁻¹ (I - M)``.
 
     Returns
     -------
     inverse
-        (q, q) in the order of `Pedigree.individuals`; at most nine numbers an individual.
+        (q, q) in the order of `Pedigree.individuals`, at most nine numbers per individual.
 
     Raises
     ------
     InputError
-        If parents are completely inbred, so that offspring have no Mendelian sampling.
+        If parents are completely inbred, because their offspring have no Mendelian sampling.
     """
     q = pedigree.n
     d = mendelian_variances(pedigree)
@@ -78,8 +79,8 @@ def invert_relationship(pedigree: Pedigree) -> csr_array:
         raise InputError(
             f"{flat.size} individuals with completely inbred parents: "
             f"{name_some(pedigree.individuals, flat)}",
-            "a positive Mendelian sampling variance for everybody; A has no inverse without",
-            "use the dense additive_relationship, which needs none",
+            "a positive Mendelian sampling variance for everybody; otherwise A has no inverse",
+            "use the dense additive_relationship, which needs no inverse",
             path=pedigree.path or None,
         )
     child = np.concatenate([np.flatnonzero(parent >= 0) for parent in _parents(pedigree)])
@@ -95,27 +96,27 @@ def invert_relationship(pedigree: Pedigree) -> csr_array:
 def additive_relationship(
     pedigree: Pedigree, individuals: pd.MultiIndex | None = None
 ) -> Relationship:
-    """Additive relationship matrix A of the given individuals, ``1 + F_i`` on its diagonal.
+    """Compute the additive relationship matrix A of individuals, with diagonal ``1 + F_i``.
 
-    Column by column ``A e = T (D (Tᵀ e))``, up the pedigree and down again (Colleau 2002, Genet
-    Sel Evol 34:409), so that time and memory grow with the number of columns that are asked for.
+    Columns are ``A e = T (D (Tᵀ e))``, up the pedigree and down again (Colleau 2002, Genet Sel Evol
+    34:409). So time and memory grow with the number of individuals asked for.
 
     Parameters
     ----------
     pedigree
-        All ancestors count, whether asked for or not.
+        The pedigree; all ancestors count.
     individuals
-        (n,) FID and IID; default all of the pedigree.
+        (n,) FID and IID. Default: all individuals of the pedigree.
 
     Returns
     -------
     Relationship
-        Not scaled (`kernel_scale` "none"): σ²_u is the base population's additive variance.
+        Unscaled (`kernel_scale` "none"), so σ²_u is the base population's additive variance.
 
     Raises
     ------
     InputError
-        Individuals that are not in the pedigree; too little memory.
+        If individuals are not in the pedigree, or memory is too small.
     """
     wanted = pedigree.individuals if individuals is None else individuals
     return Relationship(
@@ -131,12 +132,12 @@ def additive_relationship(
 def dominance_relationship(
     pedigree: Pedigree, individuals: pd.MultiIndex | None = None
 ) -> Relationship:
-    """Dominance relationship matrix of individuals that are not inbred.
+    """Compute the dominance relationship matrix of individuals that are not inbred.
 
     ``d_ij = ¼ (a(s_i, s_j) a(d_i, d_j) + a(s_i, d_j) a(d_i, s_j))`` for individuals with both
     parents known, 0 if a parent is unknown, ``d_ii = 1`` (Cockerham 1954, Genetics 39:859;
-    Mrode 2014, equation 12.1). Among inbred individuals it is an approximation, and a warning
-    says so: there dominance needs more than one variance and inbreeding depression.
+    Mrode 2014, equation 12.1). Among inbred individuals it is an approximation, with a warning,
+    because dominance then needs several variances and inbreeding depression.
 
     Parameters
     ----------
@@ -146,15 +147,20 @@ def dominance_relationship(
     Returns
     -------
     Relationship
-        Not scaled: σ²_u is the base population's dominance variance.
+        Unscaled, so σ²_u is the base population's dominance variance.
+
+    Raises
+    ------
+    InputError
+        If individuals are not in the pedigree, or memory is too small.
     """
     wanted = pedigree.individuals if individuals is None else individuals
     position = pedigree.positions(wanted)
     inbred = int((inbreeding(pedigree)[position] > 1e-8).sum())
     if inbred:
         warn_user(
-            f"{inbred} of {len(wanted)} individuals are inbred: the dominance relationship is that "
-            "of individuals that are not, and dominance effects of inbred ones differ from it"
+            f"{inbred} of {len(wanted)} individuals are inbred: the dominance relationship assumes "
+            "no inbreeding, and dominance effects of inbred individuals differ from it"
         )
     known, (sire, dam) = _parents_among(pedigree, position)
     n, p = len(wanted), known.size
@@ -185,7 +191,7 @@ def _parents(pedigree: Pedigree) -> tuple[Positions, Positions]:
 
 
 def _renumbered(pedigree: Pedigree) -> tuple[Positions, Positions]:
-    """Parents as positions in `Pedigree.order`, in that order; -1 unknown."""
+    """Return parents as positions in `Pedigree.order`, in that order; -1 where unknown."""
     rank = np.full(pedigree.n + 1, -1, dtype=np.intp)
     rank[pedigree.order] = np.arange(pedigree.n)
     return rank[pedigree.sire[pedigree.order]], rank[pedigree.dam[pedigree.order]]
@@ -194,7 +200,7 @@ def _renumbered(pedigree: Pedigree) -> tuple[Positions, Positions]:
 def _parents_among(
     pedigree: Pedigree, position: Positions
 ) -> tuple[Positions, tuple[Positions, Positions]]:
-    """Distinct parents (p,), and sire and dam of each position among them; p if unknown."""
+    """Return distinct parents (p,), and each one's sire and dam among them; p if unknown."""
     sides = pedigree.sire[position], pedigree.dam[position]
     both = np.concatenate(sides)
     known = np.unique(both[both >= 0])
@@ -203,7 +209,7 @@ def _parents_among(
 
 
 def _additive(pedigree: Pedigree, individuals: pd.MultiIndex) -> Floats:
-    """A of the individuals, (n, n), exactly symmetric."""
+    """Compute A of the individuals (n, n), exactly symmetric."""
     small = pruned(pedigree, individuals)
     n, q = len(individuals), small.n
     width = min(max(BLOCK // q, 1), n)
@@ -227,7 +233,7 @@ def _additive(pedigree: Pedigree, individuals: pd.MultiIndex) -> Floats:
 def _inbreeding(
     sire: Positions, dam: Positions, family: NDArray[np.intp], n_families: int
 ) -> Floats:
-    """F of individuals in ancestral order; `family` numbers the pairs of parents."""
+    """Compute F in ancestral order; `family` numbers the pairs of parents."""
     q = sire.size
     F, d, share = np.zeros(q), np.ones(q), np.zeros(q)
     of_family = np.full(n_families, -1.0)
@@ -257,7 +263,7 @@ def _inbreeding(
 
 @numba.njit(cache=True, nogil=True)
 def _multiply_by_A(sire: Positions, dam: Positions, d: Floats, X: Floats) -> None:
-    """``X ← A X`` in place, X (q, k), everything in ancestral order."""
+    """Set ``X ← A X`` in place, X (q, k), with everything in ancestral order."""
     q = X.shape[0]
     for i in range(q - 1, -1, -1):
         for parent in (sire[i], dam[i]):

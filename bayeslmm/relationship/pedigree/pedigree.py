@@ -26,29 +26,29 @@ from bayeslmm.system.files import PathArg
 
 type Parents = Literal["auto", "names", "rows"]
 
-ENOUGH = 20  # distinct parents from which on row numbers are recognised without being told
+ENOUGH = 20  # fewest distinct parents for which "auto" recognises row numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pedigree:
-    """Individuals, their sires and their dams; checked once, here.
+    """Individuals with their sires and dams, checked once, here.
 
     Parameters
     ----------
     individuals
-        (q,) MultiIndex FID and IID, unique, in any order.
+        (q,) MultiIndex of FID and IID, unique, in any order.
     sire, dam
         (q,) positions among `individuals`, -1 where unknown.
     path
         File that it was read from, or "".
     lines
-        (q,) 1-based line of each individual's row, 0 for parents without one.
+        (q,) 1-based line of each individual's row, 0 for parents without a row.
     sex
-        (q,) 1 male, 2 female, 0 unknown; only checked against who is a sire and who a dam.
+        (q,) 1 male, 2 female, 0 unknown; used only to check sires and dams.
     allow_selfing
-        Whether an individual may be a sire and a dam, also of the same offspring (plants).
+        Whether an individual may be sire and dam, also of the same offspring (plants).
     notes
-        What reading has done, in words, for every output.
+        Remarks of the reader, in words, for every output.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Pedigree:
     Raises
     ------
     InputError
-        Individuals that are their own parent or ancestor, sire and dam, or of the wrong sex.
+        If an individual is its own parent or ancestor, both sire and dam, or of the wrong sex.
     """
 
     individuals: pd.MultiIndex
@@ -107,7 +107,7 @@ class Pedigree:
         Raises
         ------
         InputError
-            If some are not in the pedigree; the first five are named.
+            If some are not in the pedigree; the message names the first five.
         """
         match = match_individuals(individuals, self.individuals)
         found = np.full(len(individuals), -1) if match.fids_differ else match.positions
@@ -128,34 +128,34 @@ def read_pedigree(
 ) -> Pedigree:
     """Read a table of individuals with their sires and dams.
 
-    With a header, columns are found by name in any order and case: id, IID, animal, individual;
-    sire, father, PAT; dam, mother, MAT; also FID and sex (1, M, male; 2, F, female). Without one:
-    the three columns id, sire, dam, or PLINK's ``.fam``. Parted by tabs, blanks or commas. Unknown
-    parents are NA, 0, ``.``, ``*`` or empty. Rows in any order; parents without a row of their
-    own become founders. With FIDs, parents belong to the family of their offspring.
+    A header names the columns, in any order and case: id, IID, animal, individual; sire, father,
+    PAT; dam, mother, MAT; also FID and sex (1, M, male; 2, F, female). Without a header the file
+    has the three columns id, sire, dam, or is PLINK's ``.fam``. Columns are separated by tabs,
+    blanks or commas. Unknown parents are NA, 0, ``.``, ``*`` or empty. Rows may come in any order;
+    parents without a row become founders. With FIDs, parents belong to their offspring's family.
 
     Parameters
     ----------
     path
         The file.
     parents
-        How sires and dams are written: as identifiers ("names") or as 1-based numbers of rows,
-        as some R packages write them ("rows"). "auto" reads names; if these make no pedigree
-        (a self-parent, a loop, an individual of both sexes), everything is whole numbers, there
-        are 20 parents or more and the numbers of rows make one, it takes these and warns.
+        How sires and dams are written: as identifiers ("names"), or as 1-based row numbers
+        ("rows"), as some R packages do. "auto" (default) reads names. If these are impossible (a
+        self-parent, a loop, an individual that is sire and dam), all are whole numbers, there are
+        20 parents or more, and row numbers are consistent, it takes row numbers and warns.
     allow_selfing
-        Whether an individual may be a sire and a dam.
+        Whether an individual may be sire and dam; default False.
 
     Returns
     -------
     Pedigree
-        Individuals in the order of their first rows, then the parents that have none.
+        Individuals in the order of their first rows, then parents without a row.
 
     Raises
     ------
     InputError
-        By name, with file and line: repeated individuals that disagree, self-parents, loops,
-        individuals of both sexes or of the wrong one.
+        If repeated individuals disagree, or an individual is its own parent or ancestor, both sire
+        and dam, or of the wrong sex. The message names the individual, file and line.
     """
     if parents not in ("auto", "names", "rows"):
         raise InputError(f"parents {parents!r}", "'auto', 'names' or 'rows'", "choose one of them")
@@ -170,8 +170,8 @@ def read_pedigree(
 
 
 def pruned(pedigree: Pedigree, individuals: pd.MultiIndex) -> Pedigree:
-    """The given individuals and all their ancestors, in the pedigree's order of rows."""
-    keep = np.zeros(pedigree.n + 1, dtype=bool)  # the last stands for unknown parents
+    """Keep the given individuals and all their ancestors, in the pedigree's order of rows."""
+    keep = np.zeros(pedigree.n + 1, dtype=bool)  # the last entry is for unknown parents
     keep[pedigree.positions(individuals)] = True
     for i in pedigree.order[::-1]:
         if keep[i]:
@@ -209,7 +209,7 @@ def _built(links: Links, allow_selfing: bool, *notes: str) -> Pedigree:
 def _chosen(
     table: PedigreeTable, names: Links, repeated: list[int], allow_selfing: bool
 ) -> Pedigree:
-    """Names if they make a pedigree; row numbers only if names do not and there is no doubt."""
+    """Read parents as names if possible; as row numbers only if names are impossible."""
     defect = names.defect(allow_selfing)
     rows = consistent_rows(table, repeated, allow_selfing)
     distinct = {parent for parent in (*table.sires, *table.dams) if parent is not None}
@@ -218,21 +218,21 @@ def _chosen(
         own = {key.iid for key in table.keys}
         if rows is not None and len(distinct) >= ENOUGH and not distinct & own:
             warn_user(
-                f"{table.path}: sires and dams are taken as identifiers, though none of the "
+                f"{table.path}: sires and dams are read as identifiers, although none of the "
                 f"{len(distinct)} has a row of its own and all are numbers from 1 to "
-                f"{len(table.keys)}, as numbers of rows are; say which they are: {option}"
+                f"{len(table.keys)}, like row numbers; say which they are: {option}"
             )
         return _built(names, allow_selfing)
     line = int(names.lines[defect.position]) or None
     if rows is None:
         raise defect.error(table.path, line)
     if len(distinct) < ENOUGH or not all(is_whole(key.iid) for key in table.keys):
-        hint = "read as numbers of rows the parents are consistent: --pedigree-parents rows"
+        hint = "read as row numbers the parents are consistent: --pedigree-parents rows"
         raise defect.error(table.path, line, hint)
-    how = "sires and dams are taken as numbers of rows, counted from 1, not as identifiers"
+    how = "sires and dams are read as row numbers, counted from 1, not as identifiers"
     warn_user(
         f"{table.path}: {how}: as identifiers they are impossible ({defect.found}, line {line}), "
-        f"as numbers of rows all {len(distinct)} parents are consistent; say which they are: "
+        f"as row numbers all {len(distinct)} parents are consistent; say which they are: "
         f"{option}"
     )
     return _built(rows, allow_selfing, how)

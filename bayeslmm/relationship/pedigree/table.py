@@ -1,4 +1,4 @@
-"""The text of a pedigree: who is whose sire and dam, as the file says it."""
+"""Read the text of a pedigree file: individuals, and sires and dams as written."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ RULE = (
     "a header with columns for the individual (id, IID, animal), its sire (sire, father, PAT) and "
     "its dam (dam, mother, MAT); or no header and the three columns id, sire, dam; or a .fam file"
 )
-UNKNOWN = MISSING | {"0", "*"}  # parents that are not known
+UNKNOWN = MISSING | {"0", "*"}  # words for unknown parents
 SUSPECT = frozenset({"-9", "-1", "unknown", "unk", "none", "null", "missing", "?", "-"})
 SEXES = {"1": 1, "m": 1, "male": 1, "2": 2, "f": 2, "female": 2}
 
 
 class Key(NamedTuple):
-    """What an individual is found by."""
+    """Identifiers of an individual."""
 
     fid: str
     iid: str
@@ -45,9 +45,9 @@ class PedigreeTable:
     keys
         The individual of each row.
     sires, dams
-        The parents as written, None where unknown.
+        Parents as written; None where unknown.
     sexes
-        1 male, 2 female, 0 unknown or no such column.
+        1 male, 2 female, 0 unknown or without a column of sexes.
     lines
         1-based line of each row.
     path
@@ -68,8 +68,8 @@ def read_pedigree_table(path: PathArg) -> PedigreeTable:
     Raises
     ------
     InputError
-        A missing or doubled column, an identifier that is empty, a parent whose name looks like a
-        code for "missing", with file and line.
+        If a column is absent or occurs twice, an identifier is empty, or a parent's name looks like
+        a code for "missing". The message names file and line.
     """
     header, body, lines = _cells(path)
     places = _places(header, body, path, lines[0])
@@ -79,7 +79,7 @@ def read_pedigree_table(path: PathArg) -> PedigreeTable:
     if header is not None:
         body, lines = body[1:], lines[1:]
     if not body:
-        raise InputError("a header and no rows", "a row for each individual", "check it", path=path)
+        raise InputError("a header and no rows", "one row per individual", "check it", path=path)
     keys = []
     for row, line in zip(body, lines, strict=True):
         fid = NO_FAMILY if family is None else row[family]
@@ -97,7 +97,7 @@ def read_pedigree_table(path: PathArg) -> PedigreeTable:
 
 
 def check_repeated(table: PedigreeTable) -> list[int]:
-    """Rows of individuals that stand in an earlier row already, with the same parents and sex.
+    """Return the rows that repeat an earlier row, with the same parents and sex.
 
     Raises
     ------
@@ -119,8 +119,8 @@ def check_repeated(table: PedigreeTable) -> list[int]:
                 raise InputError(
                     f"{name_of(*key)} has the {what} {values[row] or 'unknown'} here and "
                     f"{values[before] or 'unknown'} in line {table.lines[before]}",
-                    "one row an individual (or rows that agree)",
-                    "keep the row that is right",
+                    "one row per individual (or rows that agree)",
+                    "keep the correct row",
                     path=table.path,
                     line=table.lines[row],
                 )
@@ -129,13 +129,13 @@ def check_repeated(table: PedigreeTable) -> list[int]:
 
 
 def _cells(path: PathArg) -> tuple[list[str] | None, list[list[str]], list[int]]:
-    """Header in lower case or None, every row (the header too), and the line of each."""
+    """Return the header in lower case or None, all rows (with the header), and their lines."""
     rows = read_rows(path, "column")
     body = [
         [fid, iid, *values]
         for fid, iid, values in zip(rows.fids, rows.iids, rows.values, strict=True)
     ]
-    if rows.header:  # it began with FID IID or IID
+    if rows.header:  # it begins with FID IID or IID
         first = ["fid", "iid", *(name.lower() for name in rows.names)]
         return first, [first, *body], [rows.lines[0] - 1, *rows.lines]
     first = [text.lower().removeprefix("#") for text in body[0]]
@@ -146,7 +146,7 @@ def _cells(path: PathArg) -> tuple[list[str] | None, list[list[str]], list[int]]
         raise InputError(
             f"one known column name, {found[0]!r}, in the first line",
             RULE,
-            "name the other columns so, or add a header above if the line is an individual",
+            "name the other columns too, or add a header above if the line is an individual",
             path=path,
             line=rows.lines[0],
         )
@@ -156,7 +156,7 @@ def _cells(path: PathArg) -> tuple[list[str] | None, list[list[str]], list[int]]
 def _places(
     header: list[str] | None, body: Sequence[Sequence[str]], path: PathArg, line: int
 ) -> dict[str, int]:
-    """Which column holds what."""
+    """Return the column of each kind of field."""
     if header is None:
         return _places_without_header(len(body[0]), path, line)
     places: dict[str, int] = {}
@@ -187,7 +187,7 @@ def _places(
 def _check_one_header(
     rows: Sequence[Sequence[str]], lines: Sequence[int], places: dict[str, int], path: PathArg
 ) -> None:
-    """Refuse a row of column names: the file is two tables in one, or sorted with its header."""
+    """Raise `InputError` for a header below the first line, as in joined or sorted files."""
     for row, line in zip(rows, lines, strict=True):
         if all(row[places[what]].lower() in NAMES[what] for what in ("individual", "sire", "dam")):
             raise InputError(
@@ -205,7 +205,7 @@ def _places_without_header(columns: int, path: PathArg, line: int) -> dict[str, 
     if columns == 3:
         return {"individual": 0, "sire": 1, "dam": 2}
     raise InputError(
-        f"{columns} columns without a header that is known",
+        f"{columns} columns without a known header",
         RULE,
         "add a header line, for instance: id sire dam (or FID IID PAT MAT SEX)",
         path=path,
@@ -219,7 +219,7 @@ def _check_identifier(text: str, column: str, path: PathArg, line: int) -> None:
         raise InputError(
             f"the identifier {text!r}",
             "printable text without blanks, not missing, no comma at its end",
-            "correct it or remove the row; columns are parted by tabs, by blanks or by commas",
+            "correct it or remove the row; columns are separated by tabs, by blanks or by commas",
             path=path,
             line=line,
             column=column,
