@@ -147,9 +147,7 @@ def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
     require_columns(names, list(phenotypes.columns), path=path)
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise InputError(
-                f"the trait '{name}' is asked for twice", "different traits", "drop it"
-            )
+            raise InputError(f"the trait '{name}' is named twice", "different traits", "drop one")
         check_trait_name(name)
         if not pd.api.types.is_numeric_dtype(phenotypes[name]):
             raise InputError(

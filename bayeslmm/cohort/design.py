@@ -95,7 +95,7 @@ def fixed_effects(
         if parsed is not None and not parsed.columns and not categorical:
             return FixedEffects()
         raise InputError(
-            "covariates are asked for", "a table that holds them", "give the table (--covar FILE)"
+            "covariates without a table", "a table that holds them", "give the table (--covar FILE)"
         )
     available = [str(name) for name in table.columns]
     path = table.attrs.get("path")

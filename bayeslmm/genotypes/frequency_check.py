@@ -146,7 +146,7 @@ def check_frequencies(
 
     file = Path(reference.path).name
 
-    def told(k: int) -> str:
+    def named(k: int) -> str:
         """Name a variant with its line in the genotypes and in the reference."""
         row = variants.iloc[k]
         return f"{row['ID']} {row['A1']}/{row['A0']} ({place(k)}, {file}:{reference.line[k]})"
@@ -155,13 +155,13 @@ def check_frequencies(
         sign = ""
         if mirrored[k]:
             sign = " (other strand?)" if own_complement[k] else " (alleles exchanged?)"
-        return f"{told(k)}: {a1.iloc[k]} {f[k]:.3f}, there {f_r[k]:.3f}{sign}"
+        return f"{named(k)}: {a1.iloc[k]} {f[k]:.3f}, there {f_r[k]:.3f}{sign}"
 
     _warn(
         check,
         _examples(discordant, differs),
-        _examples(other, lambda k: f"{told(k)}: there {reference.alleles[k]}"),
-        _examples(strand, told),
+        _examples(other, lambda k: f"{named(k)}: there {reference.alleles[k]}"),
+        _examples(strand, named),
     )
     return check
 

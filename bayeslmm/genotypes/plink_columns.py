@@ -1,6 +1,6 @@
 """Columns of PLINK's tables, read with Arrow; each function returns None where a line is irregular.
 
-The caller then reads the file line by line, which accepts it or says what is wrong and where.
+The caller then reads the file line by line, and that accepts it or raises an error with the line.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _bim(rows: Rows, widths: Collection[int]) -> pd.DataFrame | None:
 
 
 def _variants(rows: Rows, order: Sequence[int]) -> pd.DataFrame | None:
-    """Return the variants whose CHROM, POS, ID, A1 and A0 stand in these columns."""
+    """Return the variants whose CHROM, POS, ID, A1 and A0 are in these columns."""
     if (found := rows.columns(dict.fromkeys(order, TEXT))) is None:
         return None
     chromosome, position, name, a1, a0 = (found[place] for place in order)

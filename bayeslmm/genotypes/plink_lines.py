@@ -41,7 +41,7 @@ def individuals_of(rows: list[tuple[str, str]], path: PathArg, lines: list[int])
 def _check_printable(
     texts: Iterable[str], columns: tuple[str, ...], path: PathArg, line: int
 ) -> None:
-    """Refuse names that would change how a table, a terminal or a report is read."""
+    """Raise `InputError` for names with hidden characters, which could mislead readers."""
     for text, column in zip(texts, columns, strict=True):
         if not text.isprintable():
             raise InputError(
@@ -70,7 +70,7 @@ def rows_of(
     start: int = 0,
     kind: str = "",
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (1-based line number, fields) of the lines after `start`; the width is that of all."""
+    """Yield (1-based line number, fields) of the lines after `start`; all have the same width."""
     if len(lines) == start:
         raise InputError("no rows", "one row or more", "check the file", path=path)
     width: int | None = None
@@ -170,7 +170,7 @@ def _position(text: str, path: PathArg, line: int) -> int:
 
 
 def fam_value(text: str, path: PathArg, line: int, column: int) -> float:
-    """Return a phenotype of a ``.fam``, NaN where missing; raise `InputError` if it is none."""
+    """Return a phenotype of a ``.fam``, NaN where missing; raise `InputError` for other text."""
     if text.lower() in FAM_MISSING:
         return float("nan")
     try:

@@ -241,7 +241,7 @@ def _codes(
         raise InputError(
             f"'{name}' has {found} among the {codes.size} individuals",
             f"at least two {what}s, and two individuals in one of them",
-            "leave the component out: it could not be told from the "
+            "leave the component out: the data cannot separate it from the "
             + ("intercept" if sizes.size == 1 else "residual"),
         )
     return codes.astype(np.intp), people

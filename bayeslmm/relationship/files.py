@@ -126,7 +126,7 @@ def write_grm(relationship: Relationship, prefix: PathArg, format: Format = "gct
     Raises
     ------
     InputError
-        If the format is unknown, an ID cannot stand in the file, or the disk is full.
+        If the format is unknown, an ID has blanks or begins with #, or the disk is full.
     """
     ids = [_safe(*pair) for pair in relationship.individuals]
     base = os.fspath(prefix)

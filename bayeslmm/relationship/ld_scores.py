@@ -122,7 +122,7 @@ def _places(genotypes: Genotypes) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     if wrong.size:
         one = table.iloc[known[wrong[0]]]
         raise InputError(
-            f"variant {one['ID']} ({names[code[wrong[0]]]}:{one['POS']}) stands after a later one",
+            f"variant {one['ID']} ({names[code[wrong[0]]]}:{one['POS']}) comes after a later one",
             "the variants of a chromosome together, by position, for LD scores",
             "sort them: plink2 --make-pgen --sort-vars",
             path=genotypes.source.name,

@@ -46,8 +46,8 @@ def expected_power(
     Parameters
     ----------
     eigenvalues
-        s (m,) of the scaled kernel among the error contrasts: `Spectrum.eigenvalues`, or those of
-        a planned study from `bayeslmm.study.eigenvalues`.
+        s (m,) of the scaled kernel among the error contrasts: `Spectrum.eigenvalues`, or
+        from `bayeslmm.study.eigenvalues` for a planned study.
     h2
         True values of h², 0 to 1. Default: `H2`.
     n

@@ -297,7 +297,7 @@ BAD = {
     "several traits, one given": (SIM + "--model bivariate", "bivariate with one trait -> two"),
     "one trait twice": (
         SIM.replace("-name A", "-name A,A") + "--model bivariate",
-        "'A' is asked for twice -> different traits",
+        "'A' is named twice -> different traits",
     ),
     "by with one kernel": (SIM + "--by maf", "--by with the model additive .*partitioned"),
     "groups with one kernel": (

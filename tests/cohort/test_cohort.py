@@ -188,7 +188,7 @@ def test_unknown_trait() -> None:
 
 def test_columns_must_be_told_apart() -> None:
     phenotypes, covariates = tables()
-    with pytest.raises(InputError, match="the trait 'a' is asked for twice"):
+    with pytest.raises(InputError, match="the trait 'a' is named twice"):
         cohorts(phenotypes, ["a", "a"], individuals=people())
     twice = phenotypes.set_axis(["a", "a"], axis=1)
     with pytest.raises(

@@ -77,7 +77,7 @@ def test_variants_out_of_order_are_named() -> None:
     table = genotypes.variants.copy()
     table.loc[10, "POS"] = 1
     X = np.concatenate([block for _, block in genotypes.blocks()]).T
-    with pytest.raises(InputError, match=r"variant v10 \(1:1\) stands after .*--sort-vars"):
+    with pytest.raises(InputError, match=r"variant v10 \(1:1\) comes after .*--sort-vars"):
         ld_scores(from_array(X, variants=table))
     table = genotypes.variants.copy()
     table.loc[29, "CHROM"] = "1"
