@@ -231,7 +231,7 @@ def test_the_tutorials_three_variants(shared_data: Path) -> None:
 def test_errors_say_what_to_give() -> None:
     data, variants, genotypes = problem("m < n")
     n = data.n
-    with pytest.raises(InputError, match="a row an individual"):
+    with pytest.raises(InputError, match="one row per individual"):
         Variants(np.zeros((3, 2)), people(4))
     with pytest.raises(InputError, match="not finite"):
         Variants(np.full((3, 2), np.nan), people(3))

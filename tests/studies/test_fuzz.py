@@ -272,7 +272,7 @@ def test_a_parent_of_five_thousand_digits(tmp_path: Path) -> None:
     path = tmp_path / "x.ped"
     path.write_text(f"id sire dam\n1 NA NA\n2 {'1' * 5000} NA\n3 1 2\n")
     assert read_pedigree(path, "names").n == 4
-    with pytest.raises(InputError, match=r"x\.ped:3:sire: the sire '1.*read as the number of a"):
+    with pytest.raises(InputError, match=r"x\.ped:3:sire: the sire '1.*read as a row number"):
         read_pedigree(path, "rows")
 
 
