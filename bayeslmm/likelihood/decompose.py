@@ -58,18 +58,25 @@ def spectrum(
     -------
     Spectrum
     """
-    aligned = relationship.on(cohort.people)
-    root = aligned.root
+    root = relationship.root
     if root is not None and root.shape[1] < FEW * cohort.n:
+        root = relationship.on(cohort.people).root
+        assert root is not None
         if cohort.records is not None:
             root = root[cohort.levels]
         key = root_key(root, cohort.X)
         return _found(key, path, partial(decompose_root, root, cohort.X))
-    K = aligned.matrix
-    if cohort.records is not None:  # Z G Zᵀ
-        K = K[np.ix_(cohort.levels, cohort.levels)]
-    key = kernel_key(K, cohort.X)
-    return _found(key, path, lambda: compress(decompose(K, cohort.X)))
+
+    def kernel() -> Floats:
+        """Z G Zᵀ, in memory of its own."""
+        K = relationship.on(cohort.people).matrix
+        if cohort.records is not None:
+            return K[np.ix_(cohort.levels, cohort.levels)]
+        return np.array(K)
+
+    fresh = [kernel()]
+    key = kernel_key(fresh[0], cohort.X)
+    return _found(key, path, lambda: compress(_decompose(fresh.pop(), cohort.X, kernel, key)))
 
 
 def variant_spectrum(cohort: Cohort, variants: Variants) -> Spectrum:
@@ -126,30 +133,37 @@ def decompose(K: Floats, X: Floats) -> Spectrum:
 
     Notes
     -----
-    Beside K it takes 3 n² numbers: W, which it returns, and the workspace of LAPACK's `dsyevd`. The
+    Beside K it takes 3 n² numbers, W and the workspace of LAPACK's `dsyevd`, of which W stays. The
     same number of threads gives the same bits; another one agrees to rounding in the eigenvalues,
     while eigenvectors of close ones need not, so that draws of g then agree in distribution only.
     `Spectrum.save` keeps the bits.
     """
-    n = X.shape[0]
-    require_memory(3 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
-    key = kernel_key(K, X)
+    return _decompose(np.array(K, dtype=np.float64, order="C"), X, lambda: K, kernel_key(K, X))
+
+
+def _decompose(K: Floats, X: Floats, again: Callable[[], Floats], key: str) -> Spectrum:
+    """Decompose K in its own memory; `again` gives it once more where it is indefinite."""
+    n = len(X)
+    require_memory(2 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
     found, smallest, largest = _split(K, X)
     if smallest < -NEGATIVE_SILENT * largest:  # of K_cc or of T: look at K itself
-        found = _split(positive_part(K, largest), X)[0]
+        found = _split(positive_part(again(), largest), X)[0]
     return replace(found, key=key)
 
 
 def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
-    """Decompose K; also return its smallest eigenvalue, and the largest or the mean diagonal."""
+    """Decompose K, in its own memory and C order.
+
+    Also return its smallest eigenvalue, and the largest or the mean diagonal.
+    """
     n, p = X.shape
     (factor, tau), R = scipy.linalg.qr(X, mode="raw")
-    work = np.array(K, dtype=np.float64, order="F")  # becomes QᵀKQ, then diag(I, V), then W
+    trace = float(np.trace(K))
+    work = K.T  # symmetric, in Fortran order; becomes QᵀKQ, then diag(I, V), then W
     for side, trans in (("L", "T"), ("R", "N")):
         work = apply_q(factor, tau, work, side=side, transpose=trans == "T", overwrite=True)
     corner = 0.5 * (work[:p, :p] + work[:p, :p].T)
     below = np.ascontiguousarray(work[p:, :p])
-    trace = float(np.trace(K))
     s, V = eigh(work[p:, p:], overwrite=True)
     top = max(float(s[-1]), trace / n, np.finfo(float).tiny)
     smallest = float(s[0])

@@ -41,7 +41,7 @@ def positive_part(K: Floats, largest: float) -> Floats:
     """
     values, vectors = eigh(K)
     check_definite(float(values[0]), largest)
-    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+    return np.ascontiguousarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
 def nearest_psd(A: Floats, rounding: float) -> Floats:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bayeslmm.likelihood.genetic_values import root
+from bayeslmm.likelihood.genetic_values import roots
 from bayeslmm.likelihood.marginal import Effects, Parameters, Prediction
 from bayeslmm.likelihood.pivoted import kernel_cholesky
 from bayeslmm.likelihood.realised import TraitParts
@@ -68,7 +68,7 @@ def draw_effects(
         sigmas, residual = covariance.unpack(c[chosen])
         noise = np.zeros((len(chosen), y.size))
         if covariance.residual is not None:
-            noise = np.sqrt(residual)[:, covariance.residual] * rng.standard_normal(noise.shape)
+            noise = _deviations(residual)[:, covariance.residual] * rng.standard_normal(noise.shape)
         prior = []
         for term, L, S in zip(covariance.terms, roots, sigmas, strict=True):
             u = prior_draw(term, L, S, rng)
@@ -112,7 +112,7 @@ def simulate(
             genetic += parts[-1] if term.genetic else 0.0
     y = fixed + np.sum(parts, axis=0)
     if covariance.residual is not None:
-        y = y + np.sqrt(residual)[:, covariance.residual] * rng.standard_normal(y.shape)
+        y = y + _deviations(residual)[:, covariance.residual] * rng.standard_normal(y.shape)
     shown = [genetic] if covariance.residual is None else parts
     found = []
     for t in range(int(traits_of.max()) + 1):
@@ -128,8 +128,12 @@ def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator
     z = rng.standard_normal((len(S), term.k, rank))
     if L is not None:
         z = _times(z, L.T)
-    halves = np.stack([root(one) for one in S]) if term.k > 1 else np.sqrt(S)
-    return np.asarray(halves @ z)
+    return np.asarray(roots(S) @ z)
+
+
+def _deviations(residual: Floats) -> Floats:
+    """Standard deviations (draws, classes) of residual variances."""
+    return roots(residual[..., None, None])[..., 0, 0]
 
 
 def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:

@@ -165,7 +165,7 @@ class Spectrum:
 
     def save(self, path: PathArg) -> None:
         """Write a `.npz` file (no pickles), atomically."""
-        s, w, C, T, R = self.arrays
+        s, w, C, T, R = self.together(1).arrays  # of one trait: as `load` expects it
         arrays = {"eigenvalues": s, "weights": w, "coupling": C, "schur": T, "triangle": R}
         write_arrays(path, arrays | {"basis": self.basis.columns}, self.key)
 

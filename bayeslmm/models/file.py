@@ -169,15 +169,7 @@ class ModelFile:
                 f"see: bayeslmm models show {self.name}",
                 path=self.path,
             )
-        aligned = _aligned(matrices, cohort)
-        for text in check_confounded_trait(cohort):
-            warn_user(text)
-        for matrix in aligned.values():
-            for text in confounded_kernel(cohort, matrix) if matrix.kind == "genetic" else ():
-                warn_user(text)
-        if len(aligned) > 1:
-            for text in check_kernels(list(aligned.values())):
-                warn_user(text)
+        relationships = _checked(matrices, cohort)
         named = {name: matrix for name, matrix in matrices.items() if name not in rest}
         first = [named.pop(name) for name in self.matrices()]
         try:
@@ -190,7 +182,7 @@ class ModelFile:
 
         check_contract(model, cohort, self.path)
         family = file_family(model, self._constant("SCALE", None), self.path)
-        _check_phenotype(model, family, cohort, aligned)
+        _check_phenotype(model, family, cohort, _aligned(matrices, cohort))
         marginal = marginal_of(model)
         S = None if marginal is None else marginal.spectrum
         if S is not None:
@@ -205,7 +197,7 @@ class ModelFile:
             "trait": cohort.trait,
             "n": int(cohort.y.size),
             "ledger": cohort.ledger.records(),
-            "relationships": provenances(matrices, aligned),
+            "relationships": relationships,
         }
         return model
 
@@ -253,6 +245,23 @@ def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relations
         elif isinstance(matrix, Variants):
             found["additive"] = matrix.on(cohort.people).relationship().on(cohort.people)
     return found
+
+
+def _checked(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, dict[str, object]]:
+    """Warn of what trait and kernels cannot tell apart; return the provenance of every matrix.
+
+    The aligned matrices are let go here, before the model takes memory of its own.
+    """
+    aligned = _aligned(matrices, cohort)
+    for text in check_confounded_trait(cohort):
+        warn_user(text)
+    for matrix in aligned.values():
+        for text in confounded_kernel(cohort, matrix) if matrix.kind == "genetic" else ():
+            warn_user(text)
+    if len(aligned) > 1:
+        for text in check_kernels(list(aligned.values())):
+            warn_user(text)
+    return provenances(matrices, aligned)
 
 
 def _check_phenotype(
