@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bayeslmm.likelihood.genetic_values import roots
+from bayeslmm.likelihood.genetic_values import root
 from bayeslmm.likelihood.marginal import Effects, Parameters, Prediction
 from bayeslmm.likelihood.pivoted import kernel_cholesky
 from bayeslmm.likelihood.realised import TraitParts
@@ -128,12 +128,12 @@ def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator
     z = rng.standard_normal((len(S), term.k, rank))
     if L is not None:
         z = _times(z, L.T)
-    return np.asarray(roots(S) @ z)
+    return np.asarray(root(S) @ z)
 
 
 def _deviations(residual: Floats) -> Floats:
     """Standard deviations (draws, classes) of residual variances."""
-    return roots(residual[..., None, None])[..., 0, 0]
+    return root(residual[..., None, None])[..., 0, 0]
 
 
 def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:

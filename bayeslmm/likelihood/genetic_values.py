@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NEGATIVE = 1e-8  # share of the largest eigenvalue down to which a negative one is rounding
 
+
 def draw_genetic(
     rotated: Floats,
     beta: Floats,
@@ -143,21 +144,16 @@ def draw_unit_genetic(spectrum: Spectrum, rng: np.random.Generator, size: int = 
 
 
 def root(A: Floats) -> Floats:
-    """F (T, T) with FFᵀ = A, a covariance that may be singular."""
-    return np.asarray(roots(A[None])[0])
-
-
-def roots(A: Floats) -> Floats:
-    """`root` of many covariances (..., T, T).
+    """F (..., T, T) with FFᵀ = A, covariances that may be singular.
 
     Raises
     ------
     LinAlgError
-        If one of them has a negative eigenvalue.
+        If an eigenvalue is negative.
     """
     values, vectors = np.linalg.eigh(0.5 * (A + np.swapaxes(A, -1, -2)))
     if not (values >= -NEGATIVE * values[..., -1:]).all():
         raise np.linalg.LinAlgError(
-            f"covariances with the eigenvalue {values.min():.3g} are not positive semidefinite"
+            f"a covariance with the eigenvalue {values.min():.3g} is not positive semidefinite"
         )
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
