@@ -13,7 +13,7 @@ HEADER_RULE = "a header that starts with FID IID, #FID IID, #IID or IID, or none
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """What the first line says of a table with a row an individual.
+    """What the first line says of a table with one row per individual.
 
     Parameters
     ----------

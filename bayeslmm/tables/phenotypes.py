@@ -101,7 +101,7 @@ def read_covariates(
 def read_columns(
     path: PathArg, names: Sequence[str], *, missing_code: float | None = None
 ) -> pd.DataFrame:
-    """Read further columns of a table with a row an individual, such as a household or a dam.
+    """Read further columns of a table with one row per individual, such as a household or a dam.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def read_table(
     categorical: Collection[str] = (),
     missing_code: float | None = None,
 ) -> pd.DataFrame:
-    """Read any table with a row an individual; see `read_phenotypes` and `read_covariates`.
+    """Read any table with one row per individual; see `read_phenotypes` and `read_covariates`.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def read_rows(path: PathArg, prefix: str, *, ids_only: bool = False) -> Rows:
 
 
 def read_record_rows(path: PathArg, id_column: str) -> Rows:
-    """Read the text of a table with a row a record; the header names the individual's column.
+    """Read the text of a table with one row per record; the header names the individual's column.
 
     If `id_column` is IID and there is a column FID, both name the individual.
     """
@@ -172,7 +172,7 @@ def individuals_of(rows: Rows, path: PathArg) -> pd.MultiIndex:
         )
         raise InputError(
             f"{len(repeated)} repeated individuals: {shown}",
-            "one row an individual",
+            "one row per individual",
             "remove or rename the repeated rows",
             path=path,
             line=rows.lines[repeated[0].again],
