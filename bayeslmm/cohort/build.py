@@ -82,8 +82,8 @@ def cohort(
     Warns
     -----
     BayesLMMWarning
-        For binary traits, outliers beyond 6 standard deviations, dropped covariates, small
-        samples, and matches by IID where FIDs disagree.
+        For outliers beyond 6 standard deviations, dropped covariates, small samples, and matches by
+        IID where FIDs disagree.
     """
     return cohorts(
         phenotypes,

@@ -120,7 +120,7 @@ BAD = [
     (b"FID IID a\nF \xe9 1\n", r":2: byte 0xe9 at offset 12 is not UTF-8 -> UTF-8 text"),
     (
         "FID IID a\nF i 1\nF j 1\nF i 2\nF j 3\n",
-        r":4: 2 repeated individuals: F i \(lines 2 and 4\), F j \(lines 3 and 5\) -> one row an",
+        r":4: 2 repeated individuals: F i \(lines 2 and 4\), F j \(lines 3 and 5\) -> one row per",
     ),
     ("IID a\ni 1\ni 2\n", r":3: 1 repeated individuals: i \(lines 2 and 3\)"),
 ]
