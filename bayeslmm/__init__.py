@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm import models
-    from bayeslmm.calibration.fit import Drawn
     from bayeslmm.calibration.sbc import calibrate
     from bayeslmm.checks.agreement import agreement
     from bayeslmm.checks.sensitivity import prior_sensitivity
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from bayeslmm.genotypes.qc import quality_control
     from bayeslmm.genotypes.qc import variant_counts as count_variants
     from bayeslmm.inference.diagnostics import diagnose
+    from bayeslmm.inference.engine import Replicate
     from bayeslmm.inference.fit import fit
     from bayeslmm.inference.traits import fit_traits
     from bayeslmm.likelihood.decompose import spectrum as compute_spectrum
@@ -73,11 +73,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BayesLMMWarning",
     "Cohort",
-    "Drawn",
     "Genotypes",
     "InputError",
     "ModelError",
     "Relationship",
+    "Replicate",
     "__version__",
     "additive_relationship",
     "agreement",
@@ -132,11 +132,11 @@ __all__ = [
 _HOME = {  # public name -> module:name
     "BayesLMMWarning": "errors:BayesLMMWarning",
     "Cohort": "cohort.cohort:Cohort",
-    "Drawn": "calibration.fit:Drawn",
     "Genotypes": "genotypes.genotypes:Genotypes",
     "InputError": "errors:InputError",
     "ModelError": "errors:ModelError",
     "Relationship": "relationship.relationship:Relationship",
+    "Replicate": "inference.engine:Replicate",
     "additive_relationship": "relationship.pedigree.matrix:additive_relationship",
     "agreement": "checks.agreement:agreement",
     "build_cohort": "cohort.build:cohort",

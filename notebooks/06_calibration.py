@@ -160,7 +160,7 @@ def from_the_prior(model, draws, rng):
     """A posterior that has not seen the data."""
     variables = [*model.free_RVs, *model.deterministics]
     values = pm.draw(variables, draws=draws, random_seed=rng)
-    return bl.Drawn({v.name: x for v, x in zip(variables, values, strict=True)})
+    return bl.Replicate({v.name: x for v, x in zip(variables, values, strict=True)})
 
 
 wrong = bl.calibrate(small, 100, engine=from_the_prior, draws=60, seed=3)

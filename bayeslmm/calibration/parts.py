@@ -36,7 +36,7 @@ class Unit:
     z
         (q,) (truth - posterior mean) / posterior sd.
     pareto_k, fell_back, problem
-        As of `bayeslmm.calibration.fit.Drawn`.
+        As of `bayeslmm.inference.engine.Replicate`.
     seconds
         Wall time.
     """

@@ -16,14 +16,14 @@ import numpy as np
 import pymc as pm
 from threadpoolctl import threadpool_limits
 
-from bayeslmm.calibration.fit import Drawn, Engine, Sampler, chain_of, sampler
 from bayeslmm.calibration.parts import Unit
 from bayeslmm.calibration.problem import Problem
 from bayeslmm.calibration.quantities import distinct, log_likelihood_at, quantities_at
 from bayeslmm.calibration.truth import Truth, exchange, simulator
 from bayeslmm.errors import BayesLMMWarning
 from bayeslmm.inference.choose import choose_engine
-from bayeslmm.inference.tree import Variables
+from bayeslmm.inference.engine import Replicate, Sampler
+from bayeslmm.inference.tree import Variables, chain_draw
 from bayeslmm.models.file import ModelFile
 from bayeslmm.numerics.arrays import Floats
 
@@ -42,7 +42,7 @@ class Setup:
     problem, priors
         For a model file.
     engine
-        Its name, or a function that draws (`bayeslmm.calibration.fit.Drawn`).
+        Its name, or a function that draws (`bayeslmm.inference.engine.Replicate`).
     draws, seed
         Draws that a truth is ranked among; seed.
     """
@@ -50,7 +50,7 @@ class Setup:
     model: pm.Model | ModelFile
     problem: Problem | None
     priors: Mapping[str, str]
-    engine: Engine | Sampler
+    engine: str | Sampler
     draws: int
     seed: int
 
@@ -102,7 +102,7 @@ def prepare(setup: Setup, model: pm.Model | None = None) -> Study:
             name, reason, sample = "yours", "asked for", setup.engine
         else:
             chosen, reason = choose_engine(model, setup.engine)
-            name, sample = chosen, sampler(chosen)
+            name, sample = chosen.name, chosen.replicate
         simulate = simulator(model)
         pilots = []
         for k in range(PILOTS):
@@ -134,10 +134,10 @@ def simulate_one(study: Study, index: int) -> Unit:
 
 
 def _compare(
-    study: Study, truth: Truth, drawn: Drawn, rng: np.random.Generator
+    study: Study, truth: Truth, drawn: Replicate, rng: np.random.Generator
 ) -> dict[str, Floats]:
     """Quantities (1 + draws,): the truth first."""
-    draws = chain_of(study.model, drawn)
+    draws = chain_draw(study.model, drawn.values, 1)
     joined: Variables = {
         name: (dims, np.concatenate([value, draws[name][1]], axis=1))
         for name, (dims, value) in truth.variables.items()

@@ -18,7 +18,6 @@ import numpy as np
 import pymc as pm
 
 from bayeslmm.calibration.ecdf_band import p_value
-from bayeslmm.calibration.fit import Engine, Sampler
 from bayeslmm.calibration.parts import Unit, open_parts
 from bayeslmm.calibration.problem import Problem, small_problem
 from bayeslmm.calibration.processes import run_units
@@ -27,6 +26,7 @@ from bayeslmm.calibration.run import Setup, Study, build, prepare
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import InputError
+from bayeslmm.inference.engine import Sampler
 from bayeslmm.models.file import ModelFile
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
@@ -43,7 +43,7 @@ def calibrate(
     model: pm.Model | ModelFile,
     n_sims: int = 1000,
     *,
-    engine: Engine | Sampler = "auto",
+    engine: str | Sampler = "auto",
     draws: int = 100,
     seed: int = 1,
     workers: int = 1,
@@ -130,7 +130,7 @@ def _setup(
     matrices: Mapping[str, Any] | None,
     priors: Mapping[str, str] | None,
     words: str,
-    engine: Engine | Sampler,
+    engine: str | Sampler,
     draws: int,
     seed: int,
 ) -> tuple[Setup, pm.Model, str]:

@@ -18,6 +18,7 @@ from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.estimate import Estimate, Z
 from bayeslmm.estimates.external import External
+from bayeslmm.likelihood.one_kernel_solve import semivariance
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -100,4 +101,4 @@ def _semivariance(tree: xr.DataTree, kernels: list[dict[str, Any]], model: Any) 
         return math.nan
     if marginal is None or marginal.spectrum is None:
         return math.nan
-    return marginal.spectrum.semivariance()
+    return semivariance(marginal.spectrum)

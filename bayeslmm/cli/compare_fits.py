@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.comparison.loo.result import LeaveOneOut
     from bayeslmm.comparison.zero_tests import ZeroTest
-    from bayeslmm.inference.choose import Engine
     from bayeslmm.report.compared_fit import Fit
 
 LOO_DRAWS = 500
@@ -96,9 +95,9 @@ def _build(
     return built
 
 
-def _engine(args: Namespace, name: str) -> Engine:
+def _engine(args: Namespace, name: str) -> str:
     """--engine, but for fixed, which the exact engine serves."""
-    engine: Engine = "auto" if name == NULL else args.engine
+    engine: str = "auto" if name == NULL else args.engine
     return engine
 
 

@@ -14,6 +14,7 @@ from bayeslmm.cli.parser_common import (
     threads,
     traits,
 )
+from bayeslmm.inference.engine_names import ENGINE_NAMES
 
 COMPARE_EXAMPLES = """\
 examples:
@@ -66,7 +67,7 @@ def compare(parser: argparse.ArgumentParser) -> None:
         "gallery, your own files (FILE.py), or fixed, the fixed effects alone; all are fitted to "
         "the records that have what any of them needs; --group-column, FID allowed, goes to "
         "models such as household, --by to models such as partitioned")  # fmt: skip
-    add("--engine", choices=("auto", "exact", "laplace", "nuts"), default="auto",
+    add("--engine", choices=("auto", *ENGINE_NAMES), default="auto",
         help="as for h2 (default: auto, the first that can, for each model)")  # fmt: skip
     add("--prior", action="append", metavar="NAME=FAMILY(...)", default=[],
         help="as for h2; goes to every model that has a prior of this name (default: the "
@@ -90,7 +91,7 @@ def calibrate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--model", metavar="NAME|FILE.py", default="additive",
         help="a model of the gallery, or your own file (default: additive)")  # fmt: skip
-    add("--engine", choices=("auto", "exact", "laplace", "nuts"), default="auto",
+    add("--engine", choices=("auto", *ENGINE_NAMES), default="auto",
         help="whose posteriors are judged (default: auto, as in h2)")  # fmt: skip
     add("--prior", action="append", metavar="NAME=FAMILY(...)", default=[],
         help='for instance "h2=beta(1,1)", as in h2 (default: the model\'s)')  # fmt: skip

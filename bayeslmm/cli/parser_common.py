@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from bayeslmm.cli.arguments import draws, integer, names, real
+from bayeslmm.inference.engine_names import ENGINE_NAMES
 
 
 def relationship(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +102,7 @@ def analysis(group: Any) -> None:
     add = group.add_argument
     add("--model", metavar="NAME|FILE.py", default="additive",
         help="a model of the gallery, or your own file (default: additive)")  # fmt: skip
-    add("--engine", choices=("auto", "exact", "laplace", "nuts"), default="auto",
+    add("--engine", choices=("auto", *ENGINE_NAMES), default="auto",
         help="exact: quadrature, independent draws; laplace: importance sampling of few "
         "variances; nuts: Markov chains; auto: the first that can (default: auto)")  # fmt: skip
     add("--prior", action="append", metavar="NAME=FAMILY(...)", default=[],

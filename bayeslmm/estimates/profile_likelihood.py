@@ -55,7 +55,7 @@ def derivatives(h: float, s: Floats, count: Floats, squares: Floats) -> tuple[fl
 
 
 @numba.njit(cache=True, nogil=True)
-def height(h: float, s: Floats, count: Floats, squares: Floats) -> float:
+def log_profile(h: float, s: Floats, count: Floats, squares: Floats) -> float:
     """Return ``-½ [m log σ² + Σ n log d]``, which is l(h²) up to a constant."""
     rss = logs = m = 0.0
     for i in range(s.shape[0]):
@@ -67,7 +67,7 @@ def height(h: float, s: Floats, count: Floats, squares: Floats) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def climb(
+def maximise_profile(
     h: float, low: float, high: float, s: Floats, count: Floats, squares: Floats
 ) -> tuple[float, float, float]:
     """Maximise l in [low, high] from h by Newton's method; return h² and both informations.

@@ -27,7 +27,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from bayeslmm.estimates.boundary import expected_se
-from bayeslmm.estimates.profile_likelihood import climb
+from bayeslmm.estimates.profile_likelihood import maximise_profile
 from bayeslmm.likelihood.dense import half_scores
 from bayeslmm.likelihood.one_kernel import LOG_2PI
 from bayeslmm.numerics import lapack
@@ -119,7 +119,7 @@ def _maximise(s: Floats, e2: Floats) -> tuple[float, float]:
         grid[-1] = 1.0 - SINGULAR
     best = int(np.argmax([profile(s, e2, h) for h in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    found = climb(float(grid[best]), float(low), float(high), s, np.ones(s.size), e2)
+    found = maximise_profile(float(grid[best]), float(low), float(high), s, np.ones(s.size), e2)
     return float(found[0]), float(found[1])
 
 

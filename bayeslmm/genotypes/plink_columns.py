@@ -27,7 +27,7 @@ from bayeslmm.tables.columns import (
     printable_text,
     regular_individuals,
     series,
-    tab_separated,
+    single_blanks,
 )
 
 _MISSING = {
@@ -42,7 +42,9 @@ class Rows:
     Parameters
     ----------
     text
-        The rows, their fields separated by tabs.
+        The rows.
+    separator
+        What separates their fields.
     width
         How many fields the first row has.
     header
@@ -50,6 +52,7 @@ class Rows:
     """
 
     text: bytes
+    separator: str
     width: int
     header: list[str] | None = None
 
@@ -57,7 +60,7 @@ class Rows:
         self, types: dict[int, pa.DataType], missing: Collection[str] = ()
     ) -> dict[int, Any] | None:
         """Return columns by position, as `arrow_columns` does."""
-        return arrow_columns(self.text, "\t", self.width, types, missing)
+        return arrow_columns(self.text, self.separator, self.width, types, missing)
 
 
 def regular_rows(path: PathArg, names: tuple[str, ...] = ()) -> Rows | None:
@@ -87,9 +90,9 @@ def regular_rows(path: PathArg, names: tuple[str, ...] = ()) -> Rows | None:
         if not before[-1].startswith("##"):
             break
     header = header_of(path, before, names)[1]
-    rows = tab_separated(text[start:])
-    width = rows.partition(b"\n")[0].count(b"\t") + 1
-    return Rows(rows, width, header) if header is None or width == len(header) else None
+    rows, separator = single_blanks(text[start:])
+    width = rows.partition(b"\n")[0].count(separator.encode()) + 1
+    return Rows(rows, separator, width, header) if header is None or width == len(header) else None
 
 
 def regular_fam(path: PathArg) -> pd.MultiIndex | None:

@@ -76,6 +76,17 @@ def read_fam_phenotypes(path: PathArg) -> pd.DataFrame:
     InputError
         If `read_fam` rejects the file, or a value is not a finite number; the message names line
         and column.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "data.fam"
+    ...     _ = file.write_text("F i1 0 0 1 1.5\\nF i2 0 0 2 -9\\n")
+    ...     table = read_fam_phenotypes(file)
+    >>> table["pheno1"].tolist()
+    [1.5, nan]
     """
     if (frame := regular_fam_phenotypes(path)) is None:
         rows = list(fam_rows(path, read_lines(path), least=6))

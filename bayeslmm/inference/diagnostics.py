@@ -129,7 +129,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
             problems.append(f"E-BFMI is {e_bfmi:.2f}; it has to be at least {E_BFMI}")
     return Diagnosis(
         not problems,
-        _verdict(problems, table, divergences, str(tree.attrs.get("engine", "")), pareto_k),
+        _verdict(problems, table, divergences, "quadrature" in tree.children, pareto_k),
         tuple(problems),
         table,
         divergences,
@@ -142,13 +142,13 @@ def _verdict(
     problems: list[str],
     table: pd.DataFrame,
     divergences: int | None,
-    engine: str,
+    independent: bool,
     pareto_k: float | None,
 ) -> str:
     if problems:
         advice = (
             "take more draws"
-            if engine != "nuts"
+            if divergences is None or pareto_k is not None
             else "take more draws, or a marginal model with engine='exact' or 'laplace'"
         )
         return (
@@ -156,7 +156,7 @@ def _verdict(
         )
     least = min(float(table["ess_bulk"].min()), float(table["ess_tail"].min()))
     words = f"Healthy: R-hat at most {float(table['r_hat'].max()):.3f}, ESS at least {least:.0f}"
-    if engine == "exact":
+    if independent:
         return words + ", independent draws from the exact posterior."
     if divergences is not None:
         words += f", {divergences} divergences"

@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
+from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayeslmm.inference.checkpoint import Checkpoint
-from bayeslmm.inference.tree import model_data
+from bayeslmm.inference.densities import log_densities
+from bayeslmm.inference.engine import Drawn, Engine, Replicate, Request
+from bayeslmm.inference.tree import Variables, model_data
+from bayeslmm.numerics.arrays import Floats
 from bayeslmm.system.memory import available_cores
+
+CHAINS, TUNE, LENGTH = 2, 500, 500  # for calibration, at the first try
+LONGER = 4  # times as long at the second
+RHAT, LEAST_ESS = 1.05, 20.0
+LATENT = 10  # entries beyond which a variable is not judged one by one
 
 type Chain = dict[str, NDArray[Any]]
 
@@ -71,6 +80,7 @@ def sample(
     dict, Dataset
         Posterior variables by name (dimensions, array (chain, draw, ...)), and sample statistics.
     """
+
     import nutpie
 
     names = [rv.name for rv in (*model.free_RVs, *model.deterministics)]
@@ -146,3 +156,68 @@ def _dims(model: pm.Model, name: str) -> tuple[str, ...]:
         if dims
         else tuple(f"{name}_dim_{i}" for i in range(rank))
     )
+
+
+def draw(model: pm.Model, request: Request) -> Drawn:
+    """Markov chains for a fit, with the log densities at their draws."""
+    variables, stats = sample(
+        model,
+        request.draws // request.chains,
+        request.chains,
+        request.seed,
+        tune=request.tune,
+        cores=request.cores,
+        progress=request.progress,
+        checkpoint=request.checkpoint,
+    )
+    log_prior, log_likelihood = log_densities(model, variables)
+    return Drawn(variables, log_prior, log_likelihood, stats)
+
+
+def replicate(model: pm.Model, draws: int, rng: np.random.Generator) -> Replicate:
+    """Draws for calibration, thinned to near-independence; a longer run where one is too short."""
+    problem: str | None = None
+    values: dict[str, Any] = {}
+    for longer in (1, LONGER):
+        seed = int(rng.integers(2**31))
+        variables, _ = sample(model, longer * LENGTH, CHAINS, seed, tune=longer * TUNE, cores=1)
+        chosen, problem = _thinned(_judged(model, variables), draws)
+        values = {
+            name: np.asarray(array).reshape(-1, *array.shape[2:])[chosen]
+            for name, (_, array) in variables.items()
+        }
+        if problem is None:
+            break
+    return Replicate(values, problem=problem)
+
+
+def _judged(model: pm.Model, variables: Variables) -> list[Floats]:
+    """Draws (chain, draw) of the variances, and of every entry that varies of a short parameter."""
+    out: list[Floats] = []
+    for rv in (model["variance"], *model.free_RVs):
+        array = np.asarray(variables[rv.name][1], dtype=np.float64)
+        flat = np.moveaxis(array.reshape(*array.shape[:2], -1), 2, 0)
+        if len(flat) <= LATENT or rv.name == "variance":
+            out += [x for x in flat if np.ptp(x) > 0 or rv.name == "variance"]
+    return out
+
+
+def _thinned(columns: list[Floats], draws: int) -> tuple[NDArray[np.intp], str | None]:
+    """Which draws (of chains × draws, flat) to keep: as many as they are worth, at most `draws`."""
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    moved = all(np.ptp(column) > 0 for column in columns)
+    ess = min(float(array_stats.ess(c, method="bulk", **axes)) for c in columns) if moved else 0.0
+    rhat = max(float(array_stats.rhat(c, **axes)) for c in columns) if moved else np.inf
+    problem = None
+    if not (rhat < RHAT and ess >= LEAST_ESS):
+        problem = f"NUTS did not converge: R-hat {rhat:.2f}, ESS {ess:.0f}"
+    total = columns[0].size
+    count = int(np.clip(ess if np.isfinite(ess) else 1.0, 1, min(draws, total)))
+    return ((np.arange(count) + 0.5) * total / count).astype(np.intp), problem
+
+
+def _serves_all(model: pm.Model) -> None:
+    """NUTS needs no more than the model."""
+
+
+NUTS = Engine("nuts", "", _serves_all, draw, replicate, threads=True)

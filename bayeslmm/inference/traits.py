@@ -48,7 +48,7 @@ def fit_traits(
     InputError, ModelError
         Phenotypes that do not fit the model; a model that the exact engine cannot serve.
     """
-    choose_engine(model, "exact")
+    choose_engine(model, exact.EXACT.name)
     values = np.ascontiguousarray(phenotypes.to_numpy(dtype=np.float64))
     n = require_marginal(model).n
     if values.shape[0] != n or not np.all(np.isfinite(values)):
@@ -81,5 +81,5 @@ def fit_traits(
     tree = xr.DataTree.from_dict(
         {"posterior": dataset(variables, coords), "quadrature": dataset(exact_h2, coords)}
     )
-    tree.attrs = provenance(model, engine="exact", seed=seed, draws=draws, chains=chains)
+    tree.attrs = provenance(model, engine=exact.EXACT.name, seed=seed, draws=draws, chains=chains)
     return tree

@@ -25,7 +25,7 @@ from bayeslmm.likelihood.definite import NEGATIVE_SILENT, nearest_psd, positive_
 from bayeslmm.likelihood.spectrum import SPECTRA, Spectrum
 from bayeslmm.likelihood.spectrum_file import read_key
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.numerics.eigen import eigh
+from bayeslmm.numerics.eigen import eigh, settle
 from bayeslmm.system.files import PathArg
 from bayeslmm.system.memory import require_memory
 
@@ -134,9 +134,9 @@ def decompose(K: Floats, X: Floats) -> Spectrum:
     Notes
     -----
     Beside K it takes 3 n² numbers, W and the workspace of LAPACK's `dsyevd`, of which W stays. The
-    same number of threads gives the same bits; another one agrees to rounding in the eigenvalues,
-    while eigenvectors of close ones need not, so that draws of g then agree in distribution only.
-    `Spectrum.save` keeps the bits.
+    same number of threads gives the same bits. Another one, or another machine, changes eigenvalues
+    by rounding, and eigenvectors by rounding over the distance of their eigenvalues; those of equal
+    ones are chosen by `settle`. `Spectrum.save` keeps the bits.
     """
     return _decompose(np.array(K, dtype=np.float64, order="C"), X, lambda: K, kernel_key(K, X))
 
@@ -170,6 +170,8 @@ def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
     rounding = max(n * np.finfo(float).eps, 1e-14)
     null = s <= rounding * top
     s = np.where(null, 0.0, s)
+    zeros = int(null.sum())
+    settle(s, V, first=zeros if zeros >= SPARE * (n - p) else 0)  # `compress` merges so many
     coupling = below.T @ V
     coupling[:, null] = 0.0
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=~null)
@@ -206,6 +208,7 @@ def decompose_root(root: Floats, X: Floats) -> Spectrum:
     rounding = max(n, r) * np.finfo(float).eps
     kept = int((rounding * np.sqrt(top) < D).sum())
     V, D, Ft = V[:, :kept][:, ::-1], D[:kept][::-1], Ft[:kept][::-1]  # ascending
+    settle(D, V, Ft.T)
     inside = rotated[:p] @ Ft.T
     rest = rotated[:p] - inside @ Ft
     size = float(np.square(rotated[:p]).sum())

@@ -41,7 +41,7 @@ from bayeslmm.likelihood.fixed_effects import BetaQuadratic
 from bayeslmm.likelihood.one_kernel import LOG_2PI
 from bayeslmm.numerics import lapack
 from bayeslmm.numerics.arrays import Codes, Floats
-from bayeslmm.numerics.eigen import eigh
+from bayeslmm.numerics.eigen import eigh, settle
 from bayeslmm.system.memory import require_memory
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def incomplete_traits(cohort: Cohort, K: Floats, X: Floats) -> IncompleteTraits:
     require_memory(8 * 6 * q * q, f"the spectrum of {q} individuals", "use fewer individuals")
     s, U = eigh(K)
     s[np.abs(s) < q * np.finfo(float).eps * s[-1]] = 0.0
+    settle(s, U)
     Q, R = scipy.linalg.qr(X, mode="economic")
     seen = np.zeros((T, q), dtype=bool)
     seen[traits, cohort.levels] = True

@@ -53,6 +53,14 @@ def kernel_times(spectrum: Spectrum, v: Floats) -> Floats:
     return spectrum.unrotate(times_kernel(spectrum, spectrum.basis.project(v)[None])[0])
 
 
+def semivariance(spectrum: Spectrum) -> float:
+    """Average semivariance of K: ``tr(PKP)/(n - 1)``, ``P = I - 11ᵀ/n``."""
+    s, C, n = spectrum.eigenvalues, spectrum.coupling, spectrum.n
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+    trace = float(s.sum() + np.trace(spectrum.schur) + ((C * inverse) * C).sum())
+    return (trace - float(kernel_times(spectrum, np.ones(n)).sum()) / n) / (n - 1)
+
+
 def shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
     """``a K (a K + b I)⁻¹ r`` for rows r (draws, p + k) and variances a, b (draws, 1)."""
     return a * times_kernel(spectrum, spectral_solve(spectrum, r, a, b))

@@ -140,15 +140,6 @@ class Spectrum:
         s = np.concatenate([np.zeros(basis.null), self.eigenvalues[basis.nodes :]])
         return s, np.concatenate([outside, inside])
 
-    def semivariance(self) -> float:
-        """Average semivariance of K: ``tr(PKP)/(n - 1)``, ``P = I - 11ᵀ/n``."""
-        from bayeslmm.likelihood.one_kernel_solve import kernel_times
-
-        s, C = self.eigenvalues, self.coupling
-        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-        trace = float(s.sum() + np.trace(self.schur) + ((C * inverse) * C).sum())
-        return (trace - float(kernel_times(self, np.ones(self.n)).sum()) / self.n) / (self.n - 1)
-
     def leading_axis(self) -> Floats:
         """Eigenvector (n,) of the largest eigenvalue."""
         return np.ascontiguousarray(self.basis.columns[:, -1])

@@ -71,7 +71,7 @@ class Family:
         return {"family": self.name, "scale": self.scale}
 
 
-def recorded_family(attrs: Mapping[str, Any]) -> Family:
+def recorded_family(attrs: Mapping[Any, Any]) -> Family:
     """Return the family that a fit recorded in its attributes; Gaussian where there is none."""
     name = str(attrs.get("family", GAUSSIAN))
     default = OBSERVED if name == GAUSSIAN else LINEAR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 
 import numpy as np
 
@@ -81,3 +82,38 @@ def _fortran(A: Floats) -> Floats:
         if V.dtype == np.float64 and V.flags.writeable and V.flags.aligned and in_order:
             return V
     raise ValueError("a writeable float64 array in C or Fortran order is needed to overwrite it")
+
+
+def settle(s: Floats, V: Floats, *partners: Floats, first: int = 0) -> None:
+    """Choose, in place, the eigenvectors that rounding would choose where eigenvalues are equal.
+
+    Every orthonormal basis of the space of k equal eigenvalues is as good as another, and LAPACK's
+    depends on the order of its sums. With P (n, k) of fixed normal numbers, ``V_kᵀP = QR`` and R's
+    diagonal positive, ``V_k Q`` depends on the space alone: it is the Gram-Schmidt basis of the
+    projection of P onto it. So draws along eigenvectors are the same, up to rounding, with any
+    number of threads. For k = 1 this fixes the sign.
+
+    Where all eigenvalues are distinct nothing is done. Only where some are equal does LAPACK's
+    tridiagonal matrix fall apart, so that rounding decides signs as well.
+
+    Parameters
+    ----------
+    s
+        Eigenvalues (m,), ascending.
+    V
+        Eigenvectors (n, m), in columns.
+    *partners
+        Other arrays with m columns, which take part in the rotations.
+    first
+        Where to begin: columns before it, of one eigenvalue, stay as they are.
+    """
+    ends = np.flatnonzero(np.diff(s) > len(V) * np.finfo(float).eps * np.abs(s).max()) + 1
+    if len(ends) + 1 >= len(s):
+        return
+    bounds = [first, *ends[ends > first].tolist(), len(s)]
+    for start, end in itertools.pairwise(bounds):
+        probes = np.random.default_rng(0).standard_normal((len(V), end - start))
+        Q, R = np.linalg.qr(V[:, start:end].T @ probes)
+        Q *= np.where(np.diagonal(R) < 0.0, -1.0, 1.0)
+        for columns in (V, *partners):
+            columns[:, start:end] = columns[:, start:end] @ Q

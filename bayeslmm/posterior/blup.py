@@ -64,6 +64,23 @@ def compute_blup(
     InputError
         A term without its variance; a phenotype that is not Gaussian.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayeslmm as bl
+    >>> rng = np.random.default_rng(1)
+    >>> genotypes = bl.from_array(rng.binomial(2, 0.4, size=(40, 100)))
+    >>> grm = bl.compute_grm(genotypes)
+    >>> analysed = genotypes.individuals[:35]
+    >>> cohort = bl.cohort_from_arrays(rng.normal(size=35), individuals=analysed)
+    >>> model = bl.models.additive(cohort, grm)
+    >>> variances = {"additive": 0.5, "residual": 0.5}
+    >>> table = bl.compute_blup(model, cohort, {"additive": grm}, variances)
+    >>> table.loc[[0, 39], ["IID", "component", "phenotyped"]]
+       IID component  phenotyped
+    0    1  additive        True
+    39  40  additive       False
+
     References
     ----------
     Henderson (1975) Biometrics 31:423.

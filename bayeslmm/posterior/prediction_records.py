@@ -73,6 +73,24 @@ def predict_phenotype(
     InputError, ModelError
         Individuals that a kernel does not know; effects whose weights the model does not tell; a
         phenotype that is not Gaussian.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayeslmm as bl
+    >>> rng = np.random.default_rng(1)
+    >>> genotypes = bl.from_array(rng.binomial(2, 0.4, size=(40, 100)))
+    >>> grm = bl.compute_grm(genotypes)
+    >>> analysed = genotypes.individuals[:35]
+    >>> cohort = bl.cohort_from_arrays(rng.normal(size=35), individuals=analysed)
+    >>> model = bl.models.additive(cohort, grm)
+    >>> tree = bl.fit(model, draws=400)
+    >>> new = genotypes.individuals[35:37]
+    >>> table = bl.predict_phenotype(model, tree, cohort, {"additive": grm}, new, np.ones((2, 1)))
+    >>> table[["IID", "trait"]].assign(covers_0=table["lower"].lt(0) & table["upper"].gt(0))
+      IID trait  covers_0
+    0  36     y      True
+    1  37     y      True
     """
     require_gaussian(family_of(model), "predicted records")
     variables = posterior_variables(tree)

@@ -67,6 +67,21 @@ def estimate_variant_effects(
         A model without a spectrum.
     InputError
         Variants whose WWᵀ is not the kernel of the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayeslmm as bl
+    >>> rng = np.random.default_rng(1)
+    >>> genotypes = bl.from_array(rng.binomial(2, 0.4, size=(40, 100)))
+    >>> variants = bl.standardise_variants(genotypes)
+    >>> cohort = bl.cohort_from_arrays(rng.normal(size=40), individuals=genotypes.individuals)
+    >>> model = bl.models.snp_effects(cohort, variants)
+    >>> table = bl.estimate_variant_effects(model, bl.fit(model, draws=400), variants, cohort)
+    >>> table.loc[:1, ["ID", "A1", "frequency"]]
+       ID A1  frequency
+    0  v1  1     0.4250
+    1  v2  1     0.4375
     """
     marginal = marginal_of(model)
     spectrum = None if marginal is None else marginal.spectrum

@@ -44,6 +44,14 @@ def group_kernel(
     InputError
         If individuals have no label (the message names them), or there is a single group, or no
         group has two members.
+
+    Examples
+    --------
+    >>> home = pd.Series(["A", "A", "B"], index=["i1", "i2", "i3"], name="home")
+    >>> group_kernel(home).matrix
+    array([[1., 1., 0.],
+           [1., 1., 0.],
+           [0., 0., 1.]])
     """
     codes, people = _codes(labels, individuals, "group")
     name = str(labels.name or "group") if name is None else name
@@ -95,6 +103,16 @@ def hadamard(
     ------
     InputError
         If the mean diagonal of the product is not positive, or memory is too small.
+
+    Examples
+    --------
+    >>> from bayeslmm.individuals import individual_index
+    >>> sibs = individual_index("000", ["i1", "i2", "i3"])
+    >>> K = Relationship(np.full((3, 3), 0.5) + np.eye(3) / 2, sibs, kernel_scale="none")
+    >>> hadamard(K, K).matrix
+    array([[1.  , 0.25, 0.25],
+           [0.25, 1.  , 0.25],
+           [0.25, 0.25, 1.  ]])
     """
     people = a.individuals if individuals is None else individuals
     left, right = a.on(people, "none"), b.on(people, "none")
@@ -150,6 +168,17 @@ def environment_interaction(
     InputError
         If individuals have no finite value (the message names them), or the covariate does not
         vary.
+
+    Examples
+    --------
+    >>> from bayeslmm.individuals import individual_index
+    >>> sibs = individual_index("000", ["i1", "i2", "i3"])
+    >>> K = Relationship(np.full((3, 3), 0.5) + np.eye(3) / 2, sibs, kernel_scale="none")
+    >>> heat = pd.Series([10.0, 20.0, 40.0], index=["i1", "i2", "i3"], name="heat")
+    >>> environment_interaction(K, heat).matrix.round(2)
+    array([[ 0.76,  0.1 , -0.48],
+           [ 0.1 ,  0.05, -0.12],
+           [-0.48, -0.12,  1.19]])
     """
     people = kernel.individuals if individuals is None else individuals
     what = str(covariate.name or "environment")
@@ -201,6 +230,17 @@ def within_environments(
     InputError
         If individuals have no label (the message names them), or there is a single environment, or
         none has two members.
+
+    Examples
+    --------
+    >>> from bayeslmm.individuals import individual_index
+    >>> sibs = individual_index("000", ["i1", "i2", "i3"])
+    >>> K = Relationship(np.full((3, 3), 0.5) + np.eye(3) / 2, sibs, kernel_scale="none")
+    >>> farm = pd.Series(["A", "A", "B"], index=["i1", "i2", "i3"], name="farm")
+    >>> within_environments(K, farm).matrix
+    array([[1. , 0.5, 0. ],
+           [0.5, 1. , 0. ],
+           [0. , 0. , 1. ]])
     """
     people = kernel.individuals if individuals is None else individuals
     codes, _ = _codes(labels, people, "environment")

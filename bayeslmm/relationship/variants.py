@@ -178,6 +178,13 @@ def standardise_variants(
     ------
     InputError
         If memory is too small, or no variant varies.
+
+    Examples
+    --------
+    >>> import bayeslmm as bl
+    >>> genotypes = bl.from_array([[0, 1], [1, 1], [2, 1]])
+    >>> bl.standardise_variants(genotypes, "sample").W.tolist()
+    [[-1.0], [0.0], [1.0]]
     """
     n, m = genotypes.n, genotypes.m
     size = np.dtype(dtype).itemsize

@@ -53,6 +53,7 @@ def render_calibration(found: Calibration, command: str) -> str:
         figure=curves_figure(found, names, "curves"),
         left_out=len(found.names) - len(names),
         failed=int(found.failed.sum()),
+        weighted=bool(found.pareto_k.any() or found.fell_back.any()),
         fell_back=int(found.fell_back.sum()),
         pareto_k=f"{found.pareto_k[~found.fell_back].max(initial=0.0):.2f}",
         sizes=_range(int(found.sizes.min()), int(found.sizes.max())),

@@ -22,7 +22,7 @@ HEALTHY = (
 
 def engine(facts: Facts) -> str:
     """How the posterior was computed."""
-    if facts.engine == "laplace":
+    if "pareto_k" in facts.statistics:
         return fallen_back(facts) if facts.chains else laplace(facts)
     chains, draws = facts.draws("variance").shape[:2]
     if facts.exact:

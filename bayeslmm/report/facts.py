@@ -114,7 +114,7 @@ class Facts:
     @property
     def exact(self) -> bool:
         """Whether the draws are independent, from the exact engine."""
-        return self.engine == "exact"
+        return "quadrature" in self.tree.children
 
     @property
     def chains(self) -> bool:

@@ -220,9 +220,9 @@ def simulator(
 ) -> Simulator:
     """Prepare a `Simulator` for a kernel; parameters as for `estimate_coverage`."""
     from bayeslmm.study.fits import share_model
-    from bayeslmm.study.grid import check_eigenvalues, merge, share_grid
+    from bayeslmm.study.grid import check_eigenvalues, merge_eigenvalues, share_grid
 
     if not 0.0 < prob < 1.0:
         raise InputError(f"a probability of {prob:g}", "between 0 and 1", "for instance 0.95")
-    grid = share_grid(*merge(check_eigenvalues(eigenvalues)))
+    grid = share_grid(*merge_eigenvalues(check_eigenvalues(eigenvalues)))
     return Simulator(share_model(grid, priors, prob), seed, threads or available_cores())

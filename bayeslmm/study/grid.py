@@ -85,7 +85,7 @@ def check_eigenvalues(eigenvalues: Floats) -> Floats:
     return s
 
 
-def merge(eigenvalues: Floats, closeness: float = CLOSE) -> tuple[Floats, Floats]:
+def merge_eigenvalues(eigenvalues: Floats, closeness: float = CLOSE) -> tuple[Floats, Floats]:
     """Merge eigenvalues that lie close together; return the merged (k,) and their counts (k,).
 
     The bins of log s have the width `closeness` × sd(s). So the variance of s, which carries the

@@ -16,7 +16,7 @@ from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import sharing
 from bayeslmm.priors.prior import Prior
 from bayeslmm.study.coverage import BLOCK, check_share, chi_squares, simulator
-from bayeslmm.study.grid import merge
+from bayeslmm.study.grid import merge_eigenvalues
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ def critical_value(
     """
     from scipy.special import expit
 
-    s, counts = merge(np.sort(eigenvalues))
+    s, counts = merge_eigenvalues(np.sort(eigenvalues))
     m = eigenvalues.size
     h = np.concatenate([[0.0], expit(np.linspace(-9.0, 9.0, NODES))])
     d = h[:, None] * s + (1.0 - h)[:, None]

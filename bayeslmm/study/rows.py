@@ -13,7 +13,7 @@ import math
 import numba
 import numpy as np
 
-from bayeslmm.estimates.profile_likelihood import climb, height
+from bayeslmm.estimates.profile_likelihood import log_profile, maximise_profile
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.monotone_cubic import quantile, shortest
 from bayeslmm.study.grid import FINE
@@ -62,8 +62,8 @@ def _reml(
         offset = 0.5 * (a - c) / min(a - 2.0 * b + c, -1e-12)
         place = start + 0.5 * offset * (high - low + offset * (high - 2.0 * start + low))
         start = min(max(place, low), high)
-    top, _, average = climb(start, low, high, s, count, squares)
-    ratio = 2.0 * (height(top, s, count, squares) - height(0.0, s, count, squares))
+    top, _, average = maximise_profile(start, low, high, s, count, squares)
+    ratio = 2.0 * (log_profile(top, s, count, squares) - log_profile(0.0, s, count, squares))
     return top, average, max(ratio, 0.0)
 
 

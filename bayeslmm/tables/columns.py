@@ -9,7 +9,7 @@ accepts it or says what is wrong and where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ type Values = NDArray[np.float64] | pd.api.extensions.ExtensionArray
 
 TEXT = pa.large_string()
 FLOAT = pa.float64()
-_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
+_TABS = bytes.maketrans(b" ", b"\t")
 _TAB, _END = ord("\t"), ord("\n")
-_BLOCK = 1 << 22  # bytes
+_BLOCK, _CACHE = 1 << 22, 1 << 18  # bytes that Arrow and that we look at in one go
 
 
 def printable_text(path: PathArg) -> bytes | None:
@@ -43,7 +43,7 @@ def printable_text(path: PathArg) -> bytes | None:
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
     if text.isascii():
-        return None if text.translate(None, _PLAIN) else text
+        return text if _is_plain(text) else None
     try:
         decoded = text.decode()
     except UnicodeDecodeError:
@@ -51,17 +51,22 @@ def printable_text(path: PathArg) -> bytes | None:
     return text if decoded.replace("\t", "").replace("\n", "").isprintable() else None
 
 
-def tab_separated(text: bytes) -> bytes:
-    """Put one tab in place of every run of blanks, and none at the ends of lines."""
-    text = text.replace(b" ", b"\t")
-    if _is_single(text):
-        return text
+def single_blanks(text: bytes) -> tuple[bytes, str]:
+    """Leave one of every run of blanks, and none at the ends of lines; return it with the text.
+
+    The blank is a space if there is no tab, else a tab stands for all blanks.
+    """
+    blank = "\t" if b"\t" in text else " "
+    if blank == "\t" and b" " in text:
+        text = text.translate(_TABS)
+    if _is_single(text, blank):
+        return text, blank
     codes = np.frombuffer(b"\n" + text + b"\n", np.uint8)
-    blank, end = codes == _TAB, codes == _END
-    codes = codes[~np.append(blank[:-1] & (blank | end)[1:], False)]  # one of each run is left
-    blank, end = codes == _TAB, codes == _END
-    codes = codes[~np.append(False, blank[1:] & end[:-1])]
-    return bytes(codes[1:-1])
+    blanks, ends = codes == ord(blank), codes == _END
+    codes = codes[~np.append(blanks[:-1] & (blanks | ends)[1:], False)]  # the last of each run
+    blanks, ends = codes == ord(blank), codes == _END
+    codes = codes[~np.append(False, blanks[1:] & ends[:-1])]
+    return bytes(codes[1:-1]), blank
 
 
 def arrow_columns(
@@ -139,24 +144,41 @@ def regular_individuals(fids: Any, iids: Any) -> pd.MultiIndex | None:
     fids, iids
         Arrow columns of text; the FIDs may also be the one that all have.
     """
-    for ids in (fids, iids):
-        if not isinstance(ids, str) and (
-            pc.any(pc.equal(ids, "")).as_py() or pc.any(pc.match_substring(ids, " ")).as_py()
-        ):
-            return None
+    if not all(isinstance(ids, str) or _are_names(ids) for ids in (fids, iids)):
+        return None
+    names = pd.Index(series(iids))
     families = pd.Index([fids], dtype="str").repeat(len(iids)) if isinstance(fids, str) else None
-    index = individual_index(
-        pd.Index(series(fids)) if families is None else families, pd.Index(series(iids))
-    )
+    index = individual_index(pd.Index(series(fids)) if families is None else families, names)
     return index if index.is_unique else None
 
 
-def _is_single(text: bytes) -> bool:
-    """Return whether no tab stands beside a tab or at an end of a line."""
-    codes = np.frombuffer(text, np.uint8)
-    for start in range(0, len(codes), _BLOCK):
-        blank = codes[start : start + _BLOCK + 1] == _TAB
-        edge = blank | (codes[start : start + _BLOCK + 1] == _END)
-        if ((blank[1:] & edge[:-1]) | (edge[1:] & blank[:-1])).any():
+def _are_names(ids: Any) -> bool:
+    """Return whether no text is empty or has blanks."""
+    empty = pc.any(pc.equal(ids, "")).as_py()
+    return not (empty or pc.any(pc.match_substring(ids, " ")).as_py())
+
+
+def _is_plain(text: bytes) -> bool:
+    """Return whether ASCII text has no control characters but tabs and line ends."""
+    for codes in _blocks(text):
+        others = np.count_nonzero(codes - 0x20 >= 0x5F)  # unsigned: control characters wrap around
+        if others != np.count_nonzero(codes == _TAB) + np.count_nonzero(codes == _END):
             return False
-    return not (text.startswith(b"\t") or text.endswith(b"\t"))
+    return True
+
+
+def _is_single(text: bytes, blank: str) -> bool:
+    """Return whether no blank stands beside another or at an end of a line."""
+    for codes in _blocks(text, overlap=1):
+        blanks = codes == ord(blank)
+        edges = blanks | (codes == _END)
+        if ((blanks[1:] & edges[:-1]) | (edges[1:] & blanks[:-1])).any():
+            return False
+    return not (text.startswith(blank.encode()) or text.endswith(blank.encode()))
+
+
+def _blocks(text: bytes, overlap: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Yield the bytes in blocks that a processor's cache holds."""
+    codes = np.frombuffer(text, np.uint8)
+    for start in range(0, len(codes), _CACHE):
+        yield codes[start : start + _CACHE + overlap]

@@ -20,7 +20,7 @@ from bayeslmm.tables.columns import (
     finite,
     printable_text,
     regular_individuals,
-    tab_separated,
+    single_blanks,
 )
 from bayeslmm.tables.layout import check_first_fields, separator, splitter, table_layout
 from bayeslmm.tables.values import MISSING
@@ -130,9 +130,9 @@ def _fields(
     """Split the rows as the first line of the table is split; blank lines at the end do no harm."""
     mark = separator(line)
     if mark is None:
-        text, start = tab_separated(text[start:]), 0
+        text, mark, start = *single_blanks(text[start:]), 0
     elif mark == "," and b"\t" in text:
         return None
     if text.endswith(b"\n\n"):
         text = text.rstrip(b"\n")
-    return arrow_columns(memoryview(text)[start:], mark or "\t", width, types, missing=MISSING)
+    return arrow_columns(memoryview(text)[start:], mark, width, types, missing=MISSING)

@@ -28,7 +28,7 @@ from scipy import stats
 
 from bayeslmm import models
 from bayeslmm.calibration.ecdf_band import p_value
-from bayeslmm.calibration.fit import draw_laplace
+from bayeslmm.inference.laplace.laplace import replicate
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.sbc import calibrate
 

@@ -48,6 +48,21 @@ def predict_left_out(
     ------
     InputError
         As `loo`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayeslmm as bl
+    >>> rng = np.random.default_rng(1)
+    >>> genotypes = bl.from_array(rng.binomial(2, 0.4, size=(40, 100)))
+    >>> grm = bl.compute_grm(genotypes)
+    >>> analysed = genotypes.individuals[:35]
+    >>> cohort = bl.cohort_from_arrays(rng.normal(size=35), individuals=analysed)
+    >>> model = bl.models.additive(cohort, grm)
+    >>> tree = bl.fit(model, draws=400)
+    >>> left_out = bl.predict_left_out(tree)
+    >>> dict(left_out["mean"].sizes)
+    {'sample': 400, 'individual': 35}
     """
     model = model_of(tree, model)
     labels = [str(label) for label in model.coords["individual"]]

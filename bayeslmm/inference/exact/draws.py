@@ -85,7 +85,7 @@ class Draws:
     log_likelihood: Floats
 
 
-def draw(
+def draw_from_grid(
     grid: Grid,
     spectrum: Spectrum,
     effects: EffectsPrior,

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import xarray as xr
 from scipy.interpolate import CubicSpline
 from scipy.special import expit
 
 from bayeslmm.distributions.phenotype import observed_phenotype
+from bayeslmm.inference.engine import Drawn, Engine, Replicate, Request, joint, total
 from bayeslmm.inference.exact import quadrature
 from bayeslmm.inference.exact.coordinates import Coordinates
-from bayeslmm.inference.exact.draws import Draws, draw, share_marginal
-from bayeslmm.inference.exact.marginal import Marginal, marginal
+from bayeslmm.inference.exact.draws import Draws, draw_from_grid, share_marginal
+from bayeslmm.inference.exact.marginal import Marginal, marginal, why_not_exact
 from bayeslmm.inference.exact.share_marginal import ShareMarginal
 from bayeslmm.inference.graph import EffectsPrior
+from bayeslmm.inference.tree import Variables, chain_draw, dataset
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import sharing
@@ -142,7 +145,7 @@ def solve(
         between = shared[0].between if shared[0].serves(scaled, coordinates) else None
     grid = quadrature.posterior_grid(spectrum, y, log_prior, scaled, coordinates, between)
     share = share_marginal(grid)
-    found = draw(grid, spectrum, scaled, draws, rng, share)
+    found = draw_from_grid(grid, spectrum, scaled, draws, rng, share)
     free = spectrum.n if effects.factor is not None else spectrum.m
     shift = free * log_unit  # density of y from that of y / unit
     zero = prior_h2 = np.array(np.nan)
@@ -214,3 +217,61 @@ def variances(found: Draws) -> Floats:
     """(σ²_u, σ²_e) of draws: (draws, 2)."""
     total = np.exp(2 * found.t)
     return np.stack([expit(found.z) * total, expit(-found.z) * total], axis=1)
+
+
+def draw(model: pm.Model, request: Request) -> Drawn:
+    """Independent draws for a fit, and the exact marginal of h² in the group ``quadrature``."""
+    found, values = fit_one(model, request.draws, request.rng)
+    chains = request.chains
+    prior = chain_draw(model, values.pop("log_prior"), chains, names=False)
+    likelihood = {"phenotype": found.draws.log_likelihood}
+    log_likelihood = chain_draw(model, likelihood, chains, names=False)
+    log_prior: Variables = {k: (("chain", "draw"), total(v)) for k, (_, v) in prior.items()}
+    lp: Variables = {"lp": (("chain", "draw"), joint(log_prior, log_likelihood))}
+    return Drawn(
+        chain_draw(model, values, chains),
+        log_prior,
+        log_likelihood,
+        dataset(lp, {}),
+        {"quadrature": quadrature_group(found)},
+    )
+
+
+def replicate(model: pm.Model, draws: int, rng: np.random.Generator) -> Replicate:
+    """Independent draws for calibration."""
+    found, values = fit_one(model, draws, rng)
+    values.pop("log_prior")
+    return Replicate(values, found.draws.log_likelihood)
+
+
+def quadrature_group(found: Exact) -> xr.Dataset:
+    """The exact marginal of h² and the log evidence, as a group of the tree."""
+    share = found.share
+    mean, sd = share.moments()
+    values = {
+        "density": share.density,
+        "cdf": share.cdf,
+        "prior_density": found.prior_h2,
+        "logit_h2": share.z,
+    }
+    return xr.Dataset(
+        {name: (("h2",), value) for name, value in values.items()},
+        coords={"h2": expit(share.z)},
+        attrs={
+            "mean": mean,
+            "sd": sd,
+            "median": float(share.quantile(0.5)),
+            "mode": share.mode(),
+            "log_evidence": found.log_evidence,
+            "log_evidence_h2_0": found.log_evidence_at_zero,
+        },
+    )
+
+
+EXACT = Engine(
+    "exact",
+    "one kernel in spectral form, two variance parameters, normal prior on β",
+    why_not_exact,
+    draw,
+    replicate,
+)

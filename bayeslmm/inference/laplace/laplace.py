@@ -10,19 +10,24 @@ model itself.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import xarray as xr
 
 from bayeslmm.errors import warn_user
+from bayeslmm.inference import nuts
+from bayeslmm.inference.engine import Drawn, Engine, Replicate, Request, joint
 from bayeslmm.inference.graph import EffectsPrior
 from bayeslmm.inference.laplace.hmc import sample as sample_hmc
-from bayeslmm.inference.laplace.hyper import Hyper, hyper
+from bayeslmm.inference.laplace.hyper import Hyper, hyper, why_not_laplace
 from bayeslmm.inference.laplace.importance import KHAT, Weighted, importance_sample, resample
 from bayeslmm.inference.laplace.target import Target
+from bayeslmm.inference.tree import Variables, chain_draw, dataset
 from bayeslmm.likelihood.fixed_effects import BetaQuadratic, draw_beta, integrate_beta
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.executor import run
@@ -187,3 +192,75 @@ def conditional_beta(
         beta[k] = draw_beta(quadratic, effects.mean, effects.factor, z[k])
         logp[k] = quadratic.at(beta[k])
     return beta, logp
+
+
+def draw(model: pm.Model, request: Request) -> Drawn:
+    """Draws for a fit; of NUTS on the model where the weights fail and gradients are cheap."""
+    chains = request.chains
+    found = fit_one(model, request.draws, chains, request.rng, request.cores)
+    if found is None:
+        step = "; NUTS on the model, because importance sampling failed"
+        return replace(nuts.draw(model, request), step=step)
+    log_prior = chain_draw(model, found.values.pop("log_prior"), chains, names=False)
+    likelihood = {"phenotype": found.log_likelihood}
+    log_likelihood = chain_draw(model, likelihood, chains, names=False)
+    return Drawn(
+        chain_draw(model, found.values, chains),
+        log_prior,
+        log_likelihood,
+        importance_group(found, joint(log_prior, log_likelihood)),
+        step=f"; {found.step}",
+    )
+
+
+def replicate(model: pm.Model, draws: int, rng: np.random.Generator, ess: float = ESS) -> Replicate:
+    """Draws for calibration; of NUTS on the model where the weights fail.
+
+    `ess` is the importance ESS, by default that of `fit`. All draws of a fit share the error of
+    its weights, which adds ½/ESS to each outer tail of the ranks: with an ESS of 150 a 95 %
+    interval covers 0.6 % less, which a thousand simulations begin to see. Where the weights fail
+    `fit` may go on to NUTS on the marginal density by finite differences, for minutes; NUTS on the
+    model has the same posterior in seconds. Nothing is limited by the clock, so that the same seed
+    gives the same numbers.
+    """
+    split = hyper(model)
+    effects = split.effects_prior(*split.data)
+    kept: Quadratics = {}
+    target = target_of(split, effects, kept)
+    seed = np.random.SeedSequence([int(x) for x in rng.integers(0, 2**32, 4)])
+    weighted = importance_sample(target, ess=ess, seed=seed, workers=1)
+    if not weighted.ok:
+        found = nuts.replicate(model, draws, rng)
+        return replace(found, pareto_k=weighted.pareto_k, fell_back=True)
+    points = weighted.points[resample(weighted, draws, rng)]
+    beta, log_likelihood = conditional_beta(split, effects, points, rng, 1, kept)
+    values = split.variables(points, beta, effects, *split.data)
+    values.pop("log_prior")
+    return Replicate(values, log_likelihood, weighted.pareto_k)
+
+
+def importance_group(found: Laplace, lp: Floats) -> xr.Dataset:
+    """Sample statistics of the Laplace engine."""
+    variables: Variables = {"lp": (("chain", "draw"), lp)}
+    variables |= {name: (("chain", "draw"), value) for name, value in found.stats.items()}
+    out = dataset(variables, {})
+    weighted = found.weighted
+    out.attrs |= {
+        "pareto_k": weighted.pareto_k,
+        "evaluations": weighted.evaluations,
+        "rounds": json.dumps(list(weighted.rounds)),
+        "step": found.step,
+    }
+    if not found.chains:
+        out.attrs["ess_importance"] = weighted.ess
+        out.attrs |= {"log_evidence": weighted.log_evidence, "log_evidence_mcse": weighted.mcse}
+    return out
+
+
+LAPLACE = Engine(
+    "laplace",
+    "few hyperparameters, normal prior on β, random effects integrated out",
+    why_not_laplace,
+    draw,
+    replicate,
+)

@@ -71,6 +71,15 @@ def invert_relationship(pedigree: Pedigree) -> csr_array:
     ------
     InputError
         If parents are completely inbred, because their offspring have no Mendelian sampling.
+
+    Examples
+    --------
+    >>> from bayeslmm.individuals import individual_index
+    >>> trio = individual_index("000", ["sire", "dam", "calf"])
+    >>> invert_relationship(Pedigree(trio, np.array([-1, -1, 0]), np.array([-1, -1, 1]))).toarray()
+    array([[ 1.5,  0.5, -1. ],
+           [ 0.5,  1.5, -1. ],
+           [-1. , -1. ,  2. ]])
     """
     q = pedigree.n
     d = mendelian_variances(pedigree)

@@ -1,0 +1,3 @@
+"""Names of the engines, for option parsers that import nothing heavy."""
+
+ENGINE_NAMES = ("exact", "laplace", "nuts")
