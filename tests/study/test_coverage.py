@@ -15,14 +15,14 @@ from scipy.optimize import minimize_scalar
 from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.estimates.boundary import expected_se
-from bayeslmm.estimates.profile_likelihood import climb, derivatives
+from bayeslmm.estimates.profile_likelihood import derivatives, maximise_profile
 from bayeslmm.estimates.reml import profile, reml_one_kernel
 from bayeslmm.inference.exact import exact
 from bayeslmm.priors.prior import Prior
 from bayeslmm.study.coverage import COLUMNS, METHODS, chi_squares, estimate_coverage, simulator
 from bayeslmm.study.eigenvalues import marchenko_pastur, read_eigenvalues
 from bayeslmm.study.fits import ShareFits, fit_contrasts, share_model
-from bayeslmm.study.grid import FINE, merge, share_grid
+from bayeslmm.study.grid import FINE, merge_eigenvalues, share_grid
 from bayeslmm.study.priors import distribution, log_scale_integral
 
 type Floats = np.ndarray
@@ -176,7 +176,7 @@ def test_newton_steps_end_at_the_maximum_from_anywhere() -> None:
         values = [profile(s, e2, x) for x in h]
         top = h[int(np.argmax(values))]
         for start in (0.0, 0.3, 1.0):
-            found = climb(start, 0.0, 1.0, s, np.ones(s.size), e2)[0]
+            found = maximise_profile(start, 0.0, 1.0, s, np.ones(s.size), e2)[0]
             assert found == pytest.approx(top, abs=5e-5)
             assert (found in (0.0, 1.0)) == (top in (0.0, 1.0))
 
@@ -219,7 +219,7 @@ def test_nodes_are_even_in_expected_standard_errors() -> None:
 @pytest.mark.parametrize("design", DESIGNS)
 def test_a_window_holds_all_that_the_nodes_hold(design: str) -> None:
     s = read_eigenvalues(CALIBRATION / f"eigenvalues_{design}.txt")[0]
-    model = share_model(share_grid(*merge(s)))
+    model = share_model(share_grid(*merge_eigenvalues(s)))
     rng = np.random.default_rng(1)
     for h2 in (0.0, 0.3, 0.999):
         squares = chi_squares(model.grid.count, 50, rng)
@@ -234,7 +234,7 @@ def test_a_window_holds_all_that_the_nodes_hold(design: str) -> None:
 def test_close_eigenvalues_taken_as_one_say_the_same() -> None:
     """The sums of squares in the bins of the same data sets: each fit moves by far less than sd."""
     s = marchenko_pastur(3000, 6000)
-    few, count = merge(s)
+    few, count = merge_eigenvalues(s)
     assert few.size < 500
     assert count.sum() == s.size
     assert count @ few == pytest.approx(s.sum(), rel=1e-12)
@@ -256,10 +256,10 @@ def test_close_eigenvalues_taken_as_one_say_the_same() -> None:
 
 def test_zeros_stay_zeros_and_nothing_is_merged_at_closeness_zero() -> None:
     s = marchenko_pastur(300, 200)
-    few, count = merge(s)
+    few, count = merge_eigenvalues(s)
     assert few[0] == 0.0
     assert count[0] == np.count_nonzero(s == 0)
-    assert merge(s, 0.0)[0] is s
+    assert merge_eigenvalues(s, 0.0)[0] is s
 
 
 def test_squares_have_the_moments_of_chi_squares() -> None:
