@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import pkgutil
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import bayeslmm
+from bayeslmm import modelling
 
 MODULES = {module.name for module in pkgutil.iter_modules(bayeslmm.__path__)}
 
@@ -75,6 +77,24 @@ def test_what_type_checkers_see_is_what_is_loaded() -> None:
             inner, _, outer = name.partition(" as ")
             seen[outer or inner] = f"{module}:{inner}"
     assert seen == bayeslmm._HOME
+
+
+NEW = [  # names whose docstring shows how they are used; the examples are run
+    *("compute_blup", "predict_phenotype", "predict_left_out", "estimate_variant_effects"),
+    *("invert_relationship", "read_fam_phenotypes", "standardise_variants"),
+    *("group_kernel", "hadamard", "environment_interaction", "within_environments"),
+]
+
+
+@pytest.mark.parametrize("name", NEW)
+@pytest.mark.filterwarnings("ignore::bayeslmm.errors.BayesLMMWarning")
+def test_examples_of_docstrings_run(name: str) -> None:
+    value = getattr(bayeslmm, name) if name in bayeslmm.__all__ else getattr(modelling, name)
+    module = sys.modules[value.__module__]
+    examples = doctest.DocTestFinder(recurse=False).find(value, name, globs=vars(module).copy())
+    found = [doctest.DocTestRunner().run(example) for example in examples]
+    assert sum(one.attempted for one in found) > 0
+    assert sum(one.failed for one in found) == 0
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

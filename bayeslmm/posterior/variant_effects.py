@@ -80,8 +80,8 @@ def estimate_variant_effects(
     >>> table = bl.estimate_variant_effects(model, bl.fit(model, draws=400), variants, cohort)
     >>> table.loc[:1, ["ID", "A1", "frequency"]]
        ID A1  frequency
-    0  v1  1     0.4250
-    1  v2  1     0.4375
+    0  v1  1     0.3875
+    1  v2  1     0.4750
     """
     marginal = marginal_of(model)
     spectrum = None if marginal is None else marginal.spectrum
