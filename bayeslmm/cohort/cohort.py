@@ -55,8 +55,8 @@ class Cohort:
     columns
         (n, any) further columns of the records, float64 or text, complete, rows 0, 1, ...; or None.
     codings
-        (k,) how each binary trait is coded, "{1, 2}, analysed as {0, 1}"; "" for a quantitative
-        one. Empty: all are quantitative.
+        (k,) coding of each binary trait, "{1, 2}, analysed as {0, 1}"; "" for a quantitative trait.
+        Empty if all are quantitative.
 
     Raises
     ------

@@ -53,9 +53,8 @@ class Relationship:
     kind
         "genetic": its variance counts toward h²; "environment": it does not.
     root
-        G (q, r) with matrix = GGᵀ and few columns, as of few variants: models then need no
-        eigendecomposition of the matrix. Dropped where it is not the root of the matrix; default
-        None.
+        G (q, r) with matrix = GGᵀ and r < q, for instance from few variants. Models with a root need
+        no eigendecomposition of the matrix. It is dropped if GGᵀ is not the matrix. Default: None.
 
     Raises
     ------
@@ -161,7 +160,7 @@ class Relationship:
         )
 
     def _rows(self, individuals: pd.MultiIndex) -> Codes:
-        """Where the individuals stand in the matrix."""
+        """Return the rows of individuals in the matrix; raise `InputError` if any is absent."""
         _check_individuals(individuals)
         match = match_individuals(individuals, self.individuals)
         rows = np.full(len(individuals), -1) if match.fids_differ else match.positions
@@ -178,7 +177,7 @@ class Relationship:
 
 
 def _is_root(root: Floats, matrix: Floats) -> bool:
-    """Whether GGᵀ is the matrix, seen by one random vector."""
+    """Tell whether GGᵀ is the matrix, by its product with one random vector."""
     if root.ndim != 2 or len(root) != len(matrix):
         return False
     v = np.random.default_rng(1).standard_normal(len(matrix))

@@ -91,9 +91,9 @@ def choose_sets(genotypes: Genotypes, by: str) -> VariantSets:
     genotypes
         m variants.
     by
-        As the command line names it: "chromosome"; "maf", or "maf:0.01,0.05,0.5" with edges of
-        your own; "ld" (quarters of the LD score), or "ld:2" for halves; else a file with a variant
-        and its set in each line.
+        As on the command line: "chromosome"; "maf", or "maf:0.01,0.05,0.5" with other edges; "ld"
+        (quartiles of the LD score), or "ld:2" for halves; else a file with a variant and its set in
+        each line.
 
     Returns
     -------
@@ -103,8 +103,8 @@ def choose_sets(genotypes: Genotypes, by: str) -> VariantSets:
     Raises
     ------
     InputError
-        Edges or numbers that cannot be read, a set with fewer than two variants, a file that does
-        not name variants of `genotypes`.
+        If edges or numbers cannot be read, a set has fewer than two variants, or the file does not
+        name variants of `genotypes`.
     """
     word, _, rest = by.partition(":")
     try:
