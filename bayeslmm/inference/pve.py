@@ -13,6 +13,7 @@ from bayeslmm.inference.effects import covariance_draws, flat
 from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.marginal import BLOCK
 from bayeslmm.likelihood.realised import Realised, TraitParts, realised_pve
+from bayeslmm.models.family import family_of
 from bayeslmm.numerics.arrays import Floats
 
 
@@ -73,6 +74,8 @@ def _pieces(model: pm.Model, variables: Variables, rng: np.random.Generator) -> 
 def _latent_pieces(model: pm.Model, variables: Variables) -> Iterator[Realised]:
     if "g" not in variables or "design" not in model.named_vars:
         return
+    if not family_of(model).gaussian:
+        return  # shares of var(y) have no meaning
     X = np.asarray(model["design"].get_value())
     y = observed_phenotype(model)
     ones = np.full(y.size, 1 / np.sqrt(y.size))
