@@ -101,8 +101,8 @@ def check_duplicates(relationship: Relationship, y: ArrayLike, *, proper: bool =
     y
         (q,) phenotypes in the order of the relationship.
     proper
-        Whether the posterior is proper for any y, as in a Bernoulli model, where y is discrete given
-        the genetic values. Copies are then a warning only. Default: False.
+        Whether the posterior is proper for any y, as in a Bernoulli model, where y is discrete
+        given the genetic values. Copies are then a warning only. Default: False.
 
     Raises
     ------

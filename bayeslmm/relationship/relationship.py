@@ -53,8 +53,9 @@ class Relationship:
     kind
         "genetic": its variance counts toward h²; "environment": it does not.
     root
-        G (q, r) with matrix = GGᵀ and r < q, for instance from few variants. Models with a root need
-        no eigendecomposition of the matrix. It is dropped if GGᵀ is not the matrix. Default: None.
+        G (q, r) with matrix = GGᵀ and r < q, for instance from few variants. Models with a root
+        need no eigendecomposition of the matrix. It is dropped if GGᵀ is not the matrix. Default:
+        None.
 
     Raises
     ------
