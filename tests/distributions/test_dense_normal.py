@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from oracles import log_normal_density, relative
 from pytensor.compile.mode import Mode
 
-from bayeslmm.distributions.dense_normal import DenseLogp, DenseNormalRV, dense_normal
-from bayeslmm.distributions.phenotype import set_phenotype
-from bayeslmm.likelihood.dense import DenseForm, dense_form
+from bayeslmm.distributions.dense_normal import dense_normal
+from bayeslmm.distributions.marginal import Handle, MarginalLogp, MarginalRV
+from bayeslmm.distributions.phenotype import marginal_of, set_phenotype
+from bayeslmm.likelihood.dense import dense_form
+from bayeslmm.likelihood.dense_marginal import DenseMarginal
 from bayeslmm.likelihood.terms import Covariance, Term, simple_term
 
 type Floats = NDArray[np.float64]
@@ -51,8 +53,8 @@ def data() -> tuple[Floats, Floats, Floats]:
 
 
 @cache
-def form() -> DenseForm:
-    return dense_form(Covariance(terms(), CLASSES), data()[0])
+def marginal() -> DenseMarginal:
+    return DenseMarginal(dense_form(Covariance(terms(), CLASSES), data()[0]))
 
 
 def dense(y: Floats, beta: Any, c: Any) -> tuple[Any, Any, Any]:
@@ -77,12 +79,12 @@ def test_the_node_and_its_pullback(mode: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba cannot cache what pytest rewrites
         inputs = [pt.dvector(), pt.dvector(), pt.dvector()]
-        logp = DenseLogp(form())(*inputs)[0]
+        logp = MarginalLogp(Handle(marginal()))(*inputs)[0]
         outputs = [logp, *pt.grad(1.5 * logp**2, inputs[1:])]
         function = pytensor.function(inputs, outputs, mode=mode)
         betas, cs = points(10)
-        found = [function(form().rotate(y), b, c) for b, c in zip(betas, cs, strict=True)]
-        outside = function(form().rotate(y), betas[0], -cs[0])
+        found = [function(marginal().rotate(y), b, c) for b, c in zip(betas, cs, strict=True)]
+        outside = function(marginal().rotate(y), betas[0], -cs[0])
     expected = dense(y, betas, cs)
     assert relative([f[0] for f in found], expected[0]) < 1e-8
     for k in (1, 2):
@@ -91,15 +93,17 @@ def test_the_node_and_its_pullback(mode: Any) -> None:
 
 
 def test_shapes_are_known_without_computing() -> None:
-    node = DenseLogp(form())(*[pt.dvector()] * 3)[0].owner
-    assert DenseLogp(form()).infer_shape(node, [(9,), ("p",), (6,)]) == [(), ("p",), (6,)]
+    op = MarginalLogp(Handle(marginal()))
+    node = op(*[pt.dvector()] * 3)[0].owner
+    assert op.infer_shape(node, [(9,), ("p",), (6,)]) == [(), ("p",), (6,)]
 
 
 def test_forms_of_their_own_are_operations_of_their_own() -> None:
     """PyTensor must not merge the nodes of two sets of matrices."""
-    other = dense_form(Covariance(terms(), CLASSES), data()[0])
-    assert DenseLogp(form()) == DenseLogp(form())
-    assert DenseLogp(form()) != DenseLogp(other)
+    handle = Handle(marginal())
+    other = DenseMarginal(dense_form(Covariance(terms(), CLASSES), data()[0]))
+    assert MarginalLogp(handle) == MarginalLogp(handle)
+    assert MarginalLogp(handle) != MarginalLogp(Handle(other))
 
 
 @cache
@@ -120,7 +124,7 @@ def test_the_density_of_any_y_and_of_the_models_own() -> None:
     """The model's y is rotated once and kept; any other value is rotated in the graph."""
     value, beta, c = pt.dvector(), pt.dvector(), pt.dvector()
     rng = pt.random.shared_rng(seed=None)
-    _, rv = DenseNormalRV(form())(beta, c, rng=rng, return_next_rng=True)
+    _, rv = MarginalRV(Handle(marginal()))(beta, c, rng=rng, return_next_rng=True)
     other = pytensor.function([value, beta, c], pm.logp(rv, value), mode=PYTHON)
     built = model()
     likelihood = built.logp(vars=built.observed_RVs)
@@ -140,13 +144,14 @@ def test_the_density_of_any_y_and_of_the_models_own() -> None:
 
 def test_what_the_model_knows_of_its_data() -> None:
     built, (X, y, _) = model(), data()
-    op = built["phenotype"].owner.op
-    np.testing.assert_allclose(op.design, X, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(op.rotate(y), op.form.basis.T @ y, rtol=1e-12, atol=1e-12)
-    assert op.trait_index is None
+    one = marginal_of(built)
+    assert isinstance(one, DenseMarginal)
+    np.testing.assert_allclose(one.design, X, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(one.rotate(y), one.form.basis.T @ y, rtol=1e-12, atol=1e-12)
+    assert (one.traits, one.trait_index.tolist()) == (1, [0] * N)
     assert built.named_vars_to_dims["phenotype"] == ("individual",)
     np.testing.assert_array_equal(built["phenotype_observed"].get_value(), y)
-    several = DenseNormalRV(dense_form(Covariance(terms()[:1], None), X))
+    several = DenseMarginal(dense_form(Covariance(terms()[:1], None), X))
     assert several.trait_index.tolist() == [0] * N
 
 
@@ -170,7 +175,7 @@ def test_one_class_of_the_residual_is_the_default(residual: str) -> None:
 def test_mean_and_covariance_of_20_000_draws() -> None:
     X, _, b = data()
     rng = np.random.default_rng(8)
-    found = DenseNormalRV(form()).rng_fn(rng, b, C, (20_000,))
+    found = MarginalRV(Handle(marginal())).rng_fn(rng, b, C, (20_000,))
     assert found.shape == (20_000, N)
     V = Covariance(terms(), CLASSES).dense(C)
     spread = np.sqrt(np.diag(V))
@@ -185,11 +190,11 @@ def test_a_batch_of_parameters_gives_a_batch_of_phenotypes() -> None:
     """Next to no variance leaves Xβ: which β belongs to which draw is seen."""
     betas = np.arange(4.0).reshape(2, 1, 2)
     small = np.full((3, 6), 1e-20) * C
-    found = DenseNormalRV(form()).rng_fn(np.random.default_rng(9), betas, small)
+    found = MarginalRV(Handle(marginal())).rng_fn(np.random.default_rng(9), betas, small, None)
     assert found.shape == (2, 3, N)
     np.testing.assert_allclose(found, betas @ data()[0].T * np.ones((2, 3, 1)), atol=1e-8)
-    with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
-        DenseNormalRV(form()).rng_fn(np.random.default_rng(9), betas[0, 0], -C)
+    with pytest.raises(np.linalg.LinAlgError, match="not positive semidefinite"):
+        MarginalRV(Handle(marginal())).rng_fn(np.random.default_rng(9), betas[0, 0], -C, None)
 
 
 def test_the_prior_predictive_has_the_shape_of_y() -> None:

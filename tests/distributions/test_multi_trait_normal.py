@@ -11,18 +11,16 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from kernel_problems import Problem, problems
-from multitrait_oracles import correlated, covariance, dense, parts, stacked, traits
+from multitrait_oracles import correlated, covariance, dense, stacked, traits
 from oracles import log_normal_density, relative
 from pytensor.compile.mode import Mode
 
-from bayeslmm.distributions.multi_trait_normal import (
-    MultiTraitLogp,
-    MultiTraitNormalRV,
-    multi_trait_normal,
-)
-from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.marginal import CompiledLogp, Handle, MarginalRV
+from bayeslmm.distributions.multi_trait_normal import multi_trait_normal
+from bayeslmm.distributions.phenotype import marginal_of, set_phenotype
 from bayeslmm.errors import InputError
 from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.spectrum import Spectrum
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")  # compiles in a moment
@@ -38,6 +36,10 @@ def S(problem: Problem) -> Spectrum:
     return decompose(problem.kernel, problem.X)
 
 
+def two_traits(S: Spectrum) -> KernelMarginal:
+    return KernelMarginal(S, 2, ("additive:1", "additive:2"), matrices=True)
+
+
 @pytest.mark.parametrize("mode", [PYTHON, None], ids=["python", "numba"])
 def test_the_node_and_its_pullback(mode: Any, problem: Problem, S: Spectrum) -> None:
     """In Python mode and compiled as PyTensor does by default (numba): dense density, 1e-8."""
@@ -48,22 +50,25 @@ def test_the_node_and_its_pullback(mode: Any, problem: Problem, S: Spectrum) -> 
     Y, B = traits(problem, 3, seed=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba cannot cache what pytest rewrites
-        inputs = [pt.dmatrix() for _ in range(4)]
-        logp = MultiTraitLogp()(*inputs, *map(pt.constant, parts(S)))[0]
+        inputs = [pt.dmatrix(), pt.dvector(), pt.dmatrix(), pt.dmatrix()]
+        logp = CompiledLogp("traits", 3)(*inputs, *map(pt.constant, S.arrays))[0]
         outputs = [logp, *pt.grad(1.5 * logp**2, inputs[1:])]
         function = pytensor.function(inputs, outputs, mode=mode)
-        found = [function(S.rotate(Y), B, G, R) for G, R in where]
+        found = [function(S.rotate(Y), stacked(B), G, R) for G, R in where]
     expected = dense(Y, problem.X, problem.K, B, where)
     assert relative([f[0] for f in found], expected[0]) < 1e-8
-    for k in range(1, 4):
-        wanted = 3 * expected[0][:, None, None] * expected[k]
+    slopes = [stacked(dB) for dB in expected[1]], *expected[2:]
+    for k, slope in enumerate(slopes, start=1):
+        wanted = [3 * logp * one for logp, one in zip(expected[0], slope, strict=True)]
         assert relative([f[k] for f in found], wanted) < 1e-6
 
 
 def test_shapes_are_known_without_computing() -> None:
-    node = MultiTraitLogp()(*[pt.dmatrix()] * 4, pt.dvector(), *[pt.dmatrix()] * 3)[0].owner
-    shapes = [(9, 2), ("p", 2), (2, 2), (2, 2)]
-    assert MultiTraitLogp().infer_shape(node, shapes) == [(), *shapes[1:]]
+    op = CompiledLogp("traits", 3)
+    moving = [pt.dmatrix(), pt.dvector(), pt.dmatrix(), pt.dmatrix()]
+    node = op(*moving, *[pt.dvector()] * 2, *[pt.dmatrix()] * 3)[0].owner
+    shapes = [(9, 2), ("2p",), (2, 2), (2, 2)]
+    assert op.infer_shape(node, shapes) == [(), *shapes[1:]]
 
 
 def lkj(problem: Problem, S: Spectrum, T: int) -> pm.Model:
@@ -133,7 +138,8 @@ def test_the_density_of_any_y_and_of_the_models_own(
     value, beta = pt.dvector(), pt.dvector()
     G, R = pt.dmatrix(), pt.dmatrix()
     rng = pt.random.shared_rng(seed=None)
-    _, rv = MultiTraitNormalRV(S, 2)(beta, G, R, rng=rng, return_next_rng=True)
+    alone = two_traits(S)
+    _, rv = MarginalRV(Handle(alone))(beta, G, R, rng=rng, return_next_rng=True)
     other = pytensor.function([value, beta, G, R], pm.logp(rv, value), mode=PYTHON)
     logp = model.logp(vars=model.observed_RVs)
     own = pytensor.function(model.value_vars, logp, mode=PYTHON)
@@ -149,10 +155,14 @@ def test_the_density_of_any_y_and_of_the_models_own(
 
 
 def test_what_the_model_knows_of_its_data(model: pm.Model, problem: Problem, S: Spectrum) -> None:
-    op = model["phenotype"].owner.op
-    assert op.spectrum is S
-    np.testing.assert_allclose(op.design, np.kron(np.eye(2), problem.X), rtol=1e-10, atol=1e-9)
-    assert op.trait_index.tolist() == [0] * S.n + [1] * S.n
+    marginal = marginal_of(model)
+    assert isinstance(marginal, KernelMarginal)
+    assert marginal.nodes is S
+    assert marginal.effect_names == ("additive:1", "additive:2")
+    np.testing.assert_allclose(
+        marginal.design, np.kron(np.eye(2), problem.X), rtol=1e-10, atol=1e-9
+    )
+    assert marginal.trait_index.tolist() == [0] * S.n + [1] * S.n
     assert model.named_vars_to_dims["phenotype"] == ("individual",)
     rotated = model["phenotype_rotated"].get_value()
     y = model["phenotype_observed"].get_value()
@@ -176,7 +186,8 @@ def test_mean_and_covariance_of_20_000_draws(name: str) -> None:
     _, B = traits(problem, 2, seed=7)
     rng = np.random.default_rng(8)
     G, R = correlated(2, -1.0), covariance(rng, 2)
-    found = MultiTraitNormalRV(S, 2).rng_fn(rng, stacked(B), G, R, (20_000,))
+    marginal = two_traits(S)
+    found = MarginalRV(Handle(marginal)).rng_fn(rng, stacked(B), G, R, (20_000,))
     assert found.shape == (20_000, 2 * S.n)
     V = np.kron(G, problem.kernel) + np.kron(R, np.eye(S.n))
     spread = np.sqrt(np.diag(V))
@@ -192,7 +203,8 @@ def test_a_batch_of_parameters_gives_a_batch_of_phenotypes(S: Spectrum, problem:
     betas = np.arange(16.0).reshape(2, 1, 8)
     zero = np.zeros((3, 2, 2))
     rng = np.random.default_rng(9)
-    found = MultiTraitNormalRV(S, 2).rng_fn(rng, betas, zero, zero[0])
+    marginal = two_traits(S)
+    found = MarginalRV(Handle(marginal)).rng_fn(rng, betas, zero, zero[0], None)
     assert found.shape == (2, 3, 2 * S.n)
     expected = betas @ np.kron(np.eye(2), problem.X).T * np.ones((2, 3, 1))
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)

@@ -15,12 +15,14 @@ from kernel_problems import Problem, dense_problem, problems
 from oracles import LONG, cholesky, log_normal_density, relative, solve_lower
 from pytensor.compile.mode import Mode
 
-from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.marginal import CompiledLogp, Handle, MarginalRV
+from bayeslmm.distributions.phenotype import marginal_of, set_phenotype
 from bayeslmm.distributions.polygenic import polygenic
-from bayeslmm.distributions.spectral_normal import SpectralLogp, SpectralNormalRV, spectral_normal
+from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.genetic_values import draw_unit_genetic
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.pivoted import kernel_cholesky
 from bayeslmm.likelihood.spectrum import Spectrum
 
@@ -38,11 +40,14 @@ def S(problem: Problem) -> Spectrum:
     return decompose(problem.kernel, problem.X)
 
 
+def one_trait(S: Spectrum) -> KernelMarginal:
+    return KernelMarginal(S, 1, ("additive",), matrices=False)
+
+
 def graph(S: Spectrum) -> tuple[list[Any], list[Any]]:
     """Inputs y rotated, β, variance; outputs log p and the gradient of 3 (log p)² / 2."""
     inputs = [pt.dvector(), pt.dvector(), pt.dvector()]
-    constants = S.arrays
-    logp = SpectralLogp()(*inputs, *map(pt.constant, constants))[0]
+    logp = CompiledLogp("one_trait", 2)(*inputs, *map(pt.constant, S.arrays))[0]
     return inputs, [logp, *pt.grad(1.5 * logp**2, inputs[1:])]
 
 
@@ -65,8 +70,9 @@ def test_the_node_and_its_pullback(mode: Any, problem: Problem, S: Spectrum) -> 
 
 
 def test_shapes_are_known_without_computing() -> None:
-    node = SpectralLogp()(*[pt.dvector()] * 4, *[pt.dmatrix()] * 3)[0].owner
-    assert SpectralLogp().infer_shape(node, [(9,), ("p",), (2,)]) == [(), ("p",), (2,)]
+    op = CompiledLogp("one_trait", 2)
+    node = op(*[pt.dvector()] * 5, *[pt.dmatrix()] * 3)[0].owner
+    assert op.infer_shape(node, [(9,), ("p",), (2,)]) == [(), ("p",), (2,)]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,8 @@ def test_the_density_of_any_y_and_of_the_models_own(
     """The model's y is rotated once and kept; any other value is rotated in the graph."""
     value, beta, variance = pt.dvector(), pt.dvector(), pt.dvector()
     rng = pt.random.shared_rng(seed=None)
-    _, rv = SpectralNormalRV(S)(beta, variance, rng=rng, return_next_rng=True)
+    alone = one_trait(S)
+    _, rv = MarginalRV(Handle(alone))(beta, variance, rng=rng, return_next_rng=True)
     other = pytensor.function([value, beta, variance], pm.logp(rv, value), mode=PYTHON)
     names = {v.name: v for v in model.value_vars}
     own = pytensor.function(list(names.values()), model.logp(vars=model.observed_RVs), mode=PYTHON)
@@ -96,6 +103,18 @@ def test_the_density_of_any_y_and_of_the_models_own(
         expected = float(log_normal_density(*parts)[0][0])
         assert other(trait, b, v) == pytest.approx(expected, rel=1e-10)
         assert own(b, np.log(v)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_what_the_model_knows_of_its_data(model: pm.Model, problem: Problem, S: Spectrum) -> None:
+    marginal = marginal_of(model)
+    assert isinstance(marginal, KernelMarginal)
+    assert marginal.spectrum is S
+    assert marginal.effect_names == ("additive",)
+    np.testing.assert_allclose(marginal.design, problem.X, rtol=1e-10, atol=1e-9)
+    rotated = model["phenotype_rotated"].get_value()
+    np.testing.assert_allclose(S.unrotate(rotated), problem.y, rtol=1e-12)
+    op = model["phenotype"].owner.op
+    assert (op.name, op.signature) == ("spectral_normal", "(p),(c)->(n)")
 
 
 # Random draws: sums of normal variables are judged by their own standard errors. All seeds are
@@ -119,8 +138,8 @@ def test_mean_and_covariance_of_20_000_draws(name: str) -> None:
     beta = np.linalg.lstsq(problem.X, problem.y, rcond=None)[0]
     variance = np.array([1.7, 0.4])
     rng = np.random.default_rng(11)
-    op = SpectralNormalRV(S)
-    found = op.rng_fn(rng, beta, variance, (20_000,))
+    marginal = one_trait(S)
+    found = MarginalRV(Handle(marginal)).rng_fn(rng, beta, variance, (20_000,))
     assert found.shape == (20_000, S.n)
     V = variance[0] * problem.kernel + variance[1] * np.eye(S.n)
     z_mean, z_cov = standard_errors(found, problem.X @ beta, V)
@@ -141,12 +160,14 @@ def test_draws_without_noise_have_the_covariance_of_the_kernel(
 def test_a_batch_of_parameters_gives_a_batch_of_phenotypes(S: Spectrum, problem: Problem) -> None:
     """σ² = 0 leaves Xβ: which β belongs to which draw is seen exactly."""
     betas = np.arange(8.0).reshape(2, 1, 4)
-    op = SpectralNormalRV(S)
+    marginal = one_trait(S)
     rng = np.random.default_rng(13)
-    found = op.rng_fn(rng, betas, np.zeros((3, 2)))
+    found = MarginalRV(Handle(marginal)).rng_fn(rng, betas, np.zeros((3, 2)), None)
     assert found.shape == (2, 3, S.n)
     expected = (betas @ problem.X.T)[:, :, :] * np.ones((2, 3, 1))
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
+    with pytest.raises(np.linalg.LinAlgError, match="not positive semidefinite"):
+        MarginalRV(Handle(marginal)).rng_fn(rng, betas[0, 0], np.array([1.0, -1e-3]), None)
 
 
 def white(problem: Problem, y: Any, beta: Any, variance: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Another phenotype in a built model."""
+"""The phenotype of a built model: its density and its data, and another in its place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from kernel_problems import people, problems
 from pytensor.compile.mode import Mode
 
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.phenotype import (
+    marginal_of,
+    observed_phenotype,
+    parameters_of,
+    require_marginal,
+    set_phenotype,
+)
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.likelihood.decompose import spectrum
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.models.gallery import load
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")
@@ -65,3 +72,26 @@ def test_a_model_without_the_unit_can_exchange_its_phenotype_too() -> None:
     set_phenotype(model, 2 * cohort.y)
     rotated = model["phenotype_rotated"].get_value()
     np.testing.assert_allclose(rotated, 2 * S.rotate(cohort.y), rtol=1e-12)
+
+
+def test_the_density_the_data_and_the_parameters_of_a_model() -> None:
+    cohort, K = PROBLEM.cohort, PROBLEM.relationship()
+    model = load("additive")(cohort, K)
+    marginal = marginal_of(model)
+    assert isinstance(marginal, KernelMarginal)
+    assert require_marginal(model) is marginal
+    np.testing.assert_array_equal(observed_phenotype(model), cohort.y)
+    (variance,) = parameters_of(model)
+    both = [variance, model["variance"]]
+    function = pytensor.function(model.free_RVs, both, mode=PYTHON, on_unused_input="ignore")
+    one, other = function(*(rv.eval(mode=PYTHON) for rv in model.free_RVs))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_with_the_genetic_values_as_parameters_has_no_density_of_that_kind() -> None:
+    cohort, K = PROBLEM.cohort, PROBLEM.relationship()
+    model = load("additive_cholesky")(cohort, K)
+    assert marginal_of(model) is None
+    np.testing.assert_array_equal(observed_phenotype(model), cohort.y)
+    with pytest.raises(ModelError, match="no marginal normal distribution: g stays a parameter"):
+        require_marginal(model)
