@@ -71,22 +71,6 @@ class Ledger:
             for step in self.steps
         ]
 
-    @classmethod
-    def from_records(cls, records: Iterable[dict[str, object]]) -> Self:
-        """Make a ledger from the dictionaries of `records`."""
-        return cls(
-            tuple(
-                Step(
-                    record["unit"],  # type: ignore[arg-type]
-                    str(record["reason"]),
-                    int(str(record["dropped"])),
-                    int(str(record["remaining"])),
-                    tuple(record.get("examples", ())),  # type: ignore[arg-type]
-                )
-                for record in records
-            )
-        )
-
     def __str__(self) -> str:
         lines = []
         for step in self.steps:

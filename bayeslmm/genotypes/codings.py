@@ -76,30 +76,6 @@ def dominance(mean: Floats) -> Floats:
     return np.column_stack([-(mean**2) / 2.0, mean + 1.0, -np.ones_like(mean)]) / variance[:, None]
 
 
-def standardise(dosages: NDArray[Any], scale: Scale, dtype: Precision = np.float32) -> NDArray[Any]:
-    """Centre and scale the dosages of the variants that vary.
-
-    Parameters
-    ----------
-    dosages
-        (b, n) variants by individuals: int8 with -9 for missing, or float with NaN.
-    scale
-        As in `additive`.
-    dtype
-        Type of the result; default float32.
-
-    Returns
-    -------
-    z
-        (b', n), C order, zero where missing; rows that do not vary are left out.
-    """
-    mean, about_mean, varies = moments(dosages)
-    rows = np.flatnonzero(varies)
-    z: NDArray[Any] = np.empty((rows.size, dosages.shape[1]), dtype)
-    encode(z, dosages, rows, additive(mean[rows], about_mean[rows], dosages.shape[1], scale))
-    return z
-
-
 def moments(dosages: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Return the mean 2p, ``Σ (x - 2p)²`` and whether it varies, for each variant: (b,) each.
 

@@ -21,11 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.blas import ssyrk
 from threadpoolctl import threadpool_limits
 
-from bayeslmm.genotypes.codings import standardise
-from bayeslmm.genotypes.genotypes import read_genotypes
+from bayeslmm.genotypes.codings import additive, encode, moments
+from bayeslmm.genotypes.genotypes import Genotypes, read_genotypes
 from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.variant_sets import VariantSets
 
@@ -33,7 +34,7 @@ BLOCK = 1024
 SETS = 3  # scattered, as bins of the allele frequency are; with two codings six GRMs
 MEMORY = """
 import sys
-from bayeslmm.genotypes.genotypes import read_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, read_genotypes
 from bayeslmm.relationship.genomic import grm
 
 def status(name):  # not ru_maxrss, which a process inherits from its parent
@@ -64,11 +65,21 @@ def write_bfile(prefix: Path, n: int, m: int, seed: int = 1) -> None:
     Path(f"{prefix}.fam").write_text("".join(f"0\ti{k}\t0\t0\t0\t-9\n" for k in range(n)))
 
 
+def first_block(genotypes: Genotypes) -> NDArray[np.float32]:
+    """The first block of variants, standardised as GCTA does (BLOCK, n)."""
+    dosages = next(genotypes.blocks(BLOCK, np.int8))[1]
+    mean, about_mean, varies = moments(dosages)
+    rows = np.flatnonzero(varies)
+    z = np.empty((rows.size, genotypes.n), np.float32)
+    encode(z, dosages, rows, additive(mean[rows], about_mean[rows], genotypes.n, "gcta"))
+    return z
+
+
 def bare_ssyrk(prefix: Path, threads: int) -> Callable[[], None]:
     """The same number of ssyrk calls of the same shape, on one block, and nothing else."""
     genotypes = read_genotypes(prefix)
     n, m = genotypes.n, genotypes.m
-    z = standardise(next(genotypes.blocks(BLOCK, np.int8))[1], "gcta")
+    z = first_block(genotypes)
     out = np.zeros((n, n), np.float32)
 
     def run() -> None:
@@ -84,7 +95,7 @@ def six_ssyrk(prefix: Path, threads: int) -> Callable[[], None]:
     """The ssyrk calls of six GRMs, 1024 variants at once, a new matrix each; nothing else."""
     genotypes = read_genotypes(prefix)
     n = genotypes.n
-    z = standardise(next(genotypes.blocks(BLOCK, np.int8))[1], "gcta")
+    z = first_block(genotypes)
     counts = np.bincount(scattered(genotypes.m).codes)
 
     def run() -> None:
