@@ -107,7 +107,8 @@ def settle(s: Floats, V: Floats, *partners: Floats, first: int = 0) -> None:
     first
         Where to begin: columns before it, of one eigenvalue, stay as they are.
     """
-    ends = np.flatnonzero(np.diff(s) > len(V) * np.finfo(float).eps * np.abs(s).max()) + 1
+    rounding = len(V) * np.finfo(float).eps * np.abs(s).max(initial=0.0)
+    ends = np.flatnonzero(np.diff(s) > rounding) + 1
     if len(ends) + 1 >= len(s):
         return
     bounds = [first, *ends[ends > first].tolist(), len(s)]
