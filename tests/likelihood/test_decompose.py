@@ -1,30 +1,40 @@
-"""The spectrum: the basis, the policy on negative eigenvalues, keeping and reusing it."""
+"""From a kernel to its spectrum: basis, policy on negative eigenvalues, reuse."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from kernel_problems import Problem, people, problems
+from spectra import same
 
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import BayesLMMWarning, InputError
-from bayeslmm.likelihood import spectrum as module
-from bayeslmm.likelihood.decompose import decompose, kernel_key, spectrum
+from bayeslmm.likelihood import decompose as module
+from bayeslmm.likelihood.decompose import (
+    compress,
+    decompose,
+    decompose_root,
+    kernel_key,
+    root_key,
+    spectrum,
+    variant_spectrum,
+)
 from bayeslmm.likelihood.one_kernel import spectral_logp
-from bayeslmm.likelihood.spectrum import Spectrum
+from bayeslmm.likelihood.one_kernel_solve import semivariance
+from bayeslmm.likelihood.spectrum import SPECTRA, Spectrum
 from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.variants import Variants
 
 EACH = pytest.mark.parametrize("problem", problems().values(), ids=lambda p: p.name)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RECENT", {})
+def _nothing_in_memory() -> None:
+    SPECTRA.clear()
 
 
 def blocks(S: Spectrum) -> Any:
@@ -34,18 +44,26 @@ def blocks(S: Spectrum) -> Any:
     return np.block([[S.schur + (C * inverse) @ C.T, C], [C.T, np.diag(s)]])
 
 
+def kernel_of(S: Spectrum) -> Any:
+    """K (n, n) by what the spectrum says."""
+    return S.basis.columns @ blocks(S) @ S.basis.columns.T
+
+
 @EACH
 def test_the_basis_is_orthogonal_and_takes_x_and_k_to_their_blocks(problem: Problem) -> None:
     """Rounding only: 1e-13 of the size of X (a year of 1990) and of K."""
     K, X = problem.kernel, problem.X
     S = decompose(K, X)
     assert (S.n, S.p, S.m) == (*X.shape, X.shape[0] - X.shape[1])
-    np.testing.assert_allclose(S.basis.columns.T @ S.basis.columns, np.eye(S.n), atol=1e-13)
+    W = S.basis.columns
+    np.testing.assert_allclose(W.T @ W, np.eye(S.n), atol=1e-13)
     expected = np.vstack([S.triangle, np.zeros((S.m, S.p))])
-    np.testing.assert_allclose(S.basis.columns.T @ X, expected, atol=1e-13 * np.linalg.norm(X))
+    np.testing.assert_allclose(W.T @ X, expected, atol=1e-13 * np.linalg.norm(X))
     np.testing.assert_array_equal(np.triu(S.triangle), S.triangle)
     size = np.linalg.norm(K, 2)
-    np.testing.assert_allclose(S.basis.columns.T @ K @ S.basis.columns, blocks(S), atol=1e-13 * size)
+    np.testing.assert_allclose(
+        S.basis.columns.T @ K @ S.basis.columns, blocks(S), atol=1e-13 * size
+    )
     np.testing.assert_array_equal(np.sort(S.eigenvalues), S.eigenvalues)
     assert S.eigenvalues[0] >= 0
     y = problem.y
@@ -109,7 +127,7 @@ def test_small_negative_eigenvalues_are_rounding(where: str) -> None:
     S = decompose(K, X)
     assert S.eigenvalues[0] >= 0
     assert np.linalg.eigvalsh(S.schur)[0] >= 0
-    np.testing.assert_allclose(S.basis.columns @ blocks(S) @ S.basis.columns.T, K, atol=2e-7)
+    np.testing.assert_allclose(kernel_of(S), K, atol=2e-7)
 
 
 @pytest.mark.parametrize("where", ["contrasts", "X"])
@@ -118,7 +136,7 @@ def test_negative_eigenvalues_below_one_percent_are_set_to_zero_with_a_warning(w
     with pytest.warns(BayesLMMWarning, match=r"negative eigenvalues down to -0\.01 \(0\.50% of"):
         S = decompose(K, X)
     positive, _ = kernel_with(0.0, where)
-    np.testing.assert_allclose(S.basis.columns @ blocks(S) @ S.basis.columns.T, positive, atol=1e-12)
+    np.testing.assert_allclose(kernel_of(S), positive, atol=1e-12)
     assert S.key == kernel_key(K, X)
 
 
@@ -141,7 +159,7 @@ def test_an_indefinite_kernel_that_couples_x_and_the_contrasts_becomes_its_posit
     with pytest.warns(BayesLMMWarning, match="set to zero"):
         S = decompose(K, X)
     expected = (Q * np.maximum(values, 0)) @ Q.T
-    np.testing.assert_allclose(S.basis.columns @ blocks(S) @ S.basis.columns.T, expected, atol=1e-12)
+    np.testing.assert_allclose(kernel_of(S), expected, atol=1e-12)
 
 
 def test_a_singular_kernel_rounded_to_float32_is_silent() -> None:
@@ -154,76 +172,119 @@ def test_a_singular_kernel_rounded_to_float32_is_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         S = decompose(K, X)
-    np.testing.assert_allclose(S.basis.columns @ blocks(S) @ S.basis.columns.T, exact, atol=1e-5)
+    np.testing.assert_allclose(kernel_of(S), exact, atol=1e-5)
 
 
-# Files
+def test_kernels_are_left_as_they_were() -> None:
+    """The decomposition works in memory of its own, also where K has to be taken once more."""
+    for eigenvalue in (0.5, -0.01):
+        K, X = kernel_with(eigenvalue, "contrasts")
+        given = Relationship(K.copy(), people(N), kernel_scale="none")
+        cohort = Cohort(X[:, 1].copy(), X, given.individuals, ("intercept", "x1"), "trait")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            alone, found = decompose(given.matrix, X), spectrum(cohort, given)
+        np.testing.assert_array_equal(given.matrix, K)
+        assert same(alone, found)
 
 
-def same(a: Spectrum, b: Spectrum) -> bool:
-    names = ("eigenvalues", "coupling", "schur", "triangle", "basis")
-    return a.key == b.key and all(np.array_equal(getattr(a, k), getattr(b, k)) for k in names)
+# Few columns
 
 
-def test_save_and_load_give_back_every_bit(tmp_path: Path) -> None:
+def test_a_kernel_that_reaches_few_contrasts_is_compressed() -> None:
+    problem = problems()["fewer variants than individuals"]
+    whole = decompose(problem.kernel, problem.X)
+    found = compress(whole)
+    assert (found.basis.nodes, found.nodes, found.weights[0]) == (1, 1 + 6, 14 - 6)
+    assert found.basis.columns.shape == (16, 2 + 6)
+    assert found.key == whole.key
+    np.testing.assert_allclose(found.kernel(), problem.kernel, atol=1e-13)
+    assert compress(found) is found
+
+
+def test_a_kernel_is_not_compressed_where_that_saves_little_or_1_is_not_in_the_space_of_x() -> None:
+    rng = np.random.default_rng(7)
+    n, r = 40, 37
+    Z = rng.standard_normal((n, r))
+    whole = decompose(Z @ Z.T, np.ones((n, 1)))
+    assert compress(whole) is whole  # two of 39 contrasts
+    Z = Z[:, :5]
+    whole = decompose(Z @ Z.T, rng.standard_normal((n, 1)))
+    assert compress(whole) is whole
+    whole = decompose(Z @ Z.T, rng.standard_normal((n, 1)) * 0 + 3.0)
+    assert compress(whole).nodes == 6
+
+
+@pytest.mark.parametrize("r", [1, 5, 13, 14, 15, 16, 30])
+def test_a_root_of_any_number_of_columns(r: int) -> None:
+    """K = GGᵀ: nodes at the eigenvalues among the contrasts, one more for all the others."""
+    rng = np.random.default_rng(r)
+    X = np.column_stack([np.ones(16), rng.standard_normal(16)])
+    root = rng.standard_normal((16, r))
+    found, whole = decompose_root(root, X), decompose(root @ root.T, X)
+    inside = min(r, 14)
+    null = found.basis.nodes
+    assert null == (r < 14)
+    assert (found.rank, found.nodes) == (inside, inside + null)
+    assert found.weights.tolist() == [14.0 - inside] * null + [1.0] * inside
+    np.testing.assert_allclose(
+        found.eigenvalues[null:], whole.eigenvalues[14 - inside :], rtol=1e-9
+    )
+    np.testing.assert_allclose(found.kernel(), root @ root.T, atol=1e-12 * r)
+    np.testing.assert_allclose(found.triangle, whole.triangle, rtol=1e-12)
+    np.testing.assert_allclose(found.schur, whole.schur, atol=1e-11)
+
+
+def test_a_root_within_the_space_of_x_reaches_no_contrast() -> None:
+    X = np.column_stack([np.ones(9), np.arange(9.0)])
+    found = decompose_root(X @ np.array([[2.0], [0.5]]), X)
+    assert (found.rank, found.eigenvalues.tolist(), found.weights.tolist()) == (0, [0.0], [7.0])
+    v = X @ np.array([2.0, 0.5])
+    np.testing.assert_allclose(found.kernel(), np.outer(v, v), atol=1e-12)
+
+
+def test_a_relationship_with_a_root_is_decomposed_without_its_matrix(calls: list[Any]) -> None:
+    """The key says that it was made of a root; records of an individual share its row."""
     problem = problems()["pedigree"]
-    S = decompose(problem.kernel, problem.X)
-    S.save(tmp_path / "a.npz")
-    assert same(Spectrum.load(tmp_path / "a.npz"), S)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    root = np.random.default_rng(8).standard_normal((16, 3))
+    given = Relationship(root @ root.T, people(16), root=root)
+    one = problem.cohort
+    S = spectrum(one, given)
+    assert calls == []
+    aligned = given.on(one.people)
+    assert aligned.root is not None
+    np.testing.assert_allclose(S.kernel(), aligned.matrix, atol=1e-12)
+    assert S.key == root_key(aligned.root, one.X)
+    assert S.key != kernel_key(aligned.root, one.X)
+    twice = np.r_[:16, 3, 3, 7]
+    names = tuple(f"r{k}" for k in range(19))
+    ids, X = one.individuals[twice], np.ascontiguousarray(one.X[twice])
+    records = Cohort(one.y[twice], X, ids, one.covariates, "trait", records=names)
+    found = spectrum(records, given)
+    assert calls == []
+    np.testing.assert_allclose(found.kernel(), aligned.matrix[np.ix_(twice, twice)], atol=1e-12)
 
 
-def damage(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    archive = dict(np.load(path))
-    if how == "empty":
-        path.write_bytes(b"")
-    elif how == "text":
-        path.write_text("FID IID\n")
-    elif how == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    elif how == "one bit":
-        changed = bytearray(content)
-        changed[len(content) // 2] ^= 1
-        path.write_bytes(bytes(changed))
-    elif how == "an array":
-        with open(path, "wb") as file:
-            np.save(file, archive["basis"])
-    elif how == "pickled":
-        np.savez(path, **(archive | {"basis": np.array([{}, 1], dtype=object)}))
-    elif how == "another version of .npy":
-        np.savez(path, **{k: v for k, v in archive.items() if k != "basis"})
-        with ZipFile(path, "a") as kept, kept.open("basis.npy", "w") as file:
-            np.lib.format.write_array(file, archive["basis"], version=(2, 0))
-    elif how == "a field missing":
-        np.savez(path, **{k: v for k, v in archive.items() if k != "coupling"})
-    elif how == "wrong shape":
-        np.savez(path, **(archive | {"coupling": archive["coupling"][:, :-1]}))
-    elif how == "not finite":
-        np.savez(path, **(archive | {"eigenvalues": archive["eigenvalues"] * np.nan}))
+def test_a_root_of_many_columns_is_no_help(calls: list[Any]) -> None:
+    root = np.random.default_rng(9).standard_normal((16, 8))
+    one = problems()["pedigree"].cohort
+    S = spectrum(one, Relationship(root @ root.T, people(16), root=root))
+    assert len(calls) == 1
+    assert S.basis.nodes == 1  # 6 of 14 contrasts are not reached
 
 
-DAMAGES = ["empty", "text", "truncated", "one bit", "an array", "pickled", "a field missing"]
-
-
-@pytest.mark.parametrize("how", [*DAMAGES, "another version of .npy", "wrong shape", "not finite"])
-def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, how: str) -> None:
-    problem = problems()["pedigree"]
-    path = tmp_path / "kept.npz"
-    decompose(problem.kernel, problem.X).save(path)
-    damage(path, how)
-    with pytest.raises(InputError, match=r"kept\.npz: not a spectrum file .* delete it"):
-        Spectrum.load(path)
-
-
-def test_a_spectrum_is_named_in_a_line() -> None:
-    S = decompose(np.diag([3.0, 2.0, 1.0, 0.0]), np.ones((4, 1)))
-    assert repr(S) == f"Spectrum(n=4, p=1, rank={S.rank}, key={S.key[:8]!r})"
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.npz: no such file"):
-        Spectrum.load(tmp_path / "none.npz")
+def test_variants_fewer_than_the_individuals_or_not() -> None:
+    """K = WWᵀ/c either way, c the average semivariance of WWᵀ among the individuals."""
+    one = problems()["pedigree"].cohort
+    rng = np.random.default_rng(10)
+    for m in (6, 40):
+        W = rng.binomial(2, 0.4, (16, m)) - 0.8
+        S = variant_spectrum(one, Variants(W, one.individuals))
+        K = W @ W.T
+        K /= (np.trace(K) - K.sum() / 16) / 15
+        np.testing.assert_allclose(S.kernel(), K, atol=1e-12)
+        assert S.basis.nodes == (m == 6)
+        assert semivariance(S) == pytest.approx(1.0, rel=1e-12)
 
 
 # Reuse
@@ -231,14 +292,15 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Every call of `decompose` from here on."""
+    """Every decomposition from here on."""
     made: list[tuple[int, ...]] = []
+    original = module._decompose
 
-    def counted(K: Any, X: Any) -> Spectrum:
+    def counted(K: Any, X: Any, *rest: Any) -> Spectrum:
         made.append(X.shape)
-        return decompose(K, X)
+        return original(K, X, *rest)
 
-    monkeypatch.setattr(module, "decompose", counted)
+    monkeypatch.setattr(module, "_decompose", counted)
     return made
 
 
@@ -246,7 +308,8 @@ def test_two_traits_with_the_same_x_share_one_decomposition(calls: list[Any]) ->
     problem = problems()["pedigree"]
     first, K = problem.cohort, problem.relationship()
     other = Cohort(first.y**2, first.X.copy(), first.individuals, first.covariates, "other")
-    assert spectrum(first, K) is spectrum(other, K)
+    S = spectrum(first, K)
+    assert spectrum(other, K) is S
     assert len(calls) == 1
     fewer = Cohort(first.y, first.X[:, :1].copy(), first.individuals, ("intercept",), "trait")
     assert spectrum(fewer, K).p == 1
@@ -255,19 +318,20 @@ def test_two_traits_with_the_same_x_share_one_decomposition(calls: list[Any]) ->
     changed = Relationship(K.matrix + np.eye(K.n), K.individuals)
     assert spectrum(first, scaled).n == spectrum(first, changed).n == 16
     assert len(calls) > 2
-    assert len(module._RECENT) == 2
+    assert spectrum(first, K) is S
 
 
 def test_a_file_is_used_if_it_holds_this_kernel_and_replaced_if_not(
-    tmp_path: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, calls: list[Any]
 ) -> None:
     problem = problems()["pedigree"]
     path = tmp_path / "kept.npz"
     cohort, K = problem.cohort, problem.relationship()
     S = spectrum(cohort, K, path=path)
     assert same(Spectrum.load(path), S)
-    monkeypatch.setattr(module, "_RECENT", {})
-    assert same(spectrum(cohort, K, path=path), S)
+    SPECTRA.clear()
+    alive = spectrum(cohort, K, path=path)
+    assert same(alive, S)
     assert len(calls) == 1
     changed = Relationship(K.matrix + np.eye(K.n), K.individuals)
     found = spectrum(cohort, changed, path=path)  # another key: computed again, the file replaced
@@ -275,6 +339,7 @@ def test_a_file_is_used_if_it_holds_this_kernel_and_replaced_if_not(
     assert found.key != S.key
     assert same(Spectrum.load(path), found)
     again = spectrum(cohort, K, path=path)  # from memory, and the file follows
+    assert again is alive
     assert len(calls) == 2
     assert same(Spectrum.load(path), again)
 
