@@ -12,8 +12,8 @@ Files → genotypes → GRM → cohort → PyMC model → posterior → heritabi
 
 Importing the package imports nothing heavy: every name is loaded when it is first used. A function
 that does something is a verb (`read_grm`, `fit`, `predict_phenotype`); one that only gives a result
-has the field's name of it (`heritability`, `loo`, `hadamard`). None has the name of a package, which
-importing the package would put in its place. Model files import from `bayeslmm.modelling`.
+has the field's name of it (`heritability`, `loo`, `hadamard`). None has the name of a package,
+which importing the package would put in its place. Model files import from `bayeslmm.modelling`.
 """
 
 from __future__ import annotations
