@@ -503,13 +503,14 @@ def test_the_spectrum_is_kept_and_used_again(
     two = data.with_name("two.pheno")
     assert h2(data, tmp_path / "a", "--spectrum", kept, "--pheno-name", "y", pheno=two) == 0
     assert kept.is_file()
-    monkeypatch.setattr(bayeslmm.likelihood.spectrum, "_RECENT", {})
+    bayeslmm.likelihood.spectrum.SPECTRA.clear()
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("decomposed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(bayeslmm.likelihood.spectrum, "decompose", fail)
+        patch.setattr("bayeslmm.likelihood.decompose.decompose", fail)
+        patch.setattr("bayeslmm.likelihood.decompose.decompose_root", fail)
         assert h2(data, tmp_path / "a", "--spectrum", kept) == 0
     assert share(tmp_path / "a")["mean"] == pytest.approx(share(plain)["mean"], rel=1e-6)
     before = sha256(kept)

@@ -124,8 +124,8 @@ CATALOGUE = (
     Mutation(
         "half log-determinant",
         "bayeslmm/inference/exact/quadrature.py",
-        "    return KernelRows(w, z, weights, np.log(d).sum(axis=1), log_S, G,",
-        "    return KernelRows(w, z, weights, 0.5 * np.log(d).sum(axis=1), log_S, G,",
+        "    log_d = np.log(d) @ spectrum.weights\n",
+        "    log_d = 0.5 * np.log(d) @ spectrum.weights\n",
         QUADRATURE,
     ),
     Mutation(
@@ -154,15 +154,15 @@ CATALOGUE = (
     Mutation(
         "posterior = prior",
         "bayeslmm/inference/laplace/laplace.py",
-        "            return float(log_prior[i]) + log_marginal(quadratic, mean, factor)\n",
+        "            return float(log_prior[i]) + integrate_beta(quadratic, mean, factor)\n",
         "            return float(log_prior[i])\n",
         LAPLACE,
     ),
     Mutation(
         "GRM x 1.02",
         "bayeslmm/relationship/relationship.py",
-        "            matrix=matrix if divisor == 1.0 else matrix / divisor,\n",
-        "            matrix=matrix if divisor == 1.0 else 1.02 * matrix / divisor,\n",
+        "            matrix = np.divide(matrix, divisor, out=out)\n",
+        "            matrix = np.divide(1.02 * matrix, divisor, out=out)\n",
         RELATIONSHIP,
     ),
     Mutation(
@@ -175,8 +175,10 @@ CATALOGUE = (
     Mutation(
         "2 of 200 IDs swapped",
         "bayeslmm/relationship/relationship.py",
-        "        return self.matrix[np.ix_(rows, rows)]\n",
-        "        rows[:2] = rows[1::-1].copy()\n        return self.matrix[np.ix_(rows, rows)]\n",
+        "        rows = None if same else self._rows(individuals)\n",
+        "        rows = None if same else self._rows(individuals)\n"
+        "        if rows is not None:\n"
+        "            rows[:2] = rows[1::-1].copy()\n",
         RELATIONSHIP,
     ),
     Mutation(

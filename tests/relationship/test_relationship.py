@@ -200,3 +200,25 @@ def test_a_name_and_an_estimator_are_words() -> None:
             Relationship(kernel(3), people(3), **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'genetic' or 'environment'"):
         Relationship(kernel(3), people(3), kind="other")  # type: ignore[arg-type]
+
+
+def test_a_root_goes_with_the_rows_and_the_scale() -> None:
+    """GGᵀ stays the matrix, for any choice and order of individuals and on any scale."""
+    ids, G = people(20), np.random.default_rng(3).standard_normal((20, 4))
+    whole = Relationship(G @ G.T, ids, root=G)
+    for who, scale in ((ids, "none"), (ids[[7, 2, 11, 5, 3, 19]], "none"), (ids[3:15], "asv")):
+        found = whole.on(who, kernel_scale=scale)
+        assert found.root is not None
+        assert found.root.shape == (len(who), 4)
+        np.testing.assert_allclose(found.root @ found.root.T, found.matrix, rtol=1e-12, atol=1e-12)
+    assert whole.on(ids[[7, 2]], kernel_scale="none").root.tolist() == G[[7, 2]].tolist()
+
+
+@pytest.mark.parametrize(
+    "root", [np.ones((20, 4)), np.ones((19, 4)), np.ones(20)], ids=["other", "fewer", "flat"]
+)
+def test_a_root_of_another_matrix_is_left_out(root: np.ndarray) -> None:
+    G = np.random.default_rng(3).standard_normal((20, 4))
+    found = Relationship(G @ G.T, people(20), root=root)
+    assert found.root is None
+    np.testing.assert_array_equal(found.matrix, G @ G.T)
