@@ -40,6 +40,7 @@ DEPTH_ROWS = 30.0  # nats below the best row that still count; more would make t
 CUT = 1e-6  # largest posterior probability that may lie beyond LIMIT
 LIMIT = 36.0  # |logit h²| up to which h² and 1 - h² are distinguished from 0
 NEAR = 20.0  # |logit h²| at which the prior of τ given h² is that at h² = 0
+LOST = 1e-8  # ratio of the eigenvalues of G below which singular values are taken instead
 NODES_Z = 129
 NODES_T = 40
 NODES_BOUNDED = 240  # the bound of a uniform prior is approached as slowly as e^-v
@@ -146,6 +147,10 @@ def kernel_rows(
     white = np.linalg.solve(L, np.broadcast_to(_effects_root(spectrum, prior), S.shape))
     G = white.transpose(0, 2, 1) @ white
     lam, U = np.linalg.eigh(G)
+    lost = lam[:, 0] < LOST * lam[:, -1]  # near h² = 1: squares have too few digits there
+    if lost.any():
+        _, sigma, Vt = np.linalg.svd(white[lost])
+        lam[lost], U[lost] = sigma**2, Vt.transpose(0, 2, 1)
     log_d = np.log(d) @ spectrum.weights
     return KernelRows(w, z, 1.0 / d, log_d, log_S, G, np.maximum(lam, 0.0), U)
 
