@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from bayeslmm import models
+from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.estimates.boundary import expected_se, restricted_lrt
 from bayeslmm.estimates.haseman_elston import haseman_elston_several
 from bayeslmm.estimates.reml import (
@@ -30,6 +31,7 @@ from bayeslmm.estimates.reml import (
 from bayeslmm.individuals import individual_index
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.dense import DenseForm, dense_form
+from bayeslmm.likelihood.dense_marginal import DenseMarginal
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.likelihood.terms import Covariance, simple_term
 from bayeslmm.relationship.pedigree.matrix import additive_relationship
@@ -180,7 +182,9 @@ def test_from_the_top_no_step_goes_up() -> None:
 
 def test_effects_with_covariances_are_refused() -> None:
     one = case("gxe")
-    form = models.load("gxe")(one.cohort, *one.matrices)["phenotype"].owner.op.form
+    marginal = marginal_of(models.load("gxe")(one.cohort, *one.matrices))
+    assert isinstance(marginal, DenseMarginal)
+    form = marginal.form
     genetic = np.ones(form.covariance.size, dtype=bool)
     with pytest.raises(ValueError, match="reml_several: every term must have one effect per level"):
         reml_several(form, np.zeros(form.n), np.ones(genetic.size), genetic)

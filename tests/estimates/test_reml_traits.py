@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bayeslmm.likelihood.genetic_values_traits import draw_phenotypes
 from kernel_problems import problems
 from multitrait_oracles import covariance, traits
 from oracles import log_reml
@@ -23,6 +22,7 @@ from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.likelihood.canonical import canonical_basis
 from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.relationship.files import read_grm
 from bayeslmm.relationship.genomic import grm
@@ -38,8 +38,9 @@ def families(n: int, T: int, seed: int) -> tuple[Spectrum, Any, Any, Any]:
     K = np.kron(np.eye(n // 5), 0.5 + 0.5 * np.eye(5))
     S = decompose(K, np.column_stack([np.ones(n), rng.standard_normal(n)]))
     G, R = covariance(rng, T), covariance(rng, T)
-    y = draw_phenotypes(S, rng.standard_normal(2 * T), G, R, rng)
-    return S, S.rotate(y.reshape(T, n).T), G, R
+    marginal = KernelMarginal(S, T, tuple(map(str, range(T))), matrices=True)
+    y, _ = marginal.simulate(rng.standard_normal(2 * T), [G, R], rng)
+    return S, marginal.rotate(y), G, R
 
 
 @pytest.mark.parametrize("a", [0.0, 0.5, 2.0])

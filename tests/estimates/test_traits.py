@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bayeslmm.likelihood.genetic_values_traits import draw_phenotypes
 from multitrait_oracles import covariance
 from numpy.typing import NDArray
 from scipy import stats
@@ -20,6 +19,7 @@ from bayeslmm.estimates.traits import (
     reml_traits,
 )
 from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.spectrum import Spectrum
 
 type Floats = NDArray[np.float64]
@@ -34,8 +34,8 @@ def sibships(n: int) -> tuple[Spectrum, Floats]:
 
 def drawn(S: Spectrum, G: Floats, R: Floats, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
-    y = draw_phenotypes(S, np.zeros(S.p * len(G)), G, R, rng)
-    return np.asarray(S.rotate(y.reshape(len(G), S.n).T))
+    marginal = KernelMarginal(S, len(G), tuple(map(str, range(len(G)))), matrices=True)
+    return marginal.rotate(marginal.simulate(np.zeros(marginal.p), [G, R], rng)[0])
 
 
 def test_of_one_trait_they_are_those_of_one_trait() -> None:

@@ -1,6 +1,6 @@
 """β integrated out of a quadratic, and drawn: priors and likelihoods of very different widths.
 
-Against the dense likelihoods: test_dense.py, test_incomplete.py, test_gaussian.py.
+Against the dense likelihoods: test_dense.py, test_incomplete.py, test_marginal.py.
 """
 
 from __future__ import annotations

@@ -13,15 +13,13 @@ import numpy as np
 import pymc as pm
 import pytest
 import scipy.linalg
-from bayeslmm.inference.gaussian import gaussian
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
 from bayeslmm import models
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.traits import stack_traits
-from bayeslmm.distributions.dense_normal import draw_records
-from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.phenotype import require_marginal, set_phenotype
 from bayeslmm.individuals import individual_index
 from bayeslmm.inference.effects import random_effects
 from bayeslmm.inference.effects_candidates import extended
@@ -30,6 +28,7 @@ from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.likelihood import incomplete
 from bayeslmm.likelihood.dense import beta_quadratic, dense_form
 from bayeslmm.likelihood.incomplete import IncompleteTraits, fast_traits, incomplete_traits
+from bayeslmm.likelihood.incomplete_marginal import IncompleteMarginal
 from bayeslmm.likelihood.terms import Covariance, residual_trait_term, trait_term
 from bayeslmm.relationship.relationship import Relationship
 
@@ -271,7 +270,8 @@ def test_draws_have_the_covariance() -> None:
     dense = dense_form(Covariance(terms, None), one.X, lazy=True)
     c = np.concatenate([G[np.tril_indices(2)], R[np.tril_indices(2)]])
     beta = np.linalg.lstsq(one.X, one.y)[0]
-    y = np.array([draw_records(dense, beta, c, rng, where) for _ in range(4000)])
+    marginal = IncompleteMarginal(dense, pattern=where)
+    y = np.array([marginal.simulate(beta, [c], rng)[0] for _ in range(4000)])
     V = written_out(one, K, G, R)
     spread = np.sqrt((np.outer(np.diag(V), np.diag(V)) + V**2) / 4000)
     r = y - one.X @ beta
@@ -340,11 +340,14 @@ def test_both_forms_give_the_same_density_of_any_phenotype() -> None:
     finally:
         for model in (fast, dense):
             set_phenotype(model, before)
-    assert gaussian(fast).gradient is None
-    assert gaussian(dense).gradient is not None
-    op = fast["phenotype"].owner.op
-    assert op.rng_fn(rng, np.zeros((3, one.p)), np.array([1.0, 0, 1, 1, 0, 1])).shape == (3, one.n)
-    assert "stack" not in vars(op.form)
+    own, other = require_marginal(fast), require_marginal(dense)
+    assert isinstance(own, IncompleteMarginal)
+    assert not isinstance(other, IncompleteMarginal)
+    assert own.gradient(before) is None
+    assert other.gradient(before) is not None
+    op, c = fast["phenotype"].owner.op, np.array([1.0, 0, 1, 1, 0, 1])
+    assert op.rng_fn(rng, np.zeros((3, one.p)), c, None).shape == (3, one.n)
+    assert "stack" not in vars(own.form)
 
 
 def test_both_forms_have_the_same_posterior() -> None:
@@ -365,7 +368,9 @@ def test_both_forms_have_the_same_posterior() -> None:
             means.append(draws.mean(axis=0))
             spread.append(np.sqrt(draws.var(axis=0) * (1 / one.weighted.ess + 1 / len(draws))))
         assert np.all(np.abs(means[0] - means[1]) < 4 * np.hypot(*spread)), name
-    assert "stack" not in vars(fast["phenotype"].owner.op.form)
+    marginal = require_marginal(fast)
+    assert isinstance(marginal, IncompleteMarginal)
+    assert "stack" not in vars(marginal.form)
 
 
 def test_both_forms_draw_the_same_effects_of_everybody() -> None:

@@ -245,7 +245,7 @@ def test_invariances(problem: Problem) -> None:
     p = S.p
     flipped = replace(
         S,
-        basis=S.basis.columns * signs,
+        basis=replace(S.basis, columns=S.basis.columns * signs),
         coupling=signs[:p, None] * S.coupling * signs[p:],
         schur=signs[:p, None] * S.schur * signs[:p],
         triangle=signs[:p, None] * S.triangle,

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.one_kernel import spectral_logp
 from bayeslmm.likelihood.spectrum import Spectrum
-from bayeslmm.likelihood.traits import beta_quadratic, multi_trait_logp
+from bayeslmm.likelihood.traits import multi_trait_logp, multi_trait_quadratic
 
 NAMES = (
     "centred GRM, X = 1",
@@ -140,7 +140,7 @@ def test_outside_the_support_the_density_is_zero_and_never_a_number(G: Any, R: A
     value, *slopes = multi_trait_logp(S.rotate(Y), B, G, R, *parts(S))
     assert value == -np.inf
     assert not any(slope.any() for slope in slopes)
-    level, A, w = beta_quadratic(S.rotate(Y), G, R, S)
+    level, A, w = multi_trait_quadratic(S.rotate(Y), G, R, *parts(S))
     assert level == -np.inf
     assert not A.any()
     assert not w.any()
@@ -239,7 +239,7 @@ def test_the_quadratic_in_beta_is_the_density_for_all_beta(name: str, T: int) ->
     Y, B = traits(problem, T, seed=21)
     rng = np.random.default_rng(22)
     for G, R in points(T, seed=23):
-        level, A, w = beta_quadratic(S.rotate(Y), G, R, S)
+        level, A, w = multi_trait_quadratic(S.rotate(Y), G, R, *parts(S))
         for move in (0.0, rng.standard_normal(B.shape) * 1e-3):
             beta = stacked(B + move)
             value, slope, *_ = multi_trait_logp(S.rotate(Y), B + move, G, R, *parts(S))
@@ -254,7 +254,7 @@ def test_the_precision_of_beta_is_the_dense_one(problem: Problem, S: Spectrum) -
     rng = np.random.default_rng(24)
     G, R = covariance(rng, 2), covariance(rng, 2)
     Y, _ = traits(problem, 2, seed=25)
-    _, A, w = beta_quadratic(S.rotate(Y), G, R, S)
+    _, A, w = multi_trait_quadratic(S.rotate(Y), G, R, *parts(S))
     V = np.kron(G, problem.kernel) + np.kron(R, np.eye(S.n))
     X = np.kron(np.eye(2), problem.X)
     np.testing.assert_allclose(A.T @ A, X.T @ np.linalg.solve(V, X), rtol=1e-9)
