@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bayeslmm.cli.parser import build_parser
+from bayeslmm.cli.start import importing
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -69,7 +70,9 @@ def _run(args: Namespace, terminal: Terminal) -> int:
     from bayeslmm.errors import BayesLMMError
 
     try:
-        code: int = import_module(f"bayeslmm.cli.commands.{args.module}").run(args, terminal)
+        with importing():
+            command = import_module(f"bayeslmm.cli.commands.{args.module}")
+        code: int = command.run(args, terminal)
         sys.stdout.flush()
         return code
     except BayesLMMError as error:

@@ -103,7 +103,6 @@ def fit_all(
     from bayeslmm.cohort.cohort import group_by_individuals
     from bayeslmm.likelihood.decompose import spectrum
     from bayeslmm.relationship.relationship import Relationship
-    from bayeslmm.report import add_relatedness
 
     done: dict[str, Result] = {}
     groups = group_by_individuals(cohorts)
@@ -126,10 +125,13 @@ def fit_all(
             built = prepare(args, terminal, one, matrices, model, built)
             refuse_external(args, built)
             result = fit_one(args, terminal, one, matrices, built)
-            check_fit(args, terminal, one, result.tree, aligned)
+            if not args.no_report:
+                check_fit(args, terminal, one, result.tree, aligned)
             done[one.trait] = result
             trees[one.trait] = result.tree
-        if aligned is not None:
+        if aligned is not None and not args.no_report:
+            from bayeslmm.report import add_relatedness
+
             joined = xr.DataTree.from_dict(trees)
             add_relatedness(joined, aligned)
             for trait in trees:

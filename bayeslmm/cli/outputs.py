@@ -25,6 +25,7 @@ SENSITIVITY = ".sensitivity.tsv"
 RESULTS = (".h2.tsv", SENSITIVITY, ".nc", ".html", ".run.json")
 BREEDING_VALUES = ".bv.tsv"
 PREDICTIONS = ".predict.tsv"
+OF_H2 = (*RESULTS, BREEDING_VALUES, PREDICTIONS)
 
 
 def output_paths(prefix: PathArg, suffixes: Iterable[str] = RESULTS) -> dict[str, Path]:
@@ -219,7 +220,11 @@ def _no_result(path: PathArg, why: str) -> InputError:
     )
 
 
-def stale(prefix: PathArg, written: Sequence[Path]) -> list[Path]:
+def stale(
+    prefix: PathArg,
+    written: Sequence[Path],
+    suffixes: Sequence[str] = OF_H2,
+) -> list[Path]:
     """Outputs of an earlier run under the same prefix that this run did not write anew."""
-    known = output_paths(prefix, (*RESULTS, BREEDING_VALUES, PREDICTIONS)).values()
+    known = output_paths(prefix, suffixes).values()
     return [path for path in known if path not in written and path.is_file()]

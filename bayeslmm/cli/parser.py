@@ -11,6 +11,7 @@ from bayeslmm.cli.arguments import integer, names, real
 from bayeslmm.cli.parser_common import (
     analysis,
     genotypes,
+    no_report,
     quality_control,
     relationship,
     seed,
@@ -199,6 +200,8 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     add("--external", type=names, metavar="FILE[,FILE]", help="estimates of other programs to "
         "stand beside ours in the report: GCTA's .hsq, GEMMA's .log.txt; TRAIT=FILE with several "
         "traits (default: none)")  # fmt: skip
+    no_report(add, "PREFIX.html and PREFIX.sensitivity.tsv, no checks of relatives, no estimates "
+        "by other methods")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON (default: as text)")
 
 

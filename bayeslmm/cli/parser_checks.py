@@ -8,6 +8,7 @@ from typing import Any
 
 from bayeslmm.cli.arguments import draws, integer, names, real
 from bayeslmm.cli.parser_common import (
+    no_report,
     quality_control,
     relationship,
     seed,
@@ -83,6 +84,7 @@ def compare(parser: argparse.ArgumentParser) -> None:
     threads(parser)
     add = parser.add_argument_group("output").add_argument
     add("--out", metavar="PREFIX", required=True, help="prefix of the files written")
+    no_report(add, "PREFIX.compare.html, and no Bayes factors of zero shares")
     add("--json", action="store_true", help="print the table as JSON (default: as text)")
 
 

@@ -129,3 +129,9 @@ def threads(parser: Any) -> None:
     """The number of threads."""
     parser.add_argument("--threads", type=integer(1), metavar="N",
                         help="threads, at most (default: as the libraries are set up)")  # fmt: skip
+
+
+def no_report(add: Any, words: str) -> None:
+    """Whether the report, and what is computed for it alone, is left out."""
+    add("--no-report", action="store_true",
+        help=f"for loops: no {words} (default: the report is written)")  # fmt: skip

@@ -86,6 +86,7 @@ def watch() -> tuple[Stopwatch, set[str]]:
     stage_of = {target: stage for stage, targets in STAGES.items() for target in targets}
     load = builtins.__import__
     timed = watch.timed("import", load)
+    homes = {target.partition(":")[0] for target in waiting}
     inside = False
 
     def wrap() -> None:
@@ -110,7 +111,8 @@ def watch() -> tuple[Stopwatch, set[str]]:
                 found = timed(*args, **options)
             finally:
                 inside = False
-        wrap()
+        if waiting and args[0] in homes:
+            wrap()
         return found
 
     builtins.__import__ = counted

@@ -15,6 +15,7 @@ from bayeslmm.cli.inputs.individuals import limited, named_matrix, open_source
 from bayeslmm.cli.inputs.shared_cohort import FAMILY, FAMILY_WORDS, shared_cohort
 from bayeslmm.cli.inputs.shared_kernels import keep_spectrum, model_kernels, warn_of_kernels
 from bayeslmm.cli.outputs import (
+    OF_H2,
     Writer,
     check_outputs,
     json_text,
@@ -25,6 +26,7 @@ from bayeslmm.cli.outputs import (
     write_together,
 )
 from bayeslmm.cli.record import Clock, command_line, record
+from bayeslmm.cli.start import FIT, import_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,10 +48,12 @@ def run(args: Namespace, terminal: Terminal) -> int:
     matrices = [named_matrix(text)[1] for text in args.grm or ()]
     named = [Path(name) for name in (args.pedigree, args.by, *matrices) if name is not None]
     own = [file.path for file in known(files)]
-    paths = output_paths(args.out, OUTPUTS)
+    suffixes = [name for name in OUTPUTS if not (args.no_report and name == PAGE)]
+    paths = output_paths(args.out, suffixes)
     check_outputs(paths.values(), [*tables, *named, *own])
     with limited(args.threads):
         source = open_source(args, terminal)
+        import_libraries(FIT)
         cohort, groups = shared_cohort(args, source, files)
         _say_who(terminal, cohort)
         kernels = model_kernels(args, source, files, cohort)
@@ -59,16 +63,17 @@ def run(args: Namespace, terminal: Terminal) -> int:
         comparison = _compare(args, terminal, fits)
         if FAMILY in groups:
             comparison = replace(comparison, notes=(*comparison.notes, FAMILY_WORDS))
-        page = _page(args, terminal, cohort, fits, comparison)
-        outputs: dict[Path, Writer] = {
-            paths[TABLE]: partial(write_table, comparison.table),
-            paths[PAGE]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
-        }
+        outputs: dict[Path, Writer] = {paths[TABLE]: partial(write_table, comparison.table)}
+        if not args.no_report:
+            page = _page(args, terminal, cohort, fits, comparison)
+            outputs[paths[PAGE]] = lambda path: path.write_text(
+                page, encoding="utf-8", newline="\n"
+            )
         inputs = [*source.files, *tables, *own]
         text = record(args, terminal, clock, inputs, _facts(cohort, fits, comparison))
         with terminal.step("writing the results"):
             write_together(outputs, (paths[RECORD], text))
-    for left in stale(args.out, list(paths.values())):
+    for left in stale(args.out, list(paths.values()), (*OF_H2, PAGE)):
         terminal.warn(f"{left} is of an earlier run, not of this one")
     _print(args, terminal, cohort, comparison, paths)
     return 0 if all(one.diagnosis.ok for one in fits) else 1
@@ -155,5 +160,6 @@ def _print(
     from bayeslmm.report.compare_lines import comparison_lines
 
     print("\n".join(comparison_lines(comparison, cohort)))
-    print(f"report: {paths[PAGE]}")
+    if PAGE in paths:
+        print(f"report: {paths[PAGE]}")
     print(f"table: {paths[TABLE]}, {paths[RECORD]}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bayeslmm.cli.inputs.individuals import limited, open_genotypes
 from bayeslmm.cli.outputs import check_outputs, output_paths, write_together
 from bayeslmm.cli.record import Clock, record
+from bayeslmm.cli.start import GRM, import_libraries
 from bayeslmm.errors import InputError
 from bayeslmm.system.atomic import require_space, scratch_folder
 
@@ -42,6 +43,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     record_path = output_paths(args.out, [RECORD])[RECORD]
     check_outputs([record_path], lists)
     with limited(args.threads):
+        import_libraries(GRM)
         genotypes, files = _open(args, terminal)
         sets = _sets(genotypes, args, terminal)
         prefixes = _prefixes(args, sets)

@@ -32,18 +32,21 @@ from bayeslmm.cli.outputs import (
     write_tree,
 )
 from bayeslmm.cli.record import Clock, command_line, record
+from bayeslmm.cli.start import FIT, import_libraries
 from bayeslmm.cli.terminal import trait_summary
 from bayeslmm.errors import InputError
 from bayeslmm.models.family import recorded_family
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from bayeslmm.cli.terminal import Terminal
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.genotypes.frequency_check import FrequencyCheck
     from bayeslmm.ledger import Ledger
 
+REPORT = (SENSITIVITY, ".html")  # what --no-report leaves out
 TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude", "reference_freq")
 
 
@@ -53,7 +56,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     _check_options(args)
     tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
     tables += check_external(args)
-    suffixes = list(RESULTS)
+    suffixes = [name for name in RESULTS if not (args.no_report and name in REPORT)]
     suffixes += [BREEDING_VALUES] * args.breeding_values + [PREDICTIONS] * args.predict
     paths = output_paths(args.out, suffixes)
     check_outputs(paths.values(), [*tables, *_sources(args)])
@@ -61,6 +64,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     _check_kernel_options(args, model)
     with limited(args.threads):
         source = open_source(args, terminal)
+        import_libraries(FIT)
         cohorts = build_cohorts(args, source, model)
         match_external(args, cohorts)
         _say_ledger(terminal, [one.ledger for one in cohorts])
@@ -106,6 +110,12 @@ def _check_options(args: Namespace) -> None:
     if args.formula is not None and args.covar_name is not None:
         raise InputError(
             "--formula and --covar-name", "one of the two", "put the names into the formula"
+        )
+    if args.no_report and args.external is not None:
+        raise InputError(
+            "--external with --no-report",
+            "the report, in which estimates of other programs stand beside ours",
+            "leave one of the two out",
         )
     parse_priors(args.prior)
 
@@ -170,21 +180,14 @@ def _write(
 ) -> None:
     import pandas as pd
 
-    from bayeslmm.checks.sensitivity import prior_sensitivity
-    from bayeslmm.report import render
-
     tree = join_traits({result.cohort.trait: result.tree for result in results})
     tree.attrs |= {"command": command_line(args), "prob": args.prob}
     tree.attrs["warnings"] = json.dumps(terminal.warnings)
     table = pd.concat([result.table for result in results], ignore_index=True)
-    sensitivity = prior_sensitivity(tree, args.prob)
-    page = render(tree, summary=table, prob=args.prob, sensitivity=sensitivity)
-    files: dict[Path, Writer] = {
-        paths[".h2.tsv"]: partial(write_table, table),
-        paths[SENSITIVITY]: partial(write_table, sensitivity),
-        paths[".nc"]: partial(write_tree, tree),
-        paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
-    }
+    files: dict[Path, Writer] = {paths[".h2.tsv"]: partial(write_table, table)}
+    if not args.no_report:
+        files |= _report(args, paths, tree, table)
+    files[paths[".nc"]] = partial(write_tree, tree)
     values = [r.breeding_values for r in results if r.breeding_values is not None]
     if values:
         files[paths[BREEDING_VALUES]] = partial(write_table, pd.concat(values))
@@ -196,6 +199,21 @@ def _write(
         facts["frequency_check"] = check.facts()
     text = record(args, terminal, clock, inputs, facts)
     write_together(files, (paths[".run.json"], text))
+
+
+def _report(
+    args: Namespace, paths: dict[str, Path], tree: xr.DataTree, table: pd.DataFrame
+) -> dict[Path, Writer]:
+    """The page, and the table of prior sensitivity that it shows."""
+    from bayeslmm.checks.sensitivity import prior_sensitivity
+    from bayeslmm.report import render
+
+    sensitivity = prior_sensitivity(tree, args.prob)
+    page = render(tree, summary=table, prob=args.prob, sensitivity=sensitivity)
+    return {
+        paths[SENSITIVITY]: partial(write_table, sensitivity),
+        paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
+    }
 
 
 def _facts(result: Result) -> dict[str, Any]:
@@ -230,7 +248,8 @@ def _print(
         verdict, on_scale = result.diagnosis.verdict, recorded_family(result.tree.attrs).on_scale
         named = [{str(k): v for k, v in row.items()} for row in rows]
         print(trait_summary(named, verdict, reason, on_scale))
-    print(f"report: {paths['.html']}")
+    if ".html" in paths:
+        print(f"report: {paths['.html']}")
     print("tables and draws: " + ", ".join(str(p) for s, p in paths.items() if s != ".html"))
 
 
