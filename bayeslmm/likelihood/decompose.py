@@ -26,15 +26,14 @@ from bayeslmm.likelihood.spectrum import SPECTRA, Spectrum
 from bayeslmm.likelihood.spectrum_file import read_key
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.eigen import eigh, settle
+from bayeslmm.relationship.relationship import FEW, Relationship
 from bayeslmm.system.files import PathArg
 from bayeslmm.system.memory import require_memory
 
 if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
-    from bayeslmm.relationship.relationship import Relationship
     from bayeslmm.relationship.variants import Variants
 
-FEW = 0.5  # columns of a root, per record, below which singular values are cheaper
 SPARE = 0.1  # share of the contrasts that the kernel does not reach, from which on they are merged
 
 

@@ -265,24 +265,6 @@ def quadratic(
     return BetaQuadratic(float(level), A @ form.triangle, w + A @ records.fitted)  # e = y - Qf
 
 
-def logp(form: IncompleteTraits, y: Floats, beta: Floats, G: Floats, R: Floats) -> float:
-    """log p(y | β, G, R) of y (n,); -inf where `quadratic` gives None."""
-    residual = y - form.basis @ (form.triangle @ beta)
-    found = quadratic(form, rotated_records(form, residual), G, R)
-    return -np.inf if found is None else found.at(np.zeros_like(beta))
-
-
-def solve(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:
-    """``V_oo⁻¹ r`` for rows r (k, n).
-
-    Raises
-    ------
-    LinAlgError
-        Where `factorise` finds no factor.
-    """
-    return form.unrotate(_solve_rotated(form, G, R, form.rotate(r)))
-
-
 def _solve_rotated(form: IncompleteTraits, G: Floats, R: Floats, rotated: Floats) -> Floats:
     factor = factorise(form, G, R)
     if factor is None:
@@ -297,7 +279,7 @@ def _solve_rotated(form: IncompleteTraits, G: Floats, R: Floats, rotated: Floats
 
 
 def solve_each(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:
-    """`solve` of every row of r (k, n) with its own G and R (k, T, T), as draws have them.
+    """``V_oo⁻¹ r`` of every row of r (k, n) with its own G and R (k, T, T), as draws have them.
 
     ``Λ_mm x = b`` by conjugate gradients for all rows at once, the mean of their Λ_mm as
     preconditioner: an iteration costs 4|m|q operations a row, and draws of a posterior need few
@@ -352,21 +334,3 @@ def _conjugate_gradients(
         direction = z + ratio[:, None] * direction
         size = new
     return x, new <= enough
-
-
-def draw(form: IncompleteTraits, G: Floats, R: Floats, rng: np.random.Generator) -> Floats:
-    """One draw (n,) from N(0, V_oo).
-
-    Raises
-    ------
-    LinAlgError
-        G or R is no covariance.
-    """
-    possible, basis, _, shares, _ = canonical_basis(
-        np.ascontiguousarray(G), np.ascontiguousarray(R)
-    )
-    d = shares[:, :1] * form.eigenvalues + shares[:, 1:]
-    if not possible or d.min() < 0.0:
-        raise np.linalg.LinAlgError("the covariance of the traits is not positive definite")
-    z = np.sqrt(d) * rng.standard_normal(d.shape)
-    return np.asarray(form.unrotate((basis @ z)[None])[0])

@@ -214,21 +214,3 @@ def spectral_logp(
     d_variance[0] = -0.5 * (trace_a - rss_a + tr_a) + b * cross
     d_variance[1] = -0.5 * (trace_b - rss_b + tr_b) - a * cross
     return logp, d_beta, d_variance
-
-
-@numba.njit(cache=True, nogil=True)
-def spectral_logp_draws(
-    rotated: Floats,
-    betas: Floats,
-    variances: Floats,
-    s: Floats,
-    weights: Floats,
-    C: Floats,
-    T: Floats,
-    R: Floats,
-) -> Floats:
-    """`spectral_logp` at many draws: betas (draws, p), variances (draws, 2) → (draws,)."""
-    out = np.empty(betas.shape[0])
-    for i in range(betas.shape[0]):
-        out[i] = spectral_logp(rotated, betas[i], variances[i], s, weights, C, T, R)[0]
-    return out

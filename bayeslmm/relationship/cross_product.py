@@ -77,6 +77,12 @@ class CrossProduct:
                 self._multiply()
         self.count += rows.size
 
+    def root(self) -> Floats | None:
+        """G (n, count) with GGᵀ = the mean, where all rows are still gathered; else None."""
+        if self.count != self._gathered or self._rows.dtype != np.float64:
+            return None
+        return np.ascontiguousarray(self._rows[: self.count].T / np.sqrt(max(self.count, 1)))
+
     def mean(self) -> Floats:
         """Return the mean of the products (n, n), symmetric, in the memory of the ended sum."""
         self._multiply()

@@ -16,7 +16,7 @@ from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import sharing
 from bayeslmm.relationship.cross_product import CrossProduct, Share, centre
 from bayeslmm.relationship.genomic_parts import Coding, Part, check_memory, plan_parts
-from bayeslmm.relationship.relationship import Relationship
+from bayeslmm.relationship.relationship import FEW, Relationship
 from bayeslmm.relationship.variant_sets import VariantSets
 from bayeslmm.relationship.x_chromosome import (
     DosageCompensation,
@@ -216,7 +216,7 @@ def _one_pass(
     parts: list[Part], settings: Settings, share: Share, progress: Progress | None
 ) -> dict[str, Relationship]:
     """Read every block once; begin a kernel at its first variant, finish it after its last."""
-    genotypes, n = settings.genotypes, settings.genotypes.n
+    genotypes = settings.genotypes
     found: dict[str, Relationship] = {}
     spans = [part.span for part in parts]
     dtype = np.int8 if genotypes.source.hard_calls else settings.dtype
@@ -232,7 +232,7 @@ def _one_pass(
             if first >= where.stop or end <= where.start:
                 continue
             if part.sums is None:
-                part.sums = CrossProduct(n, settings.dtype, GATHERED * settings.block, share)
+                part.sums = _sums(part, settings, share)
             rows = np.flatnonzero(part.members[where] & varies)
             part.sums.add(dosages, rows, coefficients[part.coding][rows])
             if end <= where.stop:
@@ -280,10 +280,12 @@ def _finished(part: Part, settings: Settings) -> Relationship:
             "at least one variant with both alleles",
             "check the quality control options and which individuals are kept",
         )
+    root = part.sums.root() if _few(part, n) else None
     matrix, part.sums = part.sums.mean(), None
     estimator: str = settings.scale if part.coding == "additive" else part.coding
     if part.coding == "additive":
         centre(matrix)
+        root = None if root is None else root - root.mean(axis=0)
     elif part.coding == "x" and settings.males is not None:
         settings.males.report(settings.genotypes.source.name)
         compensate(matrix, settings.males.male, settings.dosage_compensation)
@@ -294,7 +296,21 @@ def _finished(part: Part, settings: Settings) -> Relationship:
         name=part.name,
         estimator=estimator,
         n_variants=count,
+        root=root,
     )
+
+
+def _few(part: Part, n: int) -> bool:
+    """Whether the kernel has so few variants that models are faster with its root."""
+    return part.coding == "additive" and int(part.members.sum()) < FEW * n
+
+
+def _sums(part: Part, settings: Settings, share: Share) -> CrossProduct:
+    """An empty sum; of few variants it keeps all rows, in float64."""
+    n, width = settings.genotypes.n, GATHERED * settings.block
+    if _few(part, n):
+        return CrossProduct(n, np.float64, int(part.members.sum()) + 1, share)
+    return CrossProduct(n, settings.dtype, width, share)
 
 
 def _check_options(

@@ -17,6 +17,7 @@ from bayeslmm.numerics.arrays import Codes, Floats
 type KernelScale = Literal["asv", "none"]
 type Kind = Literal["genetic", "environment"]
 
+FEW = 0.25  # columns of a root, per individual, below which singular values are cheaper
 SYMMETRY = 1e-6  # largest asymmetry, relative to the largest entry, taken as rounding
 
 
