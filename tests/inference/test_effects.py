@@ -19,15 +19,13 @@ from compiled_models import PYTHON, Compiled, compiled
 from model_cases import Case, case, cases
 from numpy.typing import NDArray
 
-from bayeslmm.distributions.spectral_normal import SpectralNormalRV
-from bayeslmm.inference.effects import (
-    effect_names,
-    random_effects,
-    rotated_effects,
-    solve_records,
-)
+from bayeslmm.distributions.phenotype import require_marginal
+from bayeslmm.errors import ModelError
+from bayeslmm.inference.effects import random_effects
 from bayeslmm.inference.pve import add_genetic
 from bayeslmm.inference.tree import Variables
+from bayeslmm.likelihood.dense_marginal import DenseMarginal
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.terms import Term, residual_trait_term, trait_term
 
 type Floats = NDArray[np.float64]
@@ -86,9 +84,9 @@ def sigmas(one: Case, v: dict[str, Any]) -> list[Floats]:
 
 def terms_of(one: Case) -> tuple[Term, ...]:
     """The terms of a dense model; those of several traits with a common eigenbasis, too."""
-    op = compiled(one).model["phenotype"].owner.op
-    if hasattr(op, "form"):
-        return tuple(op.form.covariance.terms)
+    marginal = require_marginal(compiled(one).model)
+    if isinstance(marginal, DenseMarginal):
+        return marginal.covariance.terms
     return trait_term(one.cohort, *one.matrices), residual_trait_term(one.cohort)
 
 
@@ -133,7 +131,7 @@ def test_mean_and_covariance_of_the_effects(one: Case) -> None:
         name: (dims, np.broadcast_to(value, (2, DRAWS // 2, *value.shape[2:])))
         for name, (dims, value) in variables.items()
     }
-    names = effect_names(model.model)
+    names = require_marginal(model.model).effect_names
     found: dict[str, list[Floats]] = {name: [] for name in names}
     seen = []
     for where, effects in random_effects(model.model, many, np.random.default_rng(1), 1500):
@@ -207,31 +205,25 @@ def test_a_latent_model_has_nothing_to_draw() -> None:
     one = case("additive_cholesky")
     model = compiled(one)
     variables = draws_at(one, [inner_point(model)] * 4)
-    with pytest.raises((TypeError, KeyError)):
+    with pytest.raises(ModelError, match="no marginal normal distribution: g stays a parameter"):
         list(random_effects(model.model, variables, np.random.default_rng(3)))
-    with pytest.raises(TypeError, match="random effects are drawn for marginal models only"):
-        next(
-            rotated_effects(
-                model.model, np.zeros(16), np.zeros((4, 1)), [], np.random.default_rng(3)
-            )
-        )
 
 
 def test_a_covariance_that_is_not_definite_is_an_error_not_a_draw() -> None:
     """One bad draw among good ones; the good ones alone are solved as by a dense V."""
     one = case("dominance")
-    form = compiled(one).model["phenotype"].owner.op.form
+    marginal = require_marginal(compiled(one).model)
     c = np.array([[0.4, 0.3, 0.5], [0.4, 0.3, -9.0]])
     r = np.random.default_rng(11).standard_normal((3, one.cohort.n))
     V = sum(c[0, k] * np.asarray(M, dtype=float) for k, M in enumerate(one.parts))
     V = V + c[0, 2] * np.eye(one.cohort.n)
     which = np.zeros(3, dtype=np.intp)
     np.testing.assert_allclose(
-        solve_records(form, c, which, r), np.linalg.solve(V, r.T).T, rtol=1e-9, atol=1e-12
+        marginal.solve([c[which]], r), np.linalg.solve(V, r.T).T, rtol=1e-9, atol=1e-12
     )
     which[1] = 1
     with pytest.raises(np.linalg.LinAlgError, match="covariance of a posterior draw is not def"):
-        solve_records(form, c, which, r)
+        marginal.solve([c[which]], r)
 
 
 # The realised PVE of every model
@@ -302,12 +294,11 @@ def test_the_parts_are_the_covariances_of_the_draws(name: str) -> None:
 
 
 def test_one_kernel_is_drawn_in_its_eigenbasis() -> None:
-    op = compiled(case("additive")).model["phenotype"].owner.op
-    assert isinstance(op, SpectralNormalRV)
-    assert effect_names(compiled(case("additive")).model) == ["additive"]
-    assert effect_names(compiled(case("bivariate", "2 traits")).model) == [
-        "additive:a",
-        "additive:b",
-    ]
-    several = compiled(case("bivariate", "2 traits, some missing")).model
-    assert effect_names(several)[2:] == ["residual:a", "residual:b"]
+    one = require_marginal(compiled(case("additive")).model)
+    assert isinstance(one, KernelMarginal)
+    assert one.effect_names == ("additive",)
+    two = require_marginal(compiled(case("bivariate", "2 traits")).model)
+    assert isinstance(two, KernelMarginal)
+    assert two.effect_names == ("additive:a", "additive:b")
+    several = require_marginal(compiled(case("bivariate", "2 traits, some missing")).model)
+    assert several.effect_names[2:] == ("residual:a", "residual:b")

@@ -1,21 +1,24 @@
-"""The likelihood in β at the edges of the (co)variances: no density, or a number, never NaN."""
+"""The verb `quadratic` of every density at the edges of c: no density, or a number, never NaN."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from bayeslmm.inference.gaussian import gaussian, log_marginal, spectral_quadratic
 from compiled_models import compiled
-from engine_oracles import Data, small
-from engine_oracles import log_marginal as dense_log_marginal
+from engine_oracles import Data, log_marginal, small
 from model_cases import case
 from numpy.typing import NDArray
 from scipy import stats
 
+from bayeslmm.distributions.phenotype import observed_phenotype, require_marginal
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.likelihood.decompose import spectrum
+from bayeslmm.likelihood.fixed_effects import BetaQuadratic, integrate_beta
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
+from bayeslmm.likelihood.marginal import Quadratic
 from bayeslmm.models.gallery import load
 
 type Floats = NDArray[np.float64]
@@ -23,23 +26,32 @@ type Floats = NDArray[np.float64]
 SEVERAL = case("bivariate", "2 traits")
 
 
+def quadratic_of(model: Any) -> Quadratic:
+    """The verb at the phenotype that a model holds."""
+    return require_marginal(model).quadratic(observed_phenotype(model))
+
+
+def integrated(at: BetaQuadratic | None, mean: Floats, factor: Floats) -> float:
+    """log p(y | c), β ~ N(mean, factor factorᵀ); -inf where there is no density."""
+    return -np.inf if at is None else integrate_beta(at, mean, factor)
+
+
 def correlated(r: float, scale: float = 1.0) -> Floats:
     return scale * np.array([[1.0, r], [r, 1.0]])
 
 
 def test_covariances_that_are_not_definite_have_no_density() -> None:
-    quadratic = gaussian(compiled(SEVERAL).model).quadratic
+    quadratic = quadratic_of(compiled(SEVERAL).model)
     good = correlated(0.5)
     assert quadratic([good, good]) is not None
     for pair in ([-good, good], [good, -good], [good, 0 * good], [good, correlated(1.5)]):
         assert quadratic(pair) is None
-    assert log_marginal(None, np.zeros(4), np.eye(4)) == -np.inf
 
 
 def test_correlations_next_to_one_give_a_number_or_no_density() -> None:
     """Correlations within 1e-17 to 0.1 of ±1, on scales 1e-10 to 1e10."""
     model = compiled(SEVERAL).model
-    quadratic, split = gaussian(model).quadratic, hyper(model)
+    quadratic, split = quadratic_of(model), hyper(model)
     effects = split.effects_prior(*split.data)
     rng = np.random.default_rng(61)
     impossible = 0
@@ -47,7 +59,7 @@ def test_correlations_next_to_one_give_a_number_or_no_density() -> None:
         gap, scale = 1 - 10 ** rng.uniform(-17, -1, 2), 10 ** rng.uniform(-10, 10, 2)
         signs = rng.choice([-1, 1], 2)
         G, R = (correlated(s * g, x) for s, g, x in zip(signs, gap, scale, strict=True))
-        value = log_marginal(quadratic([G, R]), effects.mean, effects.factor)
+        value = integrated(quadratic([G, R]), effects.mean, effects.factor)
         assert not np.isnan(value)
         assert value < 24 * 40.0  # 24 records, no direction with a variance below e^-80
         impossible += value == -np.inf
@@ -58,16 +70,13 @@ def test_correlations_next_to_one_give_a_number_or_no_density() -> None:
 def test_one_kernel_has_no_density_where_its_covariance_is_not_definite() -> None:
     data = small()
     model = data.model()
-    rotated = np.asarray(model["phenotype_rotated"].get_value())
-    spectrum = model["phenotype"].owner.op.spectrum
-    split = hyper(model)
+    quadratic, split = quadratic_of(model), hyper(model)
     effects = split.effects_prior(*split.data)
     for variance in ((0.0, 0.0), (1.0, 0.0), (1.0, -1.0), (-9.0, 1.0)):
-        assert spectral_quadratic(spectrum, rotated, np.array(variance)) is None
-    found = spectral_quadratic(spectrum, rotated, np.array([4.0, 4.0]))
-    value = log_marginal(found, effects.mean, effects.factor)
+        assert quadratic([np.array(variance)]) is None
+    value = integrated(quadratic([np.array([4.0, 4.0])]), effects.mean, effects.factor)
     t = np.array([0.5 * np.log(8.0)])
-    assert value == pytest.approx(dense_log_marginal(data, np.zeros(1), t)[0], abs=1e-9)
+    assert value == pytest.approx(log_marginal(data, np.zeros(1), t)[0], abs=1e-9)
 
 
 def test_a_kernel_without_variance_along_the_covariates_and_next_to_no_residual() -> None:
@@ -80,13 +89,10 @@ def test_a_kernel_without_variance_along_the_covariates_and_next_to_no_residual(
         B = Q @ np.linalg.qr(rng.standard_normal((5, 5)))[0][:, :2]
         K = np.eye(30) - Q @ Q.T + 20.0 * B @ B.T
         data = Data(rng.standard_normal(30), X, 0.5 * (K + K.T))
-        cohort = data.cohort()
-        S = spectrum(cohort, data.relationship())
-        rotated = S.rotate(data.y)
-        found = [
-            spectral_quadratic(S, rotated, np.array([0.5, e])) for e in (0.5, 1e-8, 1e-20, 1e-40)
-        ]
-        values = [log_marginal(q, np.zeros(5), 10.0 * np.eye(5)) for q in found]
+        S = spectrum(data.cohort(), data.relationship())
+        quadratic = KernelMarginal(S, 1, ("g",), matrices=False).quadratic(data.y)
+        found = [quadratic([np.array([0.5, e])]) for e in (0.5, 1e-8, 1e-20, 1e-40)]
+        values = [integrated(q, np.zeros(5), 10.0 * np.eye(5)) for q in found]
         V = 0.5 * data.K + 0.5 * np.eye(30) + 100.0 * X @ X.T
         dense = stats.multivariate_normal.logpdf(data.y, np.zeros(30), V)
         assert values[0] == pytest.approx(dense, abs=1e-8)
@@ -120,7 +126,7 @@ def test_the_mean_of_the_phenotype_costs_no_digits(model: str, name: str) -> Non
         effects = split.effects_prior(*split.data)
         _, parameters = split.parameters(split.start[None], *split.data)
         at = [np.asarray(x)[0] for x in parameters]
-        quadratic = gaussian(built).quadratic(at)
-        assert quadratic is not None
-        values.append(log_marginal(quadratic, effects.mean, effects.factor))
+        found = quadratic_of(built)(at)
+        assert found is not None
+        values.append(integrate_beta(found, effects.mean, effects.factor))
     assert values[1] == pytest.approx(values[0], abs=1e-5)

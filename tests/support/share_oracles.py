@@ -20,6 +20,7 @@ from bayeslmm.inference.exact.draws import share_marginal
 from bayeslmm.inference.exact.quadrature import posterior_grid
 from bayeslmm.inference.exact.share_marginal import ShareMarginal
 from bayeslmm.inference.graph import EffectsPrior
+from bayeslmm.likelihood.basis import Basis
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.study.eigenvalues import marchenko_pastur
 
@@ -163,8 +164,9 @@ def oracle(kernel: str, n: int, h2: float, seed: int, a: float, b: float) -> Ora
 def engine(kernel: str, n: int, h2: float, seed: int, a: float, b: float) -> ShareMarginal:
     """The same posterior by the engine's own grid; p(τ) ∝ 1/τ is flat in log τ."""
     s, e = eigenvalues(kernel, n), contrasts(kernel, n, h2, seed)
-    nothing = np.zeros((1, s.size))
-    spectrum = Spectrum(s, nothing, np.ones((1, 1)), np.ones((1, 1)), np.empty((n, 0)), "")
+    one, nothing = np.ones((1, 1)), np.zeros((1, s.size))
+    basis = Basis(np.empty((n, 0)), 1)  # the contrasts are given: no record is rotated
+    spectrum = Spectrum(s, np.ones(s.size), nothing, one, one, basis, "")
     unit = float(np.sqrt(np.mean(e * e)))
     effects = EffectsPrior(np.zeros(1), None, np.zeros(1), np.eye(1))
 

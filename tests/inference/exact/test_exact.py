@@ -11,7 +11,7 @@ from engine_oracles import Data, sibships, simulated
 from numpy.typing import NDArray
 from own_models import own_model
 
-from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.phenotype import require_marginal, set_phenotype
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.exact import SharedRows
@@ -63,7 +63,9 @@ def test_traits_with_flat_effects_share_rows() -> None:
 
 
 def test_rows_serve_the_same_prior_up_to_rounding_only() -> None:
-    spectrum = simulated(30, 2, 0.5, seed=43).model()["phenotype"].owner.op.spectrum
+    model = simulated(30, 2, 0.5, seed=43).model()
+    spectrum = require_marginal(model).spectrum
+    assert spectrum is not None
 
     def prior(factor: Floats | None) -> EffectsPrior:
         return EffectsPrior(np.zeros(2), factor, np.zeros(2), np.eye(2))

@@ -34,8 +34,7 @@ def test_no_likelihood_is_asked_for_where_the_prior_is_zero() -> None:
     def refuse(parameters: list[np.ndarray]) -> None:
         assert all(np.isfinite(x).all() for x in parameters)
 
-    gaussian = replace(split.gaussian, quadratic=refuse)
-    target = target_of(replace(split, gaussian=gaussian), split.effects_prior(*split.data))
+    target = target_of(replace(split, quadratic=refuse), split.effects_prior(*split.data))
     beyond = split.start.copy()
     beyond[list(split.names).index("total_sd")] = 800.0
     assert target.log_density(beyond) == -np.inf

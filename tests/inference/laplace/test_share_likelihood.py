@@ -99,7 +99,7 @@ def made(kind: str, data: Data) -> pm.Model:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("spectral", "the phenotype is no dense_normal of one trait"),
+        ("spectral", "the phenotype is a spectral_normal, not a dense_normal of one trait"),
         ("dirichlet", "the shares or the total standard deviation have priors of another kind"),
         ("bounded", "the shares or the total standard deviation have priors of another kind"),
         ("lopsided", "the prior of the shares is not Beta times symmetric Dirichlet"),
