@@ -10,7 +10,7 @@ import numpy as np
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.lapack import flag, pointer, routine
 
-LARGEST = 32_765  # rows up to which SciPy's 32-bit LAPACK can count its workspace, 2 n² + 6 n + 1
+LARGEST = 32_766  # rows up to which SciPy's 32-bit LAPACK can count its workspace, 2 n² + 6 n + 1
 
 
 def eigh(A: Floats, *, overwrite: bool = False) -> tuple[Floats, Floats]:
@@ -39,12 +39,12 @@ def eigh(A: Floats, *, overwrite: bool = False) -> tuple[Floats, Floats]:
     ValueError
         If A is not square, or cannot be overwritten.
     numpy.linalg.LinAlgError
-        If the iteration does not converge.
+        If LAPACK finds no eigenvalues, as where A is not finite.
 
     Notes
     -----
     Beside A it allocates 3 n² numbers at its peak, V and 2 n² of workspace; with `overwrite`, the
-    workspace alone. Above n = 32 765 NumPy's 64-bit LAPACK does the work, with 4 n² beside A.
+    workspace alone. Above n = 32 766 NumPy's 64-bit LAPACK does the work, with 4 n² beside A.
     ``dsyevr`` needs n² less, but took four times as long on a relationship matrix of 5000.
 
     References
@@ -66,10 +66,10 @@ def eigh(A: Floats, *, overwrite: bool = False) -> tuple[Floats, Floats]:
         *(work.ctypes.data, pointer(work.size), iwork.ctypes.data, pointer(iwork.size)),
         ctypes.byref(info),
     )
-    if info.value != 0:
+    if info.value != 0 or not np.isfinite(s).all():
         raise np.linalg.LinAlgError(
-            f"LAPACK's dsyevd stopped with info = {info.value}: no eigenvalues of a matrix of "
-            f"{n} rows (are all its values finite?)"
+            f"LAPACK's dsyevd found no eigenvalues of a matrix of {n} rows (info = {info.value}): "
+            "are all its values finite?"
         )
     return s, V
 
