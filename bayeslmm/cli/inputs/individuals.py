@@ -15,6 +15,7 @@ from bayeslmm.cli.inputs.kernels import Kernels, check_known, products, scaled
 from bayeslmm.cli.parser import QC_DEFAULTS
 from bayeslmm.errors import InputError
 from bayeslmm.ledger import Ledger
+from bayeslmm.numerics.threads import limit_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,10 +257,4 @@ def _matrix_files(source: str, fam: str | None) -> tuple[Path, ...]:
 
 def limited(threads: int | None) -> AbstractContextManager[Any]:
     """Limit the threads of BLAS and OpenMP; None leaves them as they are."""
-    if threads is None:
-        return nullcontext()
-    import scipy.linalg  # noqa: F401 (only what is loaded can be limited)
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(threads)
-    return limits
+    return nullcontext() if threads is None else limit_threads(threads)
