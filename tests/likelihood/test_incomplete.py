@@ -104,6 +104,32 @@ def extended_precision(V: Any, r: Any) -> float:
     return float(-total / 2)
 
 
+def logp(where: IncompleteTraits, y: Floats, beta: Floats, G: Floats, R: Floats) -> float:
+    """log p(y | β, G, R); -inf where there is no density."""
+    residual = y - where.basis @ (where.triangle @ beta)
+    records = incomplete.rotated_records(where, residual)
+    found = incomplete.quadratic(where, records, G, R)
+    return -np.inf if found is None else found.at(np.zeros_like(beta))
+
+
+def marginal(one: Cohort, kind: str, where: IncompleteTraits) -> IncompleteMarginal:
+    """The density with its terms, on the scale of the kernel."""
+    K = Relationship(own_kernel(one, kind), one.people, kernel_scale="none")
+    terms = (trait_term(one, K), residual_trait_term(one))
+    return IncompleteMarginal(dense_form(Covariance(terms, None), one.X, lazy=True), pattern=where)
+
+
+def triangles(G: Floats, R: Floats) -> Floats:
+    """The coefficients of G and R."""
+    lower = np.tril_indices(len(G))
+    return np.concatenate([G[lower], R[lower]])
+
+
+def solve_alone(where: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:
+    """The rows r of one G and R by a Cholesky factorisation, as those that do not converge."""
+    return where.unrotate(incomplete._solve_rotated(where, G, R, where.rotate(r)))
+
+
 @pytest.mark.parametrize("kind", KERNELS)
 @pytest.mark.parametrize("T", [2, 3])
 @pytest.mark.parametrize("pattern", ["missing", "complete"])
@@ -116,7 +142,7 @@ def test_the_density_is_the_dense_one(T: int, kind: str, pattern: str) -> None:
         G, R = covariances(T, seed)
         V = written_out(one, K, G, R)
         expected = extended_precision(V, one.y - one.X @ beta)
-        assert incomplete.logp(where, one.y, beta, G, R) == pytest.approx(expected, rel=1e-10)
+        assert logp(where, one.y, beta, G, R) == pytest.approx(expected, rel=1e-10)
         quadratic = incomplete.quadratic(where, records, G, R)
         assert quadratic is not None
         assert quadratic.at(beta) == pytest.approx(expected, rel=1e-9)  # sums of 1e5 cancel
@@ -138,7 +164,7 @@ def test_the_quadratic_is_the_dense_forms(T: int, kind: str) -> None:
     back = np.linalg.inv(where.triangle)
     for seed in range(5):
         G, R = covariances(T, seed)
-        c = np.concatenate([(G / scale)[np.tril_indices(T)], R[np.tril_indices(T)]])
+        c = triangles(G / scale, R)
         expected = beta_quadratic(dense, dense.rotate(one.y), c)
         found = incomplete.quadratic(where, records, G, R)
         assert expected is not None
@@ -158,9 +184,9 @@ def test_near_the_edge_of_a_singular_kernel(T: int, kind: str) -> None:
     for power in range(1, 14):
         G, R = covariances(T, power, highest=1 - 10.0**-power)
         V = written_out(one, K, np.asarray(G, np.longdouble), np.asarray(R, np.longdouble))
-        y = incomplete.draw(where, G, R, rng)
+        y, _ = marginal(one, kind, where).simulate(np.zeros(one.p), [triangles(G, R)], rng)
         expected = extended_precision(V, y)
-        found = incomplete.logp(where, y, np.zeros(one.p), G, R)
+        found = logp(where, y, np.zeros(one.p), G, R)
         close = 1e-8 if kind == "uncentred" or power <= 6 else 1e-4
         given_up += found == -np.inf
         assert found == pytest.approx(expected, abs=close) or (found == -np.inf and power > 8)
@@ -177,11 +203,13 @@ def test_outside_there_is_no_density() -> None:
         (np.zeros((2, 2)), np.ones((2, 2))),
     ):
         assert incomplete.quadratic(where, records, G, R) is None
-        assert incomplete.logp(where, one.y, beta, G, R) == -np.inf
+        assert logp(where, one.y, beta, G, R) == -np.inf
         with pytest.raises(np.linalg.LinAlgError):
-            incomplete.solve(where, G, R, one.y[None])
+            solve_alone(where, G, R, one.y[None])
     with pytest.raises(np.linalg.LinAlgError):
-        incomplete.draw(where, -np.eye(2), np.eye(2), np.random.default_rng(1))
+        marginal(one, "centred", where).simulate(
+            beta, [triangles(-np.eye(2), np.eye(2))], np.random.default_rng(1)
+        )
 
 
 def test_effects_that_cannot_be_told_from_a_singular_kernel() -> None:
@@ -222,7 +250,7 @@ def test_a_regular_kernel_needs_no_residual() -> None:
     beta = np.linalg.lstsq(one.X, one.y)[0]
     V = written_out(one, K, G, np.zeros((2, 2)))
     expected = multivariate_normal.logpdf(one.y - one.X @ beta, None, V)
-    found = incomplete.logp(where, one.y, beta, G, np.zeros((2, 2)))
+    found = logp(where, one.y, beta, G, np.zeros((2, 2)))
     assert found == pytest.approx(expected, rel=1e-10)
 
 
@@ -237,7 +265,7 @@ def test_solve_is_numpys(kind: str, pattern: str) -> None:
             G, R = covariances(T, seed)
             V = written_out(one, own_kernel(one, kind), G, R) / np.outer(unit, unit)
             expected = np.linalg.solve(V, (r / unit).T).T / unit
-            found = incomplete.solve(where, G, R, r)
+            found = solve_alone(where, G, R, r)
             np.testing.assert_allclose(found * unit, expected * unit, rtol=1e-8, atol=1e-9)
 
 
@@ -251,7 +279,7 @@ def test_solve_each_is_solve(kind: str, pattern: str, monkeypatch: pytest.Monkey
     G, R = (np.stack(part) for part in zip(*(covariances(3, k) for k in range(12)), strict=True))
     near = 0.05 * np.random.default_rng(6).uniform(size=(12, 1, 1))
     for A, B in ((G, R), (G[:1] * (1 + near), R[:1] * (1 - near))):
-        single = np.vstack([incomplete.solve(where, A[k], B[k], r[k : k + 1]) for k in range(12)])
+        single = np.vstack([solve_alone(where, A[k], B[k], r[k : k + 1]) for k in range(12)])
         for steps in (60, 1):
             monkeypatch.setattr(incomplete, "STEPS", steps)
             found = incomplete.solve_each(where, A, B, r)
@@ -266,17 +294,14 @@ def test_draws_have_the_covariance() -> None:
     one, K, where = cohort(2), own_kernel(cohort(2), "centred"), form(2, "centred")
     G, R = covariances(2, 4)
     rng = np.random.default_rng(6)
-    terms = (trait_term(one, Relationship(K, one.people)), residual_trait_term(one))
-    dense = dense_form(Covariance(terms, None), one.X, lazy=True)
-    c = np.concatenate([G[np.tril_indices(2)], R[np.tril_indices(2)]])
     beta = np.linalg.lstsq(one.X, one.y)[0]
-    marginal = IncompleteMarginal(dense, pattern=where)
-    y = np.array([marginal.simulate(beta, [c], rng)[0] for _ in range(4000)])
+    drawn = marginal(one, "centred", where)
+    y = np.array([drawn.simulate(beta, [triangles(G, R)], rng)[0] for _ in range(4000)])
     V = written_out(one, K, G, R)
     spread = np.sqrt((np.outer(np.diag(V), np.diag(V)) + V**2) / 4000)
     r = y - one.X @ beta
     assert np.abs((r.T @ r / 4000 - V) / spread).max() < 5
-    assert "stack" not in vars(dense)  # nothing dense was made
+    assert "stack" not in vars(drawn.form)  # nothing dense was made
 
 
 def test_when_it_pays() -> None:
@@ -368,9 +393,9 @@ def test_both_forms_have_the_same_posterior() -> None:
             means.append(draws.mean(axis=0))
             spread.append(np.sqrt(draws.var(axis=0) * (1 / one.weighted.ess + 1 / len(draws))))
         assert np.all(np.abs(means[0] - means[1]) < 4 * np.hypot(*spread)), name
-    marginal = require_marginal(fast)
-    assert isinstance(marginal, IncompleteMarginal)
-    assert "stack" not in vars(marginal.form)
+    own = require_marginal(fast)
+    assert isinstance(own, IncompleteMarginal)
+    assert "stack" not in vars(own.form)
 
 
 def test_both_forms_draw_the_same_effects_of_everybody() -> None:

@@ -17,7 +17,6 @@ from bayeslmm.likelihood.one_kernel import (
     solve_lower,
     solve_lower_transposed,
     spectral_logp,
-    spectral_logp_draws,
 )
 from bayeslmm.likelihood.spectrum import Spectrum
 
@@ -276,17 +275,6 @@ def test_no_overflow_in_the_product_of_eigenvalues() -> None:
     for c in (1e-70, 1e-40, 1e-3, 1.0, 1e3, 1e40, 1e70):
         found = logp(S, S.rotate(c * y), c * base, c**2 * variance)[0]
         assert found == pytest.approx(float(expected) - n * np.log(c), rel=1e-12)
-
-
-def test_many_draws_at_once_are_the_single_ones() -> None:
-    problem = problems()["uncentred GRM, 4 covariates"]
-    betas, variances = dense_problem(problem, seed=7, count=20)
-    S = decompose(problem.kernel, problem.X)
-    rotated = S.rotate(problem.y)
-    parts = S.arrays
-    together = spectral_logp_draws(rotated, betas, variances, *parts)
-    single = evaluate(problem.y, problem.kernel, problem.X, betas, variances, S)[0]
-    np.testing.assert_array_equal(together, single)
 
 
 def test_small_cholesky_and_triangular_solves() -> None:
