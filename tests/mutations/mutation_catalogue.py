@@ -60,6 +60,7 @@ LIKELIHOOD = ("tests/likelihood/test_one_kernel.py",)
 DENSE = ("tests/likelihood/test_dense.py",)
 LAPLACE = ("tests/inference/laplace/test_hyper.py", "tests/inference/test_fit.py")
 DRAWS = ("tests/inference/exact/test_draws.py",)
+LOW_RANK = ("tests/likelihood/test_low_rank.py",)
 MULTITRAIT = ("tests/likelihood/test_traits.py",)
 RELATIONSHIP = ("tests/relationship/test_relationship.py",)
 GENOTYPES = ("tests/genotypes/test_plink.py", "tests/genotypes/test_genotypes.py")
@@ -103,9 +104,30 @@ CATALOGUE = (
     Mutation(
         "dropped term",
         "bayeslmm/likelihood/one_kernel.py",
-        "    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + log_S + quadratic)\n",
-        "    logp = -0.5 * ((p + m) * LOG_2PI + log_d + rss + quadratic)\n",
+        "    logp = -0.5 * (count * LOG_2PI + log_d + rss + log_S + quadratic)\n",
+        "    logp = -0.5 * (count * LOG_2PI + log_d + rss + quadratic)\n",
         LIKELIHOOD,
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/likelihood/one_kernel.py",
+        "            log_d += many * math.log(d)\n",
+        "            log_d += math.log(d)\n",
+        LOW_RANK,
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/likelihood/kernel_marginal.py",
+        "            out += np.linalg.solve(R, outside).reshape(out.shape)\n",
+        "            out += 0.0 * np.linalg.solve(R, outside).reshape(out.shape)\n",
+        LOW_RANK,
+    ),
+    Mutation(
+        "dropped term",
+        "bayeslmm/likelihood/contrasts.py",
+        "            found += np.sqrt(self.b) * basis.outside(rng.standard_normal((basis.n, count)))\n",
+        "            found += 0.0 * basis.outside(rng.standard_normal((basis.n, count)))\n",
+        LOW_RANK,
     ),
     Mutation(
         "dropped term",
@@ -131,17 +153,15 @@ CATALOGUE = (
     Mutation(
         "half log-determinant",
         "bayeslmm/likelihood/dense.py",
-        "    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())\n"
-        "    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))\n",
-        "    log_det = float(np.log(np.diagonal(L)).sum())\n"
-        "    level = -0.5 * (n * LOG_2PI + log_det + float(z[:m] @ z[:m]))\n",
+        "    log_det = 2.0 * float(np.log(np.diagonal(L)).sum())\n    rss = float(z[:m] @ z[:m])\n",
+        "    log_det = float(np.log(np.diagonal(L)).sum())\n    rss = float(z[:m] @ z[:m])\n",
         DENSE,
     ),
     Mutation(
         "half log-determinant",
         "bayeslmm/likelihood/traits.py",
-        "    level = -rotated.shape[0] * log_det\n",
-        "    level = -0.5 * rotated.shape[0] * log_det\n",
+        "    level = -(p + weights.sum()) * log_det\n",
+        "    level = -0.5 * (p + weights.sum()) * log_det\n",
         MULTITRAIT,
     ),
     Mutation(
@@ -230,8 +250,8 @@ CATALOGUE = (
     Mutation(
         "too narrow",
         "bayeslmm/likelihood/genetic_values.py",
-        "        noise = np.sqrt(b) * rng.standard_normal((count, spectrum.n))\n",
-        "        noise = 0.83 * np.sqrt(b) * rng.standard_normal((count, spectrum.n))\n",
+        "        noise = np.sqrt(b) * rng.standard_normal(r.shape)\n",
+        "        noise = 0.83 * np.sqrt(b) * rng.standard_normal(r.shape)\n",
         ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
@@ -258,9 +278,9 @@ CATALOGUE = (
     ),
     Mutation(
         "wrong sign",
-        "bayeslmm/likelihood/genetic_values.py",
-        "    x1 = np.linalg.solve(S, (r[:, :p] - a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]\n",
-        "    x1 = np.linalg.solve(S, (r[:, :p] + a * ((rc / d) @ C.T))[:, :, None])[:, :, 0]\n",
+        "bayeslmm/likelihood/one_kernel_solve.py",
+        "    first = np.linalg.solve(S, (r[:, :p] - a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]\n",
+        "    first = np.linalg.solve(S, (r[:, :p] + a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]\n",
         ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
