@@ -125,8 +125,8 @@ CATALOGUE = (
     Mutation(
         "dropped term",
         "bayeslmm/likelihood/contrasts.py",
-        "            found += np.sqrt(self.b) * basis.outside(rng.standard_normal((basis.n, count)))\n",
-        "            found += 0.0 * basis.outside(rng.standard_normal((basis.n, count)))\n",
+        "            found += np.sqrt(self.b) * basis.outside(",
+        "            found += 0.0 * basis.outside(",
         LOW_RANK,
     ),
     Mutation(
@@ -279,8 +279,8 @@ CATALOGUE = (
     Mutation(
         "wrong sign",
         "bayeslmm/likelihood/one_kernel_solve.py",
-        "    first = np.linalg.solve(S, (r[:, :p] - a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]\n",
-        "    first = np.linalg.solve(S, (r[:, :p] + a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]\n",
+        "    first = np.linalg.solve(S, (r[:, :p] - a * (",
+        "    first = np.linalg.solve(S, (r[:, :p] + a * (",
         ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
