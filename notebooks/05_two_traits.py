@@ -176,6 +176,7 @@ figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
 axes.plot(r_g, r_e, ".", ms=2, alpha=0.4, label="posterior draws")
 axes.plot(truth["r_g[A,B]"], truth["r_e[A,B]"], "k+", ms=14, label="truth")
 axes.set(xlabel="genetic correlation", ylabel="residual correlation", xlim=(-1, 1), ylim=(-1, 1))
+axes.set(xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1))
 axes.legend(loc="upper left")
 assert np.corrcoef(r_g, r_e)[0, 1] < 0
 

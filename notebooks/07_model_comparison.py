@@ -133,10 +133,11 @@ left_out = {name: bl.loo(fits[name], models[name]) for name in ("home", "additiv
 again = az.compare(left_out, round_to="none")
 assert np.allclose(again["elpd"], table.set_index("model")["elpd"][list(again.index)])
 assert np.isclose(table["weight"].sum(), 1)
+again[["elpd", "se", "elpd_diff", "dse"]].round(2)
 
 # %% [markdown]
 # Whom does the home help to predict? A difference of elpd that two or three people make is an
-# anecdote. Here children profit and parents, who have a home of their own, do not.
+# anecdote. Here it is the children, many of them; parents have a home of their own.
 
 # %%
 apart = np.asarray(left_out["home"].elpd_i - left_out["additive"].elpd_i)

@@ -1,62 +1,173 @@
-"""The notebooks run from beginning to end, as notebooks, and leave no files behind."""
+"""The notebooks run from beginning to end, show what is stored, and leave no files behind.
+
+A script (`NN_name.py`) and its notebook (`NN_name.ipynb`) have the same cells, which a test holds,
+so that executing the script executes both.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.py"))
+import bayeslmm
 
-EXECUTE = """
-import sys
-import jupytext
-import nbclient
-notebook = jupytext.read(sys.argv[1])
-nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-jupytext.write(notebook, sys.argv[2])
-"""
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+MOST_BYTES = 6_000_000  # of all notebooks and pictures together
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def stored(path: Path) -> Any:
+    """The executed notebook of a script."""
+    return json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))
+
+
+def outputs(notebook: Any) -> list[Any]:
+    """What the cells of a notebook show."""
+    return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+
+
+def kinds(notebook: Any) -> list[list[str]]:
+    """Of each cell, the kinds of what it shows."""
+    return [
+        [", ".join(sorted(o.get("data", {}))) or o.get("name", "") for o in cell["outputs"]]
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    ]
+
+
+def model_texts(notebook: Any) -> list[str]:
+    """What the cells show that print a model file or its documentation."""
+    return [
+        "".join(text for o in cell["outputs"] for text in o.get("text", []))
+        for cell in notebook["cells"]
+        if re.search(r"print\(bl\.models\.\w+\.(source|doc)\b", "".join(cell["source"]))
+    ]
 
 
 def test_all_notebooks_are_found() -> None:
-    assert [path.stem for path in NOTEBOOKS] == [
+    names = [
         "01_tutorial", "02_heritability", "03_parts", "04_records", "05_two_traits",
-        "calibration", "model_comparison",
+        "06_calibration", "07_model_comparison",
     ]  # fmt: skip
+    assert [path.stem for path in NOTEBOOKS] == names
+    assert sorted(path.name for path in FOLDER.glob("*.py")) == [
+        *(f"{name}.py" for name in names),
+        "execute.py",
+    ]
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == names
+    assert sorted(path.name for path in (FOLDER / "pictures").iterdir()) == [
+        f"{name}.png" for name in names
+    ]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each
 def test_a_notebook_runs_and_warns_of_nothing_unexpected(path: Path, tmp_path: Path) -> None:
-    executed = tmp_path / f"{path.stem}.ipynb"
+    """By the command that stores it, which fails where a cell writes to stderr or leaves a file."""
     run = subprocess.run(  # a process of its own: Jupyter's event loops warn of their own things
-        [sys.executable, "-c", EXECUTE, str(path), str(executed)],
+        [sys.executable, str(FOLDER / "execute.py"), path.stem, "--to", str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-4000:]
-    cells = json.loads(executed.read_text())["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    said = [o for o in outputs if o["output_type"] == "stream" and o["name"] == "stderr"]
+    executed = json.loads((tmp_path / f"{path.stem}.ipynb").read_text(encoding="utf-8"))
+    said = [o for o in outputs(executed) if o["output_type"] == "stream" and o["name"] == "stderr"]
     assert not said, "".join(said[0]["text"])
-    assert any("image/png" in output.get("data", {}) for output in outputs), "no plot is shown"
-    assert sorted(p.name for p in tmp_path.iterdir()) == [executed.name]
+    shown = [o for o in outputs(executed) if "image/png" in o.get("data", {})]
+    assert shown, "no plot is shown"
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*")) == [
+        f"{path.stem}.ipynb",
+        f"pictures/{path.stem}.png",
+    ]
+    again = f"store it again: uv run python notebooks/execute.py {path.stem}"
+    assert kinds(executed) == kinds(stored(path)), again
+    assert model_texts(executed) == model_texts(stored(path)), again
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each
+def test_a_notebook_is_in_step_with_its_script(path: Path) -> None:
+    script, notebook = jupytext.read(path), stored(path)
+    found = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+    wanted = [(cell.cell_type, cell.source) for cell in script.cells]
+    assert found == wanted, f"uv run python notebooks/execute.py {path.stem}"
+    assert notebook["metadata"]["jupytext"]["formats"] == "ipynb,py:percent"
+    assert script.metadata["jupytext"]["formats"] == "ipynb,py:percent"
+
+
+@each
+def test_a_stored_notebook_was_executed_once_from_top_to_bottom(path: Path) -> None:
+    cells = [cell for cell in stored(path)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert {o["output_type"] for o in outputs(stored(path))} <= {
+        "stream", "display_data", "execute_result",
+    }  # fmt: skip
+
+
+@each
+def test_a_stored_notebook_shows_nothing_of_the_machine_that_ran_it(path: Path) -> None:
+    for output in outputs(stored(path)):
+        shown = json.dumps({k: v for k, v in output.get("data", {}).items() if "image" not in k})
+        shown += "".join(output.get("text", []))
+        for private in (
+            r"\x1b|\\u001b",
+            r"0x[0-9a-f]{6}",
+            r"(?<![\w.])/(work|tmp|home|root|Users)\b",
+        ):
+            assert not re.search(private, shown), (private, shown[:300])
+        assert output.get("name") != "stderr"
+
+
+def test_the_notebooks_are_small() -> None:
+    files = [*FOLDER.glob("*.ipynb"), *(FOLDER / "pictures").iterdir()]
+    assert sum(file.stat().st_size for file in files) < MOST_BYTES
+
+
+@each
+def test_a_notebook_imports_public_names_only(path: Path) -> None:
+    """In its cells and in model files that it writes: `import bayeslmm as bl`, the names in it."""
+    text = path.read_text(encoding="utf-8")
+    imports = re.findall(r"^[ \t]*((?:from|import) bayeslmm\b.*)", text, flags=re.MULTILINE)
+    allowed = ("import bayeslmm as bl", "from bayeslmm.modelling import")
+    assert "import bayeslmm as bl" in imports
+    assert [line for line in imports if not line.startswith(allowed)] == []
+    names = {
+        node.attr
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "bl"
+    }
+    assert names <= {*bayeslmm.__all__, "__file__"}
+
+
+@each
 def test_a_notebook_is_self_contained_and_asserts_what_it_claims(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "shared" not in [part for line in text.splitlines() for part in line.split("/")]
     assert text.count("\nassert ") >= 8
-    kinds = [cell.cell_type for cell in jupytext.reads(text, fmt="py:percent").cells]
-    assert kinds[0] == "markdown"
-    assert kinds.count("markdown") >= 10
+    cells = [cell.cell_type for cell in jupytext.reads(text, fmt="py:percent").cells]
+    assert cells[0] == "markdown"
+    assert cells.count("markdown") >= 10
+
+
+def test_the_overview_has_a_line_and_a_picture_of_each() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| [")]
+    assert [re.findall(r"\((\w+)\.ipynb\)", row) for row in rows] == [[p.stem] for p in NOTEBOOKS]
+    assert [re.findall(r'src="([^"]+)"', row) for row in rows] == [
+        [f"pictures/{p.stem}.png"] for p in NOTEBOOKS
+    ]
 
 
 def test_the_tutorial_has_the_published_numbers(tmp_path: Path) -> None:
