@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,15 @@ def test_reading_data_imports_no_heavy_package(modules: str) -> None:
     code = f"import sys, {modules}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_contributing_names_the_packages_in_this_order() -> None:
+    """A row each, with the sentence that the package's docstring says."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`(), ]+) \| (.+) \|$", text, flags=re.MULTILINE)
+    named = [name for cell, _ in rows for name in re.findall(r"`([a-z_]+)`", cell.split(" (")[0])]
+    assert named == [name for name in ORDER if not name.startswith("__")]
+    for cell, _ in rows:
+        for outer, inner in re.findall(r"`([a-z_]+)` \((.+)\)", cell):
+            for name in re.findall(r"`([a-z_]+)`", inner):
+                assert (PACKAGE / outer / name / "__init__.py").is_file(), name

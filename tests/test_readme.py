@@ -16,6 +16,7 @@ from bayeslmm.posterior.summary import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "notebooks" / "reference.md").read_text(encoding="utf-8")
 COMMANDS = (
     *("demo", "simulate", "grm", "h2", "models", "compare", "calibrate", "coverage", "power"),
     "report",
@@ -23,8 +24,8 @@ COMMANDS = (
 NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![\w])")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def close(shown: str, found: str) -> bool:
@@ -133,7 +134,8 @@ def test_a_stale_block_fails() -> None:
 
 def commands() -> list[list[str]]:
     """Every bayeslmm command of the shell blocks, as arguments."""
-    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    shell = [*blocks("sh"), *blocks("sh", REFERENCE)]
+    lines = "\n".join(shell).replace("\\\n", " ").splitlines()
     parts = [part.strip() for line in lines for part in line.split("&&")]
     words = [shlex.split(part, comments=True) for part in parts]
     words = [w[2:] if w[:2] == ["uv", "run"] else w for w in words]
@@ -163,7 +165,8 @@ def test_every_option_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -
             build_parser().parse_args([command, "--help"])
         known += capsys.readouterr().out
     named, existing = (
-        set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)) for text in (README, known)
+        set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
+        for text in (README + REFERENCE, known)
     )
     assert {"--bfile", "--h2", "--prior", "--kernel-scale"} <= named
     theirs = {"--to"}  # of jupytext
@@ -188,12 +191,12 @@ def test_the_defaults_in_the_table_are_those_of_the_parser() -> None:
 
 def table_lines() -> list[str]:
     """Rows of the tables, without escaped bars."""
-    lines = [line.replace("\\|", "/") for line in README.splitlines() if line.startswith("|")]
+    lines = [line.replace("\\|", "/") for line in REFERENCE.splitlines() if line.startswith("|")]
     return [line for line in lines if not line.startswith("|---")]
 
 
 def test_columns_and_quantities_are_all_explained(session: dict[str, str]) -> None:
-    section = README.split("### The columns")[1].split("\n## ")[0]
+    section = REFERENCE.split("## The columns")[1].split("\n## ")[0]
     for column in COLUMNS:
         assert f"`{column}`" in section, column
     printed = session["python"].splitlines()
@@ -214,7 +217,17 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "models/README.md"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "models/README.md",
+        "notebooks/README.md",
+        "notebooks/reference.md",
+    ],
+)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     text = path.read_text(encoding="utf-8")
