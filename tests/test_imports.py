@@ -131,7 +131,11 @@ def test_contributing_names_the_packages_in_this_order() -> None:
     rows = re.findall(r"^\| (`[a-z_`(), ]+) \| (.+) \|$", text, flags=re.MULTILINE)
     named = [name for cell, _ in rows for name in re.findall(r"`([a-z_]+)`", cell.split(" (")[0])]
     assert named == [name for name in ORDER if not name.startswith("__")]
-    for cell, _ in rows:
+    for cell, sentence in rows:
+        init = PACKAGE / re.findall(r"`([a-z_]+)`", cell)[0] / "__init__.py"
+        if init.is_file():
+            doc = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+            assert doc.splitlines()[0].rstrip(".").replace("|", "\\|") == sentence, init
         for outer, inner in re.findall(r"`([a-z_]+)` \((.+)\)", cell):
             for name in re.findall(r"`([a-z_]+)`", inner):
                 assert (PACKAGE / outer / name / "__init__.py").is_file(), name
