@@ -16,12 +16,13 @@ from bayeslmm.checks.families import families_of
 from bayeslmm.checks.pairs import bin_edges, sum_by_relationship
 from bayeslmm.checks.records import extreme_p
 from bayeslmm.checks.relatives import RelativeChecks, check_contrasts, check_relatives
+from bayeslmm.checks.simple_models import contrasts_of
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.reml import profile
 from bayeslmm.individuals import individual_index
-from bayeslmm.likelihood.contrasts import Contrasts, contrasts_of
-from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.contrasts import Contrasts, DenseContrasts, KernelContrasts
+from bayeslmm.likelihood.decompose import decompose, decompose_root
 from bayeslmm.likelihood.dense import dense_form
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.likelihood.terms import Covariance, Grouping, kernel_term, simple_term
@@ -76,8 +77,9 @@ def study() -> Study:
 def fitted(y: Floats, seed: int, draws: int = 400) -> tuple[Contrasts, Floats]:
     """Contrasts and posterior draws of (σ²_u, σ²_e), flat priors on h² and log σ², by a grid."""
     spectrum = study().spectrum
-    contrasts = Contrasts(spectrum, spectrum.rotate(y))
-    s, e2 = spectrum.eigenvalues, contrasts.e**2
+    contrasts = KernelContrasts(spectrum, y)
+    s, e = spectrum.contrasts(y)
+    e2 = e**2
     h = np.linspace(0.0025, 0.9975, 200)
     weight = np.array([profile(s, e2, one) for one in h])
     rng = np.random.default_rng(seed)
@@ -105,41 +107,44 @@ def parts(seed: int) -> tuple[Floats, Floats]:
 
 
 def small(kind: str) -> tuple[Contrasts, Floats, Floats, Floats, Floats]:
-    """Contrasts of one or of two kernels, coefficients, V, X and y."""
+    """Contrasts of one kernel (of full rank, of rank six) or of two, coefficients, V, X and y."""
     rng = np.random.default_rng(2)
-    n = 24
-    Z = rng.standard_normal((n, 40))
-    K, H = Z @ Z.T / 40, (np.arange(n)[:, None] % 6 == np.arange(n) % 6).astype(float)
+    n, m = 24, 6 if kind == "few" else 40
+    Z = rng.standard_normal((n, m))
+    K, H = Z @ Z.T / m, (np.arange(n)[:, None] % 6 == np.arange(n) % 6).astype(float)
     X = np.column_stack([np.ones(n), rng.standard_normal(n)])
     y = rng.standard_normal(n)
-    if kind == "one":
-        spectrum = decompose(K, X)
-        return Contrasts(spectrum, spectrum.rotate(y)), np.array([0.7, 0.4]), 0.7 * K + 0.4 * np.eye(n), X, y  # fmt: skip # noqa: E501
+    if kind != "several":
+        spectrum = decompose(K, X) if kind == "one" else decompose_root(Z / np.sqrt(m), X)
+        V = 0.7 * K + 0.4 * np.eye(n)
+        return KernelContrasts(spectrum, y), np.array([0.7, 0.4]), V, X, y
     each = np.arange(n)
     terms = (simple_term("K", K, each), simple_term("H", None, each % 6))
     form = dense_form(Covariance(terms, np.zeros(n, dtype=np.intp)), X)
     c = np.array([0.7, 0.3, 0.4])
-    return Contrasts(form, form.rotate(y)), c, 0.7 * K + 0.3 * H + 0.4 * np.eye(n), X, y
+    return DenseContrasts(form, y), c, 0.7 * K + 0.3 * H + 0.4 * np.eye(n), X, y
 
 
-@pytest.mark.parametrize("kind", ["one", "several"])
+@pytest.mark.parametrize("kind", ["one", "few", "several"])
 def test_precision_of_the_residuals_and_replicates(kind: str) -> None:
     contrasts, c, V, X, y = small(kind)
     inverse = np.linalg.inv(V)
     P = inverse - inverse @ X @ np.linalg.solve(X.T @ inverse @ X, X.T @ inverse)
     M = np.eye(len(y)) - X @ np.linalg.solve(X.T @ X, X.T)
     there = contrasts.at(c)
-    assert there.half(slice(None)) @ there.half(slice(None)).T == pytest.approx(P, abs=1e-10)
+    assert there.block(np.arange(len(y))) == pytest.approx(P, abs=1e-10)
+    some = np.array([7, 2, 19])
+    assert there.block(some) == pytest.approx(P[np.ix_(some, some)], abs=1e-10)
     assert there.scores() == pytest.approx(P @ y, abs=1e-10)
     assert there.diagonal() == pytest.approx(np.diagonal(P), abs=1e-10)
     assert contrasts.residuals() == pytest.approx(M @ y, abs=1e-10)
     assert np.sum(there.white**2) == pytest.approx(y @ P @ y, abs=1e-9)
-    drawn = contrasts.spread(there.draw(40_000, np.random.default_rng(1)))
+    drawn = there.residuals(40_000, np.random.default_rng(1))
     found = drawn @ drawn.T / drawn.shape[1]  # entries of size one, Monte Carlo error 0.007
     assert found == pytest.approx(M @ V @ M, abs=0.05)
 
 
-@pytest.mark.parametrize("kind", ["one", "several"])
+@pytest.mark.parametrize("kind", ["one", "few", "several"])
 @pytest.mark.parametrize("left", [[3], [2, 9, 17]])
 def test_what_the_others_say_by_leaving_out(kind: str, left: list[int]) -> None:
     """Mean of the records left out, predicted by generalised least squares from the others."""
@@ -235,7 +240,7 @@ def test_right_models_pass() -> None:
 
 def test_a_shared_household_taken_for_genes() -> None:
     """Cousins and half sibs are less alike than sibs' likeness says."""
-    seen = 0
+    seen, less = 0, 0
     for seed in range(6):
         _, e = parts(seed)
         rng = np.random.default_rng([8, seed])
@@ -248,9 +253,13 @@ def test_a_shared_household_taken_for_genes() -> None:
         if found.pairs.p_value() <= 0.01:
             said = str(pair_words(found.pairs))
             assert "not as alike as the model says" in said
-            assert "pairs related by 0.25" in said
-            assert "less alike" in said
+            low, _, high = found.pairs.band()
+            outside = (found.pairs.observed < low) | (found.pairs.observed > high)
+            assert ("pairs related by 0.25 (1,200) are less alike" in said) == outside[2]
+            assert ("pairs related by 0.5 (1,120) are more alike" in said) == outside[3]
+            less += int(outside[2])
     assert seen >= 5
+    assert less >= 2
 
 
 def test_heavy_tails() -> None:
@@ -307,10 +316,10 @@ def test_a_record_with_a_covariate_of_its_own_is_not_judged(kind: str) -> None:
     labels = [str(k) for k in range(n)]
     terms = (simple_term("A", one.matrix, np.arange(n)),)
     whole = Covariance(terms, np.zeros(n, dtype=np.intp))
-    source = decompose(one.matrix, X) if kind == "one" else dense_form(whole, X)
-    found = check_contrasts(
-        Contrasts(source, source.rotate(y)), np.array([[0.4, 0.6]]), labels, people=one.individuals
-    )
+    contrasts: Contrasts = DenseContrasts(dense_form(whole, X), y)
+    if kind == "one":
+        contrasts = KernelContrasts(decompose(one.matrix, X), y)
+    found = check_contrasts(contrasts, np.array([[0.4, 0.6]]), labels, people=one.individuals)
     assert found.records.labels == (*labels[:own], *labels[own + 1 :])
     assert np.abs(found.records.z).max() < 5
     assert alarms(found) == []
@@ -326,7 +335,7 @@ def test_several_kernels_see_the_household_that_one_does_not_know() -> None:
     _, e = parts(1)
     rng = np.random.default_rng([8, 1])
     y = np.sqrt(0.7) * rng.standard_normal(4 * FAMILIES)[study().house] + np.sqrt(0.3) * e
-    contrasts = Contrasts(form, form.rotate(y))
+    contrasts = DenseContrasts(form, y)
     labels = [str(k) for k in range(n)]
     variance = np.array([[0.02, 0.68, 0.3]]) * rng.uniform(0.95, 1.05, (50, 1))
     right = check_contrasts(contrasts, variance, labels, one)

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bayeslmm import fit, models
-from bayeslmm.distributions.multi_trait_normal import MultiTraitNormalRV
+from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.marginal import marginal
 from bayeslmm.inference.graph import EffectsPrior
 from bayeslmm.likelihood.blocks import Blocks, Conditionals
 from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.dense_marginal import DenseMarginal
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 
 type Floats = NDArray[np.float64]
 
@@ -87,18 +89,22 @@ def gallery_tree(name: str) -> tuple[Any, xr.DataTree]:
 
 def covariance(model: Any, inputs: list[Floats], s: int) -> Floats:
     """V of draw s, by known matrices."""
-    op = model["phenotype"].owner.op
-    if hasattr(op, "form"):
-        return np.asarray(op.form.covariance.dense(inputs[0][s]))
-    S = op.spectrum
-    s_inverse = np.divide(1.0, S.eigenvalues, out=np.zeros(S.m), where=S.eigenvalues > 0)
-    rotated = np.zeros((S.n, S.n))
-    rotated[: S.p, : S.p] = S.schur + (S.coupling * s_inverse) @ S.coupling.T
-    rotated[: S.p, S.p :] = S.coupling
-    rotated[S.p :, : S.p] = S.coupling.T
-    rotated[S.p :, S.p :] = np.diag(S.eigenvalues)
-    K = S.basis.columns @ rotated @ S.basis.columns.T
-    if isinstance(op, MultiTraitNormalRV):
+    density = require_marginal(model)
+    if isinstance(density, DenseMarginal):
+        return np.asarray(density.covariance.dense(inputs[0][s]))
+    assert isinstance(density, KernelMarginal)
+    S, W = density.nodes, density.nodes.basis.columns
+    kept = slice(S.basis.nodes, None)  # the kernel is zero in the others
+    eigenvalues, coupling = S.eigenvalues[kept], S.coupling[:, kept]
+    positive = eigenvalues > 0
+    s_inverse = np.divide(1.0, eigenvalues, out=np.zeros(positive.size), where=positive)
+    rotated = np.zeros((W.shape[1], W.shape[1]))
+    rotated[: S.p, : S.p] = S.schur + (coupling * s_inverse) @ coupling.T
+    rotated[: S.p, S.p :] = coupling
+    rotated[S.p :, : S.p] = coupling.T
+    rotated[S.p :, S.p :] = np.diag(eigenvalues)
+    K = W @ rotated @ W.T
+    if density.matrices:
         return np.asarray(np.kron(inputs[0][s], K) + np.kron(inputs[1][s], np.eye(S.n)))
     a, b = inputs[0][s]
     return np.asarray(a * K + b * np.eye(S.n))

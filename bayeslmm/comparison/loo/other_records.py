@@ -82,7 +82,7 @@ def refit_by_nuts(
     effects = fitted.effects
     assert effects is not None
     stay = np.setdiff1d(np.arange(len(fitted.y)), left)
-    reduced = None if split.likelihood_gradient is None else fitted.marginal.subset(stay)
+    reduced = None if fitted.marginal.complete else fitted.marginal.subset(stay)
     if reduced is not None:
         y = fitted.y[stay]
         others = replace(

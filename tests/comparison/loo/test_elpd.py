@@ -64,7 +64,7 @@ def test_conditionals_at_fixed_parameters_are_scipys(name: str, prior: str) -> N
     model, tree = gallery_tree(name)
     found = fitted(model, tree, 100)
     assert found.effects is not None
-    X, p = model["phenotype"].owner.op.design, found.beta.shape[1]
+    X, p = found.marginal.design, found.beta.shape[1]
     if prior == "flat":
         found = replace(found, effects=replace(found.effects, factor=None))
     elif prior == "drawn":
@@ -88,13 +88,13 @@ def test_many_draws_are_interpolated_to_the_same(
     used: list[int] = []
     whole = Nodes.weights
     monkeypatch.setattr(Nodes, "weights", lambda *a: used.append(1) or whole(*a))
-    op = model["phenotype"].owner.op
+    X = found.marginal.design
     for blocks in partitions(len(found.y)):
         conditionals = found.conditionals(blocks)
         for s in (0, 500, 999):
             assert found.effects is not None
             V = covariance(model, found.inputs, s)
-            error = dense_error(conditionals, blocks, s, V, op.design, found.effects, found.y)
+            error = dense_error(conditionals, blocks, s, V, X, found.effects, found.y)
             assert error < 1e-8
     assert used
 
@@ -302,7 +302,7 @@ def test_conditionals_of_groups_draw_by_draw(name: str) -> None:
     assert drawn["pareto_k"].dims == ("group",)
     assert drawn["group_of"].to_numpy().tolist() == groups.tolist()
     assert drawn["weight"].sum("sample").to_numpy() == pytest.approx(np.ones(3))
-    X, prior = model["phenotype"].owner.op.design, found.effects
+    X, prior = found.marginal.design, found.effects
     assert prior is not None
     assert prior.factor is not None
     for s in (0, 99):

@@ -22,7 +22,7 @@ from bayeslmm import fit, models
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.comparison.loo.elpd import loo
 from bayeslmm.comparison.loo.model import effects_prior, fitted
-from bayeslmm.comparison.loo.other_records import Refit, gaussian_of, kernel_of, refit_exactly
+from bayeslmm.comparison.loo.other_records import Refit, refit_exactly
 from bayeslmm.comparison.loo.refit import redo
 from bayeslmm.comparison.loo.without_block import target_without
 from bayeslmm.distributions.spectral_normal import spectral_normal
@@ -30,8 +30,8 @@ from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.inference.laplace.importance import importance_sample
 from bayeslmm.likelihood.blocks import Blocks
-from bayeslmm.likelihood.blocks_dense import Dense
 from bayeslmm.likelihood.decompose import spectrum
+from bayeslmm.likelihood.dense_marginal import DenseMarginal
 from bayeslmm.relationship.relationship import Relationship
 
 N = 60
@@ -98,7 +98,7 @@ def test_the_density_without_a_block_is_that_of_the_others(name: str) -> None:
     rng = np.random.default_rng(2)
     points = split.start + 0.5 * rng.standard_normal((5, len(split.start)))
     log_prior, inputs = split.parameters(points, *split.data)
-    X, prior = model["phenotype"].owner.op.design[stay], data.effects
+    X, prior = data.marginal.design[stay], data.effects
     assert prior.factor is not None
     C = X @ prior.factor @ prior.factor.T @ X.T
     for s, u in enumerate(points):
@@ -119,9 +119,10 @@ def test_the_likelihood_of_the_others_alone() -> None:
     split = hyper(model)
     left = np.array([2, 9, 30])
     stay = np.setdiff1d(np.arange(len(data.y)), left)
-    reduced = gaussian_of(data.likelihood, stay)  # type: ignore[arg-type]
+    reduced, y = data.marginal.subset(stay), data.y[stay]
     assert reduced is not None
-    alone = laplace.target_of(replace(split, gaussian=reduced), data.effects)
+    own = {"quadratic": reduced.quadratic(y), "likelihood_gradient": reduced.gradient(y)}
+    alone = laplace.target_of(replace(split, **own), data.effects)
     whole = target_without(data, split, data.effects, Blocks((left,)), {})
     for u in split.start + 0.3 * np.random.default_rng(4).standard_normal((3, len(split.start))):
         assert alone.log_density(u) == pytest.approx(whole.log_density(u), abs=1e-8)
@@ -136,14 +137,15 @@ def test_a_class_of_residuals_that_is_left_out_altogether() -> None:
     """Its variance keeps its prior: no coefficient, no slope."""
     model, tree = gallery_tree("gxe")
     data = fitted(model, tree, 100)
-    codes = model["phenotype"].owner.op.form.covariance.residual
-    stay = np.flatnonzero(codes == 0)
-    reduced = gaussian_of(data.likelihood, stay)  # type: ignore[arg-type]
+    assert isinstance(data.marginal, DenseMarginal)
+    stay = np.flatnonzero(data.marginal.covariance.residual == 0)
+    reduced = data.marginal.subset(stay)
     assert reduced is not None
     assert data.effects is not None
-    assert reduced.gradient is not None
+    gradient = reduced.gradient(data.y[stay])
+    assert gradient is not None
     c = [data.inputs[0][0]]
-    value, slope = reduced.gradient(c, data.effects.mean, data.effects.factor)
+    value, slope = gradient(c, data.effects.mean, data.effects.factor)
     assert np.isfinite(value)
     assert slope[0].shape == c[0].shape
     assert slope[0][-1] == 0.0
@@ -203,8 +205,10 @@ def test_where_beta_cannot_be_integrated_nothing_is_redone() -> None:
 
 
 def test_the_kernel_comes_back_from_its_spectrum() -> None:
-    data, model, _ = fitted_tree()
-    K = kernel_of(model["phenotype"].owner.op.spectrum)
+    data, model, tree = fitted_tree()
+    spectrum = fitted(model, tree, 100).marginal.spectrum
+    assert spectrum is not None
+    K = spectrum.kernel()
     assert pytest.approx(K, abs=1e-12 * np.abs(K).max()) == data.K
 
 
@@ -270,9 +274,8 @@ def test_what_cannot_be_refitted_exactly() -> None:
 def test_others_that_do_not_determine_the_effects_have_no_likelihood() -> None:
     """Then NUTS works with the density of all less the block's conditional."""
     data = fitted(*gallery_tree("dominance"), 100)
-    assert isinstance(data.likelihood, Dense)
-    assert gaussian_of(data.likelihood, np.array([5])) is None
-    assert gaussian_of(data.likelihood, np.arange(10)) is not None
+    assert data.marginal.subset(np.array([5])) is None
+    assert data.marginal.subset(np.arange(10)) is not None
 
 
 def test_a_model_that_the_sampler_cannot_split_is_not_redone() -> None:
