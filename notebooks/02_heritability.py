@@ -309,10 +309,6 @@ from bayeslmm.modelling import (
     spectral_normal,
     spectrum,
 )
-from bayeslmm.modelling import fixed_effects, phenotype_unit
-from bayeslmm.distributions.spectral_normal import spectral_normal
-from bayeslmm.relationship.relationship import Relationship
-from bayeslmm.likelihood.decompose import spectrum
 
 
 def build(cohort: Cohort, additive: Relationship, *, beta: str = "normal(0, 10)") -> pm.Model:
