@@ -97,11 +97,12 @@ def arrow_columns(
         Arrow arrays by position. A blank line is a row of empty texts.
     """
     names = [str(position) for position in range(width)]
+    block = min(max(_BLOCK, 4096 * width), 1 << 30)
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(text),
             read_options=pyarrow.csv.ReadOptions(
-                column_names=names, use_threads=False, block_size=max(_BLOCK, 4096 * width)
+                column_names=names, use_threads=False, block_size=block
             ),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=separator, quote_char=False, ignore_empty_lines=False

@@ -79,8 +79,10 @@ def read_regular(
     check_first_fields(first, path, head.number)
     layout = table_layout(first, prefix, path, head.number, ids_only=ids_only)
     places = {name: layout.n_ids + position for position, name in enumerate(layout.names)}
-    wanted = () if ids_only else {*(layout.names if columns is None else columns), *texts}
-    if not places.keys() >= {*wanted}:
+    wanted = dict.fromkeys([*(layout.names if columns is None else columns), *texts])
+    if ids_only:
+        wanted.clear()
+    if not places.keys() >= wanted.keys():
         return None
     types = {places[name]: TEXT if name in texts else FLOAT for name in wanted}
     types |= dict.fromkeys((layout.iid if layout.fid is None else layout.fid, layout.iid), TEXT)

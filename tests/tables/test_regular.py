@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from identical_frames import assert_identical
 
 from bayeslmm.errors import BayesLMMWarning, InputError
-from bayeslmm.tables import phenotypes
-from bayeslmm.tables.columns import printable_text, tab_separated
+from bayeslmm.tables import columns, phenotypes
+from bayeslmm.tables.columns import printable_text, single_blanks
 from bayeslmm.tables.phenotypes import read_columns, read_covariates, read_ids, read_phenotypes
 from bayeslmm.tables.regular import read_regular
 
@@ -225,15 +225,13 @@ def test_what_is_irregular_is_left_to_the_lines(tmp_path: Path, content: bytes) 
     assert read_regular(path, "pheno") is None
 
 
-@pytest.mark.parametrize("columns", [["c"], ["a", "c"]])
-def test_a_column_that_is_not_there_is_left_to_the_lines(
-    tmp_path: Path, columns: list[str]
-) -> None:
+@pytest.mark.parametrize("names", [["c"], ["a", "c"]])
+def test_a_column_that_is_not_there_is_left_to_the_lines(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "table.txt"
     path.write_bytes(b"IID\ta\n1\t2\n")
-    assert read_regular(path, "pheno", columns=columns) is None
+    assert read_regular(path, "pheno", columns=names) is None
     with pytest.raises(InputError, match="no column 'c' -> one of: a"):
-        read_phenotypes(path, columns=columns)
+        read_phenotypes(path, columns=names)
 
 
 def test_columns_not_read_may_hold_any_printable_text(tmp_path: Path) -> None:
@@ -269,11 +267,12 @@ def test_floats_are_those_of_python(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text("ab \t\n", max_size=30))
-def test_tabs_separate_what_split_separates(text: str) -> None:
+@given(st.text("ab \t\n", max_size=30), st.sampled_from([1, 2, 3, 1 << 18]))
+def test_single_blanks_separate_what_split_separates(text: str, block: int) -> None:
     lines = [line.split() for line in text.split("\n")]
-    found = tab_separated(text.encode()).decode()
-    assert found.split("\n") == ["\t".join(fields) for fields in lines]
+    with patch.object(columns, "_CACHE", block):
+        found, blank = single_blanks(text.encode())
+    assert found.decode().split("\n") == [blank.join(fields) for fields in lines]
 
 
 @settings(
@@ -286,3 +285,33 @@ def test_printable_text(tmp_path: Path, text: str) -> None:
     plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
     printable = all(c.isprintable() or c in "\t\n" for c in plain)
     assert printable_text(path) == (plain.encode() if printable else None)
+
+
+@pytest.mark.parametrize("separator", "\t ")
+def test_files_of_many_blocks(tmp_path: Path, separator: str) -> None:
+    """Arrow's blocks begin anywhere in a line."""
+    rng = np.random.default_rng(1)
+    n, k = 15_000, 18
+    values = rng.standard_normal((n, k)).astype("U25")
+    path = tmp_path / "table.txt"
+    rows = [separator.join([f"F{i // 3}", f"i{i}", *row]) for i, row in enumerate(values.tolist())]
+    path.write_text("\n".join(rows))
+    assert path.stat().st_size > columns._BLOCK
+    assert read_regular(path, "pheno") is not None
+    found = read_covariates(path, categorical=["covar3"])
+    with by_line():
+        assert_identical(found, read_covariates(path, categorical=["covar3"]))
+    rows[-1] += separator + "1"
+    path.write_text("\n".join(rows))
+    with pytest.raises(InputError, match=f":{n}: {k + 3} fields -> {k + 2}, as in the first"):
+        read_covariates(path)
+
+
+def test_wide_tables(tmp_path: Path) -> None:
+    path = tmp_path / "table.txt"
+    row = [str(k) for k in range(20_000)]
+    path.write_text("".join(f"i{i} {' '.join(row)}\n" for i in range(3)))
+    found = read_regular(path, "v")
+    assert found is not None
+    assert list(found.numbers) == found.names == [f"v{k}" for k in range(1, 20_000)]
+    assert [values[2] for values in found.numbers.values()] == list(range(1, 20_000))
