@@ -69,14 +69,21 @@ def test_the_density_is_that_of_the_grm(size: str) -> None:
     ("n", "m", "p"), [(12, 5, 1), (12, 5, 3), (9, 9, 2), (8, 20, 2), (12, 1, 2)]
 )
 def test_the_spectrum_of_a_root_is_that_of_the_kernel(n: int, m: int, p: int) -> None:
+    """With one node for all contrasts that W does not reach, and no eigenvectors of them."""
     rng = np.random.default_rng(n + m)
     W = rng.standard_normal((n, m))
     X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
     found, expected = decompose_root(W, X), decompose(W @ W.T, X)
     s, C, B = found.eigenvalues, found.coupling, found.basis.columns
-    np.testing.assert_allclose(s, expected.eigenvalues, atol=1e-12 * s[-1])
+    every = np.repeat(s, found.weights.astype(int))
+    np.testing.assert_allclose(every, expected.eigenvalues, atol=1e-12 * s[-1])
     assert (np.diff(s) >= 0).all()
-    np.testing.assert_allclose(B.T @ B, np.eye(n), atol=1e-12)
+    merged = found.basis.nodes
+    assert merged == (m + p < n)
+    np.testing.assert_array_equal(s[:merged], 0.0)
+    np.testing.assert_array_equal(C[:, :merged], 0.0)
+    s, C = s[merged:], C[:, merged:]
+    np.testing.assert_allclose(B.T @ B, np.eye(p + s.size), atol=1e-12)
     np.testing.assert_allclose(B[:, :p] @ found.triangle, X, atol=1e-12)
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
     top = found.schur + (C * inverse) @ C.T

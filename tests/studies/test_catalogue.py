@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import bayeslmm.cli.commands.h2
+import bayeslmm.cli.analysis
 import bayeslmm.system.memory
 from bayeslmm.cli import main
 from bayeslmm.cohort.build import cohort, cohort_from_arrays
@@ -836,7 +836,7 @@ def test_what_the_user_is_told(
     def stop(*_: object) -> None:
         raise InputError("all was read", "a test that stops here", "nothing")
 
-    monkeypatch.setattr(bayeslmm.cli.commands.h2, "fit_all", stop)
+    monkeypatch.setattr(bayeslmm.cli.analysis, "fit_one", stop)  # when the model is built
     more = case.make(folder) or []
     command = more if more[:1] in (["h2"], ["grm"]) else None
     if command is None:
