@@ -13,6 +13,7 @@ from bayeslmm.errors import InputError, warn_user
 from bayeslmm.system.atomic import atomic_path, atomic_paths, remove_abandoned, require_space
 from bayeslmm.system.files import PathArg, require_file, sha256
 from bayeslmm.system.hdf5 import why_damaged
+from bayeslmm.system.netcdf import netcdf_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,12 +158,9 @@ def join_traits(trees: Mapping[str, xr.DataTree]) -> xr.DataTree:
 
 
 def write_tree(tree: xr.DataTree, path: PathArg) -> None:
-    """Write a result as netCDF-4; ``xarray.open_datatree`` reads it.
-
-    It is made in memory first: HDF5 itself does not survive a disk that is full.
-    """
+    """Write a result as netCDF-4; ``xarray.open_datatree`` reads it."""
     require_space(path, sum(node.to_dataset().nbytes for node in tree.subtree), "the result")
-    Path(path).write_bytes(tree.to_netcdf(engine="h5netcdf"))
+    Path(path).write_bytes(netcdf_bytes(tree))
 
 
 def read_tree(path: PathArg) -> xr.DataTree:
