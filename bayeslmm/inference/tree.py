@@ -22,6 +22,7 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
 from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.models.family import family_of
 
 type Variables = dict[str, tuple[tuple[str, ...], Any]]
 
@@ -140,7 +141,9 @@ def constant_data(model: pm.Model) -> xr.Dataset:
         factor = model["g"].tag.factor
         spectrum = decompose(factor @ factor.T, out["design"][1])
         s, e = spectrum.contrasts(observed_phenotype(model))
-        out["eigenvalue"], out["contrasts"] = (("contrast",), s), (("contrast",), e)
+        out["eigenvalue"] = (("contrast",), s)
+        if family_of(model).gaussian:
+            out["contrasts"] = (("contrast",), e)
     return dataset(out, model.coords)
 
 
@@ -156,6 +159,7 @@ def provenance(model: pm.Model, **facts: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "priors": prior_words(model),
+        **family_of(model).record(),
         **getattr(model, "provenance", {}),
         **facts,
     }
