@@ -124,11 +124,19 @@ class Spectrum:
         For estimates from quadratic forms: where a node stands for several contrasts their length
         goes to one of them, and the others are zero. `contrasts` gives each its own value.
         """
-        e, gap = rotated[self.p :], self.m - self.nodes
-        if not gap:
-            return self.eigenvalues, e
-        zeros = np.zeros((gap, *e.shape[1:]))
-        return np.concatenate([np.zeros(gap), self.eigenvalues]), np.concatenate([zeros, e])
+        (s, e), many, null = (
+            (self.eigenvalues, rotated[self.p :]),
+            self.basis.nodes,
+            self.basis.null,
+        )
+        if not many:
+            return s, e
+        rest = e[:many]
+        if null < many:  # traits share fewer dimensions: as many rows with their inner products
+            _, lengths, directions = np.linalg.svd(rest)
+            rest = lengths[:null, None] * directions[:null]
+        zeros = np.zeros((null - len(rest), *e.shape[1:]))
+        return np.concatenate([np.zeros(null), s[many:]]), np.concatenate([zeros, rest, e[many:]])
 
     def contrasts(self, y: Floats) -> tuple[Floats, Floats]:
         """Eigenvalues (m,) and the error contrasts (m,) or (m, t) of records y, one by one."""
