@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.numerics.threads import one_thread
+from bayeslmm.numerics.threads import ahead, blas_threads, one_thread
 
 WEAK = 0.15  # expected SE beyond which the prior matters
 SPREAD = 1e-4  # variance of the eigenvalues below which h² is not identified
@@ -90,7 +90,6 @@ def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
     return None
 
 
-@one_thread()
 def restricted_lrt(
     eigenvalues: Floats, contrasts: Floats, *, simulations: int | None = None, seed: int = 1
 ) -> RestrictedLRT:
@@ -100,6 +99,9 @@ def restricted_lrt(
     ``exp l(h²)``. Half of the data sets are drawn under h² = 0 and half under the estimate ĥ².
     With the weights ``2 / (1 + exp[l(ĥ²) - l(0)])`` p-values of any size have a small relative
     error.
+
+    Where BLAS may use several threads, one draws the next data sets while another weighs these; the
+    numbers are the same.
 
     Parameters
     ----------
@@ -131,16 +133,23 @@ def restricted_lrt(
     if observed <= 1e-9:
         return RestrictedLRT(0.0, 1.0, 0.0, 0)
     rng = np.random.default_rng(seed)
-    total = squares = 0.0
     block = max(2, int(4e6 // m))
-    for start in range(0, count, block):
-        size = min(block, count - start)
-        e2 = rng.standard_normal((size, m)) ** 2
-        e2[::2] *= d[best]  # every other data set under the estimate
-        gains = gain(e2)
-        counted = np.where(gains.max(axis=1) >= observed - 1e-9, 2.0 * expit(-gains[:, best]), 0.0)
-        total += float(counted.sum())
-        squares += float((counted**2).sum())
+
+    def draw(start: int) -> Floats:
+        """Return the squares of the next data sets (draws, m), every other under the estimate."""
+        e = rng.standard_normal((min(block, count - start), m))
+        np.square(e, out=e)
+        e[::2] *= d[best]
+        return e
+
+    total = squares = 0.0
+    with one_thread():
+        for e2 in ahead(draw, range(0, count, block), threads=blas_threads()):
+            gains = gain(e2)
+            extreme = gains.max(axis=1) >= observed - 1e-9
+            counted = np.where(extreme, 2.0 * expit(-gains[:, best]), 0.0)
+            total += float(counted.sum())
+            squares += float((counted**2).sum())
     p = total / count
     error = float(np.sqrt(max(squares / count - p * p, 0.0) / count))
     return RestrictedLRT(2.0 * observed, min(p, 1.0), error, count)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -67,6 +68,33 @@ def sharing(threads: int | None = None) -> Iterator[Callable[..., Iterator[Any]]
     count = blas_threads() if threads is None else threads
     with one_thread(), ThreadPoolExecutor(count) as pool:
         yield pool.map
+
+
+def ahead[T, R](
+    function: Callable[[T], R], pieces: Iterable[T], *, threads: int = 2
+) -> Iterator[R]:
+    """Yield the results of `function` in order, each computed while the one before is used.
+
+    Parameters
+    ----------
+    function
+        Called for one piece at a time, in their order, in a thread of its own.
+    pieces
+        Its arguments.
+    threads
+        With one thread every result is computed when it is asked for.
+    """
+    if threads < 2:
+        yield from map(function, pieces)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque[Future[R]]()
+        for piece in pieces:
+            waiting.append(pool.submit(function, piece))
+            if len(waiting) == 2:
+                yield waiting.popleft().result()
+        for last in waiting:
+            yield last.result()
 
 
 def blas_threads() -> int:

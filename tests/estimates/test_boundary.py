@@ -7,6 +7,7 @@ import pytest
 from engine_oracles import Data, contrasts, gram, reml, sibships, simulated
 from scipy import stats
 from scipy.optimize import minimize_scalar
+from threadpoolctl import threadpool_limits
 
 from bayeslmm.estimates.boundary import WEAK, expected_se, restricted_lrt, spectrum_problem
 
@@ -157,3 +158,27 @@ def test_spectrum_problems_in_words() -> None:
     assert "GRM rank 15 of 20" in str(spectrum_problem(few, 21))
     K = sibships(20, 4)
     assert spectrum_problem(contrasts(Data(np.zeros(20), np.ones((20, 1)), K))[0], 20) is None
+
+
+@pytest.mark.parametrize("n", [300, 2001])
+def test_the_restricted_lrt_is_the_same_with_any_number_of_threads(n: int) -> None:
+    """The simulated data sets are those of one stream of normal numbers, whoever draws them."""
+    rng = np.random.default_rng(6)
+    xi = np.sort(rng.gamma(0.5, 2.0, n))
+    eta = np.sqrt(0.1 * xi + 0.9) * rng.standard_normal(n)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(restricted_lrt(xi, eta))
+    assert found[0] == found[1]
+    h = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-9.0, 9.0, 73)))])
+    observed = [log_reml(xi, eta, one) - log_reml(xi, eta, 0.0) for one in h]
+    best = h[int(np.argmax(observed))]
+    stream = np.random.default_rng(1)
+    total, count = 0.0, 400
+    for k in range(count):  # the first of them, one by one
+        e = stream.standard_normal(n) * (1.0 if k % 2 else np.sqrt(best * xi + 1 - best))
+        gains = [log_reml(xi, e, one) - log_reml(xi, e, 0.0) for one in h]
+        if max(gains) >= max(observed):
+            total += 2 / (1 + np.exp(gains[int(np.argmax(observed))]))
+    assert restricted_lrt(xi, eta, simulations=count).p_value == pytest.approx(total / count)

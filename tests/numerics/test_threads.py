@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Barrier, get_ident
+from threading import Barrier, Event, get_ident
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ import scipy.linalg  # its BLAS is limited, too
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import bayeslmm.numerics.threads
-from bayeslmm.numerics.threads import blas_threads, limit_threads, one_thread, sharing
+from bayeslmm.numerics.threads import ahead, blas_threads, limit_threads, one_thread, sharing
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +198,30 @@ def test_without_proc_the_modules_are_counted(
     assert count == len(sys.modules)
     monkeypatch.setitem(sys.modules, "one_more", sys)
     assert bayeslmm.numerics.threads._loaded() == count + 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_work_done_ahead_comes_in_order(threads: int, count: int) -> None:
+    assert list(ahead(lambda k: k**2, range(count), threads=threads)) == [
+        k**2 for k in range(count)
+    ]
+
+
+def test_the_next_piece_is_computed_while_one_is_used() -> None:
+    begun = [Event() for _ in range(3)]
+
+    def work(k: int) -> int:
+        begun[k].set()
+        return get_ident()
+
+    for k, worker in enumerate(ahead(work, range(3))):
+        assert worker != get_ident()
+        assert begun[min(k + 1, 2)].wait(10)
+
+
+def test_a_failure_ahead_is_raised_where_its_result_is_asked_for() -> None:
+    results = ahead(lambda k: 1 // (2 - k), range(4))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
