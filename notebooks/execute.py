@@ -100,6 +100,16 @@ def write(path: Path, content: bytes) -> None:
     os.replace(part, path)
 
 
+def store(source: Path, folder: Path) -> None:
+    """Execute a script; write its notebook and its picture into a folder."""
+    name = source.stem
+    notebook = execute(source)
+    clean(notebook, name)
+    figure = picture(notebook, name)
+    write(folder / f"{name}.ipynb", f"{nbformat.writes(notebook)}\n".encode())
+    write(folder / "pictures" / f"{name}.png", figure)
+
+
 def main() -> None:
     """Execute the notebooks that are named, or all."""
     known = {path.stem: path for path in sources()}
@@ -112,12 +122,8 @@ def main() -> None:
     for name in options.names or known:
         if name not in known:
             parser.error(f"no notebook {name!r}; there are {', '.join(known)}")
-        notebook = execute(known[name])
-        clean(notebook, name)
-        figure = picture(notebook, name)
-        write(options.to / f"{name}.ipynb", f"{nbformat.writes(notebook)}\n".encode())
-        write(options.to / "pictures" / f"{name}.png", figure)
-        print(f"{name}: {len(notebook.cells)} cells")
+        store(known[name], options.to)
+        print(name)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ so that executing the script executes both.
 from __future__ import annotations
 
 import ast
+import base64
+import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,12 +19,19 @@ from typing import Any
 
 import jupytext
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import bayeslmm
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 MOST_BYTES = 6_000_000  # of all notebooks and pictures together
+
+_spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+assert _spec is not None
+assert _spec.loader is not None
+execute = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(execute)
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -159,6 +169,56 @@ def test_a_notebook_is_self_contained_and_asserts_what_it_claims(path: Path) -> 
     cells = [cell.cell_type for cell in jupytext.reads(text, fmt="py:percent").cells]
     assert cells[0] == "markdown"
     assert cells.count("markdown") >= 10
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (new_output("stream", name="stderr", text="a warning"), "writes to stderr: a warning"),
+        (new_output("stream", text=f"{Path.home()}/x"), f"shows {str(Path.home())!r}"),
+        (new_output("execute_result", {"text/html": str(FOLDER)}), f"shows {str(FOLDER.parent)!r}"),
+        (new_output("stream", text="\x1b[31mred"), "shows '\\x1b'"),
+    ],
+)
+def test_what_nobody_else_should_see_is_refused(output: Any, message: str) -> None:
+    cell = new_code_cell("first = 1\nsecond", outputs=[output])
+    with pytest.raises(execute.NotebookError) as caught:
+        execute.clean(new_notebook(cells=[cell]), "08_new")
+    assert str(caught.value) == f"08_new, cell 0, which begins 'first = 1': {message}"
+
+
+def test_addresses_in_memory_are_dropped() -> None:
+    output = new_output("execute_result", {"text/plain": "<pymc.Model at 0x7f14e468cec0>"})
+    notebook = new_notebook(cells=[new_code_cell("model", outputs=[output])])
+    execute.clean(notebook, "08_new")
+    assert notebook.cells[0].outputs[0]["data"]["text/plain"] == "<pymc.Model>"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_notebook_has_one_picture(count: int) -> None:
+    figure = new_output("display_data", {"image/png": base64.b64encode(b"figure").decode()})
+    cell = new_code_cell(outputs=[figure] * count, metadata={"tags": ["picture"]})
+    notebook = new_notebook(cells=[new_code_cell(outputs=[figure]), cell])
+    if count == 1:
+        assert execute.picture(notebook, "08_new") == b"figure"
+        return
+    with pytest.raises(execute.NotebookError, match=f"08_new: {count} figures in cells tagged"):
+        execute.picture(notebook, "08_new")
+
+
+def test_files_that_are_left_behind_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "08_new.py"
+    source.write_text("# %%\nopen('left.txt', 'w').close()\n", encoding="utf-8")
+    code = "import sys, pathlib, execute; execute.execute(pathlib.Path(sys.argv[1]))"
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(source)],
+        env={**os.environ, "PYTHONPATH": str(FOLDER)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "NotebookError: 08_new.py leaves ['left.txt'] behind" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["08_new.py"]
 
 
 def test_the_overview_has_a_line_and_a_picture_of_each() -> None:
