@@ -1,4 +1,4 @@
-"""A kernel of few columns: every verb of its density against the matrices written out.
+"""One kernel, of few columns: every verb of its density against the matrices written out.
 
 The spectrum is complete, compressed or made of a root; nothing behind it may tell which. One trait
 by its variances (T = 0), and one, two by covariances. Means and covariances of draws are exact: a
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor
 import pytest
 from affine import moments
 from low_rank import (
@@ -27,10 +29,13 @@ from low_rank import (
 )
 from multitrait_oracles import dense
 from numpy.typing import NDArray
-from oracles import log_marginal_density, log_normal_density, relative
+from oracles import LONG, log_marginal_density, log_normal_density, relative
+from pytensor.compile.mode import Mode
 from scipy.stats import multivariate_normal
 from spectra import same
 
+from bayeslmm.distributions.multi_trait_normal import multi_trait_normal
+from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.likelihood.fixed_effects import integrate_beta
 from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.one_kernel_solve import semivariance
@@ -40,6 +45,7 @@ from bayeslmm.likelihood.terms import Term
 
 type Floats = NDArray[np.float64]
 
+PYTHON = Mode(linker="py", optimizer="fast_compile")
 EACH = pytest.mark.parametrize("name", PROBLEMS)
 FEW = pytest.mark.parametrize("name", SMALL)
 FORM = pytest.mark.parametrize("form", FORMS)
@@ -122,6 +128,29 @@ def test_the_quadratic_in_beta_and_its_integral(name: str, form: str, T: int) ->
             exact = log_marginal_density(y, design(problem, T), [V], [1.0], mean, prior)[0]
             assert value == pytest.approx(exact, rel=1e-9)
             assert value == pytest.approx(integrate_beta(complete, beta, prior), rel=1e-10)
+
+
+@FEW
+@FORM
+@pytest.mark.parametrize("h2", [1e-8, 1 - 1e-8])
+def test_next_to_the_ends_of_the_range_of_h2(name: str, form: str, h2: float) -> None:
+    """1e-8 in extended precision, K = GGᵀ in it too, where ½ rᵀV⁻¹r is 1e8.
+
+    1e-6 where K has a null vector in the space of X that is no column of it: 1 - h² = 1e-8 stands
+    beside the rounding of T, 1e-16 of its largest entry.
+    """
+    problem, tolerance = low_rank(name), 1e-6 if "within" in name else 1e-8
+    y, beta = data(problem, 0, 26)
+    marginal, c = problem.marginal(form, 0), 2.0 * np.array([h2, 1 - h2])
+    root = np.asarray(problem.G, dtype=LONG)
+    exact = log_normal_density(y, problem.X, [root @ root.T], beta[None], c[None])
+    value, d_beta, slope = marginal.logp_gradient(marginal.rotate(y), beta, c)
+    assert relative(value, exact[0][0]) < tolerance
+    assert relative(d_beta, exact[1][0]) < tolerance
+    assert relative(slope[1], exact[2][0, 1]) < tolerance
+    found = marginal.quadratic(y)([c])
+    assert found is not None
+    assert found.at(beta) == pytest.approx(float(exact[0][0]), rel=tolerance)
 
 
 def test_where_the_covariance_is_not_definite_there_is_no_density() -> None:
@@ -382,3 +411,42 @@ def test_the_individuals_that_have_some_of_the_traits(form: str) -> None:
         np.testing.assert_array_equal(rotated, S.rotate(np.ascontiguousarray(Y[:, list(traits)])))
         e, rest = rotated[S.p :], Y[:, list(traits)]
         close(e.T @ e, rest.T @ (rest - problem.X @ np.linalg.lstsq(problem.X, rest)[0]), 1e-9)
+
+
+@FORM
+def test_what_a_fit_keeps(form: str) -> None:
+    """The design, eigenvalues and, of one trait, each contrast: Σ e²/d is the restricted RSS."""
+    problem = low_rank("8 columns, 3 covariates")
+    (y, _), c = data(problem, 0, 27), np.array([0.7, 0.4])
+    kept = problem.marginal(form, 0).constant_data(y)
+    (_, X), (_, s), (_, e) = (kept[name] for name in ("design", "eigenvalue", "contrasts"))
+    close(X, problem.X, 1e-12)
+    Vi = np.linalg.inv(dense_parts(problem, [c])[0])
+    P = Vi - Vi @ X @ np.linalg.solve(X.T @ Vi @ X, X.T @ Vi)
+    assert (e**2 / (c[0] * s + c[1])).sum() == pytest.approx(y @ P @ y, rel=1e-9)
+    several = problem.marginal(form, 2).constant_data(data(problem, 2, 28)[0])
+    assert sorted(several) == ["design", "eigenvalue"]
+    close(several["eigenvalue"][1], s, 1e-12)
+
+
+@FORM
+def test_models_of_one_trait_and_of_two(form: str) -> None:
+    """`spectral_normal` and `multi_trait_normal` take the spectrum as it is."""
+    problem = low_rank("8 columns, 3 covariates")
+    S, zero = problem.spectrum(form), np.zeros(4)
+    with pm.Model() as one:
+        variance = pm.Exponential("variance", 1.0, shape=2)
+        y = data(problem, 0, 29)[0]
+        spectral_normal("phenotype", zero, variance, spectrum=S, observed=y, dims=None)
+    with pm.Model() as two:
+        G, R = (pm.Exponential(name, 1.0) * np.eye(2) for name in "GR")
+        Y = data(problem, 2, 30)[0]
+        spread = {"spectrum": S, "observed": Y, "dims": None}
+        multi_trait_normal("phenotype", np.zeros(8), G, R, **spread)
+    for model, records, T in ((one, y, 1), (two, Y, 2)):
+        V = np.kron(np.eye(T), problem.K + np.eye(60))  # log-variances of zero
+        values = [np.zeros(x.type.shape) for x in model.value_vars]
+        logp = pytensor.function(model.value_vars, model.logp(vars=model.observed_RVs), mode=PYTHON)
+        assert logp(*values) == pytest.approx(
+            multivariate_normal(None, V).logpdf(records), rel=1e-10
+        )
