@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numba
 import numpy as np
@@ -14,9 +14,26 @@ from numpy.typing import NDArray
 from bayeslmm.numerics.arrays import Floats
 
 type Scale = Literal["gcta", "sample", "centred"]
+type Coding = Literal["additive", "dominance", "x"]
 type Precision = type[np.float32] | type[np.float64]
 
+CODINGS: tuple[str, ...] = get_args(Coding.__value__)
 VARIES = 1e-10  # variances of dosages below this are rounding
+
+
+def coefficients(coding: Coding, mean: Floats, about_mean: Floats, n: int, scale: Scale) -> Floats:
+    """Return a coding as coefficients (b, 3) of 1, x and x², see `additive` and `dominance`.
+
+    Variants on X have the additive coding at GCTA's scale; what a male's genotype counts is said
+    where they are read (`bayeslmm.relationship.x_chromosome`).
+    """
+    match coding:
+        case "dominance":
+            return dominance(mean)
+        case "x":
+            return additive(mean, about_mean, n, "gcta")
+        case _:
+            return additive(mean, about_mean, n, scale)
 
 
 def additive(mean: Floats, about_mean: Floats, n: int, scale: Scale) -> Floats:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.errors import InputError
-from bayeslmm.genotypes.codings import Precision, Scale, additive, dominance, moments
+from bayeslmm.genotypes.codings import CODINGS, Coding, Precision, Scale, coefficients, moments
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import sharing
 from bayeslmm.relationship.cross_product import CrossProduct, Share, centre
-from bayeslmm.relationship.genomic_parts import Coding, Part, check_memory, plan_parts
+from bayeslmm.relationship.genomic_parts import Part, check_memory, plan_parts
 from bayeslmm.relationship.relationship import FEW, Relationship
 from bayeslmm.relationship.variant_sets import VariantSets
 from bayeslmm.relationship.x_chromosome import (
@@ -227,14 +227,14 @@ def _one_pass(
         mean, about_mean, varies = moments(dosages)
         if settings.males is not None and x.any():
             mean[x] = x_mean(dosages[x], settings.males.male)
-        coefficients = _coefficients(mean, about_mean, varies, parts, settings)
+        codings = _coefficients(mean, about_mean, varies, parts, settings)
         for part, (first, end) in zip(parts, spans, strict=True):
             if first >= where.stop or end <= where.start:
                 continue
             if part.sums is None:
                 part.sums = _sums(part, settings, share)
             rows = np.flatnonzero(part.members[where] & varies)
-            part.sums.add(dosages, rows, coefficients[part.coding][rows])
+            part.sums.add(dosages, rows, codings[part.coding][rows])
             if end <= where.stop:
                 found[part.name] = _finished(part, settings)
         if progress is not None:
@@ -254,11 +254,7 @@ def _coefficients(
     n, p2, squares = settings.genotypes.n, mean[varies], about_mean[varies]
     for coding in dict.fromkeys(part.coding for part in parts):
         found[coding] = np.zeros((mean.size, 3))
-        if coding == "dominance":
-            found[coding][varies] = dominance(p2)
-        else:
-            scale = "gcta" if coding == "x" else settings.scale
-            found[coding][varies] = additive(p2, squares, n, scale)
+        found[coding][varies] = coefficients(coding, p2, squares, n, settings.scale)
     return found
 
 
@@ -321,7 +317,7 @@ def _check_options(
     block: int,
     threads: int | None,
 ) -> None:
-    known = get_args(Coding.__value__)
+    known = CODINGS
     if not kinds or len({*kinds}) < len(kinds) or isinstance(kinds, str) or {*kinds} - {*known}:
         raise InputError(f"kinds {kinds!r}", f"some of {', '.join(known)}, each once", "correct it")
     if scale not in get_args(Scale.__value__):

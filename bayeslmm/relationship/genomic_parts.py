@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import InputError
-from bayeslmm.genotypes.codings import Precision
+from bayeslmm.genotypes.codings import Coding, Precision
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.relationship.cross_product import CrossProduct
 from bayeslmm.relationship.variant_sets import VariantSets
 from bayeslmm.system.memory import require_memory
-
-type Coding = Literal["additive", "dominance", "x"]
 
 
 @dataclass(slots=True)

@@ -71,7 +71,9 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 def _check_options(args: Namespace) -> None:
     """Refuse combinations of options that mean nothing, before any work."""
-    known = ("additive", "dominance", "x")
+    from bayeslmm.genotypes.codings import CODINGS
+
+    known = CODINGS
     if {*args.kind} - {*known} or len({*args.kind}) < len(args.kind):
         raise InputError(
             f"--kind {','.join(args.kind)}", f"some of {', '.join(known)}, each once", "correct it"

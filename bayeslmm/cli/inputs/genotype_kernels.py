@@ -30,6 +30,8 @@ def genotype_kernels(
     InputError
         A name that genotypes do not give.
     """
+    from bayeslmm.genotypes.codings import CODINGS
+
     out: Kernels = {}
     if "variants" in names:
         from bayeslmm.relationship.variants import standardise_variants
@@ -37,7 +39,7 @@ def genotype_kernels(
         with terminal.step(f"standardised genotypes of {genotypes.n} individuals"):
             out["variants"] = standardise_variants(genotypes, scale=args.scale)
     parts = [part for name in names for part in PRODUCTS.get(name, (name,))]
-    kinds = [kind for kind in ("additive", "dominance") if kind in parts]
+    kinds = [kind for kind in CODINGS if kind in parts and kind != "x"]
     if kinds:
         out |= _computed(genotypes, args, terminal, kinds, None)
     out |= products(out, names)
