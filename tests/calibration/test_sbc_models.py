@@ -28,9 +28,9 @@ from scipy import stats
 
 from bayeslmm import models
 from bayeslmm.calibration.ecdf_band import p_value
-from bayeslmm.inference.laplace.laplace import replicate
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.sbc import calibrate
+from bayeslmm.inference.laplace.laplace import replicate
 
 NAMES = models.names()  # by glob
 EXACT = ("additive", "snp_effects")
@@ -39,7 +39,7 @@ FAST = [name for name in NAMES if name != "additive_cholesky"]  # only the laten
 
 @cache
 def studied(name: str) -> Calibration:
-    engine = "exact" if name in EXACT else partial(draw_laplace, ess=150)
+    engine = "exact" if name in EXACT else partial(replicate, ess=150)
     return calibrate(models.load(name), 100, draws=100, engine=engine)
 
 
