@@ -76,7 +76,8 @@ class Axes:
     def beside(self, ticks: Ticks) -> float:
         """Pixels that the labels of the ordinate need on its left."""
         longest = max((width(label, TICK) for _, label in ticks), default=0.0)
-        room = longest + SPARE + (MARK if self.y.line else 3.0) if longest else 2.0
+        half = 0.5 * width("0.0", TICK) if self.x.numbers else 2.0  # of the first tick on the left
+        room = longest + SPARE + (MARK if self.y.line else 3.0) if longest else half
         return room + (LABEL * LINE_HEIGHT + 4 if self.y.label else 0.0)
 
     def svg(self, x: Scale, y: Scale, clip: str) -> str:

@@ -17,7 +17,8 @@ _ADVANCES = (
     "64 84"
 )
 _WIDTH = {chr(32 + k): int(advance) / 100 for k, advance in enumerate(_ADVANCES.split())}
-_OTHER = {"w": 1.0, "n": 0.65}  # full-width letters, and all others
+_WIDTH |= {"…": 1.0, "–": 0.5}
+_OTHER = {"w": 1.0, "n": 0.84}  # full-width letters, and all others: signs such as ± and −
 
 
 def width(text: str, size: float) -> float:

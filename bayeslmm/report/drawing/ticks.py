@@ -33,11 +33,16 @@ def linear_ticks(low: float, high: float, most: int) -> Ticks:
 def labels(values: Sequence[float], step: float) -> list[str]:
     """Numbers `step` apart, all with the decimals that the step needs."""
     largest = max(map(abs, values), default=0.0)
-    if largest >= 1e6 or step < 1e-5:
-        places = max(0, math.ceil(math.log10(max(largest, step) / step) - ROUNDING))
-        return ["0" if value == 0 else power(value, min(places, 6)) for value in values]
-    decimals = next(d for d in range(8) if abs(round(step, d) - step) < 1e-6 * step)
-    return [sign(f"{value:,.{decimals}f}") for value in values]
+    powers = not 1e-4 <= largest < 1e6
+    scientific = "e" if powers else "f"
+
+    def enough(places: int) -> bool:
+        return all(abs(float(f"{x:.{places}{scientific}}") - x) < 1e-6 * step for x in values)
+
+    places = next((places for places in range(15) if enough(places)), 15)
+    if powers:
+        return ["0" if value == 0 else power(value, places) for value in values]
+    return [sign(f"{value:,.{places}f}") for value in values]
 
 
 def log_ticks(low: float, high: float, most: int) -> Ticks:
