@@ -243,6 +243,13 @@ def test_a_root_within_the_space_of_x_reaches_no_contrast() -> None:
     np.testing.assert_allclose(found.kernel(), np.outer(v, v), atol=1e-12)
 
 
+@pytest.fixture
+def _large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen records are many."""
+    monkeypatch.setattr(module, "SMALL", 16)
+
+
+@pytest.mark.usefixtures("_large")
 def test_a_relationship_with_a_root_is_decomposed_without_its_matrix(calls: list[Any]) -> None:
     """The key says that it was made of a root; records of an individual share its row."""
     problem = problems()["pedigree"]
@@ -265,12 +272,24 @@ def test_a_relationship_with_a_root_is_decomposed_without_its_matrix(calls: list
     np.testing.assert_allclose(found.kernel(), aligned.matrix[np.ix_(twice, twice)], atol=1e-12)
 
 
+@pytest.mark.usefixtures("_large")
 def test_a_root_of_many_columns_is_no_help(calls: list[Any]) -> None:
     root = np.random.default_rng(9).standard_normal((16, 8))
     one = problems()["pedigree"].cohort
     S = spectrum(one, Relationship(root @ root.T, people(16), root=root))
     assert len(calls) == 1
     assert S.basis.nodes == 1  # 6 of 14 contrasts are not reached
+
+
+def test_of_few_records_all_eigenvectors_are_kept(calls: list[Any]) -> None:
+    """Also where a root would do without them: n × n numbers are no burden."""
+    root = np.random.default_rng(9).standard_normal((16, 3))
+    one = problems()["pedigree"].cohort
+    given = Relationship(root @ root.T, people(16), root=root)
+    S = spectrum(one, given)
+    assert len(calls) == 1
+    assert (S.basis.nodes, S.basis.columns.shape) == (0, (16, 16))
+    assert same(S, decompose(given.on(one.people).matrix, one.X))
 
 
 def test_variants_fewer_than_the_individuals_or_not() -> None:
