@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.relationship.variants import Variants
 
+SMALL = 1000  # records below which an n × n basis is no burden, and all eigenvectors are kept
 SPARE = 0.1  # share of the contrasts that the kernel does not reach, from which on they are merged
 
 
@@ -58,7 +59,7 @@ def spectrum(
     Spectrum
     """
     root = relationship.root
-    if root is not None and root.shape[1] < FEW * cohort.n:
+    if root is not None and cohort.n >= SMALL and root.shape[1] < FEW * cohort.n:
         root = relationship.on(cohort.people).root
         assert root is not None
         if cohort.records is not None:
@@ -73,9 +74,13 @@ def spectrum(
             return K[np.ix_(cohort.levels, cohort.levels)]
         return np.array(K)
 
+    def make() -> Spectrum:
+        found = _decompose(fresh.pop(), cohort.X, kernel, key)
+        return compress(found) if cohort.n >= SMALL else found
+
     fresh = [kernel()]
     key = kernel_key(fresh[0], cohort.X)
-    return _found(key, path, lambda: compress(_decompose(fresh.pop(), cohort.X, kernel, key)))
+    return _found(key, path, make)
 
 
 def variant_spectrum(cohort: Cohort, variants: Variants) -> Spectrum:
@@ -159,8 +164,8 @@ def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
     (factor, tau), R = scipy.linalg.qr(X, mode="raw")
     trace = float(np.trace(K))
     work = K.T  # symmetric, in Fortran order; becomes QᵀKQ, then diag(I, V), then W
-    for side, trans in (("L", "T"), ("R", "N")):
-        work = apply_q(factor, tau, work, side=side, transpose=trans == "T", overwrite=True)
+    work = apply_q(factor, tau, work, transpose=True, overwrite=True)
+    work = apply_q(factor, tau, work, transpose=False, side="R", overwrite=True)
     corner = 0.5 * (work[:p, :p] + work[:p, :p].T)
     below = np.ascontiguousarray(work[p:, :p])
     s, V = eigh(work[p:, p:], overwrite=True)
@@ -170,7 +175,8 @@ def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
     null = s <= rounding * top
     s = np.where(null, 0.0, s)
     zeros = int(null.sum())
-    settle(s, V, first=zeros if zeros >= SPARE * (n - p) else 0)  # `compress` merges so many
+    merged = n >= SMALL and zeros >= SPARE * (n - p)  # by `compress`
+    settle(s, V, first=zeros if merged else 0)
     coupling = below.T @ V
     coupling[:, null] = 0.0
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=~null)
@@ -268,6 +274,5 @@ def apply_q(
     """
     lapack = scipy.linalg.lapack
     how = (side, "T" if transpose else "N")
-    work = lapack.dormqr(*how, factor, tau, A[:, :1] if side == "L" else A[:1], -1)[1]
-    size = max(int(work[0]), 64 * max(A.shape))
+    size = 64 * max(A.shape)  # LAPACK's own choice of workspace
     return np.asarray(lapack.dormqr(*how, factor, tau, A, size, overwrite_c=int(overwrite))[0])
