@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: one BLAS thread eac
 
 import matplotlib
 import pytest
+from gemma import Gemma, gemma_of_mice
 
 matplotlib.use("Agg")
 
@@ -24,6 +25,12 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"shared data missing: {data}")
     return data
+
+
+@pytest.fixture(scope="session")
+def gemma(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gemma:
+    """GEMMA with its matrix of the mice; skips where it is not installed."""
+    return gemma_of_mice(shared_data, tmp_path_factory.mktemp("gemma"))
 
 
 @pytest.hookimpl(wrapper=True)

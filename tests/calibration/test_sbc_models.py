@@ -7,7 +7,8 @@
   is realised, of log p(y | θ) and of the largest BLUP, without which a sampler that ignores the
   data would pass;
 - the mean of (truth - posterior mean) / posterior sd is zero within four standard errors;
-- k̂ is below 0.7, or the fit went on to NUTS, and at most one in twenty did.
+- k̂ is below 0.7, or the fit went on to NUTS, and at most one in twenty did. Of the two traits none
+  does with seed 2; with seed 1 one does, and NUTS compiles for half a minute.
 
 All tests together are about 250 quantities; a threshold of p = 10⁻⁴ each, by two tests of
 uniformity, gives one false alarm in 20 seeds; the seed is fixed. The
@@ -19,6 +20,7 @@ of `fit`. The study with 1 000 data sets and the engines as `fit` has them is
 from __future__ import annotations
 
 from functools import cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,17 +32,19 @@ from bayeslmm import models
 from bayeslmm.calibration.ecdf_band import p_value
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.sbc import calibrate
-from bayeslmm.inference.laplace.laplace import replicate
+from bayeslmm.inference.engine import Replicate
+from bayeslmm.inference.laplace import laplace
 
 NAMES = models.names()  # by glob
 EXACT = ("additive", "snp_effects")
+SEEDS = {"bivariate": 2}
 FAST = [name for name in NAMES if name != "additive_cholesky"]  # only the latent model needs NUTS
 
 
 @cache
 def studied(name: str) -> Calibration:
-    engine = "exact" if name in EXACT else partial(replicate, ess=150)
-    return calibrate(models.load(name), 100, draws=100, engine=engine)
+    engine = "exact" if name in EXACT else partial(laplace.replicate, ess=150)
+    return calibrate(models.load(name), 100, draws=100, engine=engine, seed=SEEDS.get(name, 1))
 
 
 def uniformity(values: NDArray[np.float64]) -> float:
@@ -66,6 +70,30 @@ def test_every_model_is_calibrated(name: str) -> None:
     assert any(q.startswith("max_blup") for q in found.names)
     assert any(q.startswith("pve_random") for q in found.names)
     judge(found)
+
+
+def test_where_the_weights_fail_the_draws_are_those_of_nuts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`replicate` returns what NUTS drew from the model, with k̂ and the mark of the way."""
+    cohort, matrices = problem("household")
+    model = models.load("household")(cohort, *matrices)
+    rng = np.random.default_rng(1)
+    drawn = Replicate({"h2": rng.uniform(size=20)}, rng.standard_normal(20))
+    asked = []
+
+    def sampled(*given: object) -> Replicate:
+        asked.append(given)
+        return drawn
+
+    failed = SimpleNamespace(ok=False, pareto_k=0.93)
+    monkeypatch.setattr(laplace, "importance_sample", lambda *_, **__: failed)
+    monkeypatch.setattr(laplace.nuts, "replicate", sampled)
+    found = laplace.replicate(model, 20, rng)
+    assert asked == [(model, 20, rng)]
+    assert (found.pareto_k, found.fell_back, found.problem) == (0.93, True, None)
+    assert found.values is drawn.values
+    assert found.log_likelihood is drawn.log_likelihood
 
 
 @pytest.mark.slow

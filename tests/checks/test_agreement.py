@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import subprocess
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import sbc_models
 import xarray as xr
+from gemma import Gemma
 from numpy.typing import NDArray
 from report_trees import made_tree
 
@@ -30,9 +29,11 @@ from bayeslmm.estimates.estimate import Estimate
 from bayeslmm.estimates.external import External, read_external
 from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
 from bayeslmm.estimates.reml import reml_one_kernel
+from bayeslmm.individuals import as_individuals
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.report import render
 from bayeslmm.report.agreement import agreement_words
+from bayeslmm.tables.phenotypes import read_phenotypes
 
 type Floats = NDArray[np.float64]
 
@@ -321,27 +322,12 @@ def test_bad_files_are_refused_before_anything_is_computed(
         assert words in capsys.readouterr().err
 
 
-def test_gemmas_own_log_of_the_mice(shared_data: Path, tmp_path: Path) -> None:
+def test_gemmas_own_log_of_the_mice(gemma: Gemma) -> None:
     """Our REML with GEMMA's matrix, to the digits that GEMMA prints."""
-    from bayeslmm.individuals import as_individuals
-    from bayeslmm.relationship.files import read_grm
-    from bayeslmm.tables.phenotypes import read_phenotypes
-
-    gemma = shutil.which("gemma")
-    if gemma is None:
-        pytest.skip("gemma is not installed (apt-get install gemma)")
-    prefix = shared_data / "mouse_hs1940/mouse_hs1940"
-    matrix = tmp_path / "output/mice.cXX.txt"
-    for options in (
-        ["-gk", "1", "-o", "mice"],
-        ["-n", "1", "-k", str(matrix), "-lmm", "4", "-maf", "0.499", "-o", "cd8"],
-    ):
-        subprocess.run([gemma, "-bfile", str(prefix), *options], cwd=tmp_path, check=True,
-                       capture_output=True)  # fmt: skip
-    log = tmp_path / "output/cd8.log.txt"
+    log, _ = gemma.fit("cd8", [1], test=4)
     (there,) = read_external(log)
-    y = read_phenotypes(f"{prefix}.pheno.tsv")["CD8"].dropna()
-    kernel_of_mice = read_grm(matrix, fam=f"{prefix}.fam").on(as_individuals(y.index))
+    y = read_phenotypes(f"{gemma.prefix}.pheno.tsv")["CD8"].dropna()
+    kernel_of_mice = gemma.kernel().on(as_individuals(y.index))
     spectrum = decompose(kernel_of_mice.matrix, np.ones((len(y), 1)))
     e = spectrum.rotate(y.to_numpy(dtype=np.float64))[1:]
     found = reml_one_kernel(spectrum.eigenvalues, e)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gemma import Gemma
 from kernel_problems import problems
 from multitrait_oracles import covariance, traits
 from oracles import log_reml
@@ -24,7 +23,6 @@ from bayeslmm.likelihood.canonical import canonical_basis
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.likelihood.spectrum import Spectrum
-from bayeslmm.relationship.files import read_grm
 from bayeslmm.relationship.genomic import grm
 from bayeslmm.tables.phenotypes import read_phenotypes
 
@@ -176,36 +174,22 @@ def test_gemmas_documented_bivariate_reml(shared_data: Path) -> None:
     assert np.abs(distance / errors).max() < 0.05
 
 
-def test_gemma_itself(shared_data: Path, tmp_path: Path) -> None:
+def test_gemma_itself(gemma: Gemma) -> None:
     """GEMMA's own matrix, its own REML estimates and standard errors, to the digits it prints."""
-    gemma = shutil.which("gemma")
-    if gemma is None:
-        pytest.skip("gemma is not installed (apt-get install gemma)")
-    prefix = shared_data / "mouse_hs1940/mouse_hs1940"
-
-    def run(*options: str) -> None:
-        done = subprocess.run(
-            [gemma, "-bfile", str(prefix), *options], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-
-    run("-gk", "1", "-o", "mice")
-    matrix = tmp_path / "output/mice.cXX.txt"
-    run("-n", "1", "6", "-k", str(matrix), "-lmm", "1", "-maf", "0.499", "-o", "both")
-    log = (tmp_path / "output/both.log.txt").read_text()
+    log = gemma.fit("both", [1, 6], test=1)[0].read_text()
     wanted = [
         float(number)
         for name in ("Vg", "Ve")
         for number in log.split(f"REMLE estimate for {name} in the null model:")[1].split()[:3]
     ]
-    K = read_grm(matrix, fam=f"{prefix}.fam").matrix
-    found = reml_mode(*mice(prefix, np.asarray(K, dtype=np.float64)))
+    K = np.asarray(gemma.kernel().matrix, dtype=np.float64)
+    rotated, S = mice(gemma.prefix, K)
+    found = reml_mode(rotated, S)
     assert triangles((found.genetic, found.residual)) == pytest.approx(wanted, abs=1e-4, rel=1e-4)
     errors = [
         float(number)
         for name in ("Vg", "Ve")
         for number in log.split(f"se({name}):")[1].split()[:3]
     ]
-    rotated, S = mice(prefix, np.asarray(K, dtype=np.float64))
     ours = np.sqrt(np.diag(reml_traits(S, rotated).spread))
     assert ours == pytest.approx(errors, abs=1e-4, rel=1e-4)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import warnings
 from functools import cache
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from gemma import Gemma
 
 from bayeslmm import models
 from bayeslmm.cohort.build import cohort
@@ -20,7 +19,6 @@ from bayeslmm.errors import BayesLMMWarning
 from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.genotypes.qc import quality_control
 from bayeslmm.inference.exact import exact
-from bayeslmm.relationship.files import read_grm
 from bayeslmm.relationship.genomic import grm
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.tables.phenotypes import read_phenotypes
@@ -121,27 +119,14 @@ def test_gemmas_documented_pve_through_our_grm(shared_data: Path) -> None:
     assert sd == pytest.approx(SE, rel=0.05)
 
 
-def test_gemma_itself(shared_data: Path, tmp_path: Path) -> None:
+def test_gemma_itself(gemma: Gemma) -> None:
     """GEMMA's own matrix and its own estimate of the pve."""
-    gemma = shutil.which("gemma")
-    if gemma is None:
-        pytest.skip("gemma is not installed (apt-get install gemma)")
-    prefix = mice(shared_data)
-
-    def run(*options: str) -> str:
-        done = subprocess.run(
-            [gemma, "-bfile", str(prefix), *options], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("-gk", "1", "-o", "mice")
-    matrix = tmp_path / "output/mice.cXX.txt"
-    log = run("-n", "1", "-k", str(matrix), "-lmm", "4", "-maf", "0.499", "-o", "cd8")
-    log = (tmp_path / "output/cd8.log.txt").read_text() + log
+    prefix = gemma.prefix
+    path, printed = gemma.fit("cd8", [1], test=4)
+    log = path.read_text() + printed
     pve = float(log.split("## pve estimate in the null model = ")[1].split()[0])
     se = float(log.split("## se(pve) in the null model = ")[1].split()[0])
-    kernel = read_grm(matrix, fam=f"{prefix}.fam")
+    kernel = gemma.kernel()
     assert kernel.n == 1940
     found, _ = posterior(prefix, "CD8", kernel, **FLAT)
     mode, sd = gemma_pve(found.share, kernel, prefix)
