@@ -54,6 +54,10 @@ class ArrayReader:
             else:
                 yield np.where(block < 0, np.float32(np.nan), block.astype(np.float32))
 
+    def count_calls(self, individuals: Index | None, variants: Index) -> NDArray[np.int64] | None:
+        """None: the array is there to be counted."""
+        return None
+
 
 def hard_calls(dosages: Block) -> NDArray[np.int8]:
     """Convert to hard calls 0, 1, 2; -9 if missing or farther than 0.1 from a whole number."""

@@ -44,6 +44,13 @@ class Reader(Protocol):
         """
         ...
 
+    def count_calls(self, individuals: Index | None, variants: Index) -> NDArray[np.int64] | None:
+        """Return how many of the (n,) individuals have 0, 1 and 2 copies of A1, (3, m).
+
+        None: the reader cannot tell without the dosages.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PgenlibReader:
@@ -76,6 +83,28 @@ class PgenlibReader:
         self, individuals: Index | None, chunks: Sequence[Index], *, integer: bool
     ) -> Iterator[Block]:
         """Yield the blocks; the file is open only meanwhile."""
+        reader = self._open(individuals)
+        count = self.n if individuals is None else len(individuals)
+        try:
+            for chunk in chunks:
+                yield self._block(reader, chunk, count, integer)
+        finally:
+            reader.close()
+
+    def count_calls(self, individuals: Index | None, variants: Index) -> NDArray[np.int64] | None:
+        """Count the bits of a ``.bed`` file; None of a ``.pgen`` file, which may hold dosages."""
+        if not self.hard_calls:
+            return None
+        reader = self._open(individuals)
+        counts = np.zeros((len(variants), 4), np.uint32)  # the fourth are missing
+        try:
+            for variant, row in zip(variants.tolist(), counts, strict=True):
+                self._guard(reader.count, variant, row)
+        finally:
+            reader.close()
+        return np.ascontiguousarray(counts[:, :3].T, dtype=np.int64)
+
+    def _open(self, individuals: Index | None) -> Any:
         from pgenlib import PgenReader
 
         options: dict[str, Any] = {"raw_sample_ct": self.n, "variant_ct": self.m}
@@ -83,13 +112,7 @@ class PgenlibReader:
             options["sample_subset"] = individuals.astype(np.uint32)
         if self.alleles is not None:
             options["allele_idx_offsets"] = np.append(0, np.cumsum(self.alleles)).astype(np.uintp)
-        reader = self._guard(PgenReader, os.fsencode(self.path), **options)
-        count = self.n if individuals is None else len(individuals)
-        try:
-            for chunk in chunks:
-                yield self._block(reader, chunk, count, integer)
-        finally:
-            reader.close()
+        return self._guard(PgenReader, os.fsencode(self.path), **options)
 
     def _block(self, reader: Any, chunk: Index, count: int, integer: bool) -> Block:
         as_int = integer or self.hard_calls
@@ -175,6 +198,10 @@ class BedReaderReader:
                     ) from None
                 np.copyto(block, np.int8(-9), where=block < 0)
                 yield block if integer else nan_for_missing(block)
+
+    def count_calls(self, individuals: Index | None, variants: Index) -> NDArray[np.int64] | None:
+        """None: bed-reader reads dosages."""
+        return None
 
 
 def nan_for_missing(block: Block) -> NDArray[np.float32]:

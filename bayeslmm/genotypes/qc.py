@@ -74,22 +74,8 @@ def variant_counts(genotypes: Genotypes, *, hwe: bool = True) -> pd.DataFrame:
         - ``hwe_p``: exact test of Hardy-Weinberg proportions (Wigginton et al. 2005) on the hard
           calls, autosomal; NaN if `hwe` is False.
     """
-    m, n = genotypes.m, genotypes.n
-    calls = np.zeros((3, m), dtype=np.int64)
-    missing = np.zeros(m, dtype=np.int64)
-    copies = np.zeros(m)
-    exact = genotypes.source.hard_calls
-    size = max(1, min(1024, BLOCK_VALUES // n))
-    for where, block in genotypes.blocks(size, np.int8 if exact else np.float32):
-        called = block if exact else hard_calls(block)
-        for copy in range(3):
-            calls[copy, where] = np.count_nonzero(called == copy, axis=1)
-        if not exact:
-            missing[where] = np.count_nonzero(np.isnan(block), axis=1)
-            copies[where] = np.nansum(block, axis=1, dtype=np.float64)
-    if exact:
-        missing = n - calls.sum(axis=0)
-        copies = (calls[1] + 2 * calls[2]).astype(np.float64)
+    n = genotypes.n
+    calls, missing, copies = _tally(genotypes)
     alleles = np.where(missing < n, 2.0 * (n - missing), np.nan)
     return pd.DataFrame(
         {
@@ -103,6 +89,30 @@ def variant_counts(genotypes: Genotypes, *, hwe: bool = True) -> pd.DataFrame:
             "hwe_p": hwe_p_values(calls[0], calls[1], calls[2]) if hwe else np.nan,
         }
     )
+
+
+def _tally(
+    genotypes: Genotypes,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the hard calls 0, 1, 2 (3, m), the missing (m,) and the copies of A1 (m,)."""
+    m, n, source = genotypes.m, genotypes.n, genotypes.source
+    exact = source.hard_calls
+    counted = source.reader.count_calls(source.individuals, source.variants)
+    calls = np.zeros((3, m), dtype=np.int64) if counted is None else counted
+    missing, copies = np.zeros(m, dtype=np.int64), np.zeros(m)
+    size = max(1, min(1024, BLOCK_VALUES // n))
+    blocks = genotypes.blocks(size, np.int8 if exact else np.float32) if counted is None else ()
+    for where, block in blocks:
+        called = block if exact else hard_calls(block)
+        for copy in range(3):
+            calls[copy, where] = np.count_nonzero(called == copy, axis=1)
+        if not exact:
+            missing[where] = np.count_nonzero(np.isnan(block), axis=1)
+            copies[where] = np.nansum(block, axis=1, dtype=np.float64)
+    if exact:
+        missing = n - calls.sum(axis=0)
+        copies = (calls[1] + 2 * calls[2]).astype(np.float64)
+    return calls, missing, copies
 
 
 def quality_control(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2 as distribution
 
 from bayeslmm.errors import BayesLMMWarning, InputError
-from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.hwe import hwe_p_values
 from bayeslmm.genotypes.qc import autosomal, quality_control, variant_counts
 from bayeslmm.ledger import Step
@@ -281,6 +281,25 @@ def test_mouse_filters(shared_data: Path, chr_set: int) -> None:
     mice = read_genotypes(shared_data / "mouse_hs1940" / "mouse_hs1940")
     chosen = quality_control(mice, chr_set=chr_set)
     assert (mice.n, mice.m, chosen.n, chosen.m) == (1940, 12226, 1940, 10783)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 33, 130])
+@pytest.mark.parametrize("some", [False, True])
+def test_bits_of_a_bed_are_counted_as_its_dosages(n: int, some: bool, tmp_path: Path) -> None:
+    """Of all individuals and variants, and of some."""
+    rng = np.random.default_rng(n)
+    dosages = rng.choice(np.array([0, 1, 2, -9], np.int8), (50, n), p=[0.4, 0.3, 0.2, 0.1])
+    write_plink1(from_array(dosages.T), tmp_path / "x")
+    genotypes = read_genotypes(tmp_path / "x")
+    if some:
+        people, variants = np.arange(n) % 3 != 1, np.arange(50) % 4 != 2
+        genotypes = genotypes.select(individuals=people, variants=variants)
+        dosages = dosages[variants][:, people]
+    found = variant_counts(genotypes)
+    pd.testing.assert_frame_equal(found, variant_counts(from_array(dosages.T)))
+    for copy, name in enumerate(("n_hom_a0", "n_het", "n_hom_a1")):
+        np.testing.assert_array_equal(found[name], (dosages == copy).sum(axis=1))
+    np.testing.assert_array_equal(found["n_missing"], (dosages == -9).sum(axis=1))
 
 
 @pytest.mark.skipif(shutil.which("plink2") is None, reason="plink2 is not on PATH")
