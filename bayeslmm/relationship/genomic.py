@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,9 +14,9 @@ from bayeslmm.genotypes.codings import CODINGS, Coding, Precision, Scale, coeffi
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import sharing
-from bayeslmm.relationship.cross_product import CrossProduct, Share, centre
+from bayeslmm.relationship.cross_product import ROWS, CrossProduct, Share, centre
 from bayeslmm.relationship.genomic_parts import Part, check_memory, plan_parts
-from bayeslmm.relationship.relationship import FEW, Relationship
+from bayeslmm.relationship.relationship import FEW, Relationship, row_blocks
 from bayeslmm.relationship.variant_sets import VariantSets
 from bayeslmm.relationship.x_chromosome import (
     DosageCompensation,
@@ -224,7 +224,7 @@ def _one_pass(
         x = settings.on_x[where]
         if settings.males is not None and x.any():
             dosages[x] = settings.males.clean(dosages[x])
-        mean, about_mean, varies = moments(dosages)
+        mean, about_mean, varies = _moments(dosages, share)
         if settings.males is not None and x.any():
             mean[x] = x_mean(dosages[x], settings.males.male)
         codings = _coefficients(mean, about_mean, varies, parts, settings)
@@ -240,6 +240,13 @@ def _one_pass(
         if progress is not None:
             progress(where.stop, genotypes.m)
     return {part.name: found[part.name] for part in parts}
+
+
+def _moments(dosages: NDArray[Any], share: Share) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Return what `moments` does; threads share the variants."""
+    found = share(lambda part: moments(dosages[part]), row_blocks(len(dosages), ROWS))
+    mean, about_mean, varies = (np.concatenate(one) for one in zip(*found, strict=True))
+    return mean, about_mean, varies
 
 
 def _coefficients(
