@@ -15,6 +15,10 @@ from gemma import Gemma, gemma_of_mice
 
 matplotlib.use("Agg")
 
+LONG = (
+    "test_notebooks.py", "test_sbc_models.py", "test_determinism.py", "test_engines_agree.py",
+    "test_gryphon_models.py",
+)  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -31,6 +35,12 @@ def shared_data() -> Path:
 def gemma(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gemma:
     """GEMMA with its matrix of the mice; skips where it is not installed."""
     return gemma_of_mice(shared_data, tmp_path_factory.mktemp("gemma"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files of long tests first where several processes run: short tests end together."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.hookimpl(wrapper=True)
