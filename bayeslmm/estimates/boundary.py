@@ -143,8 +143,9 @@ def restricted_lrt(
         return e
 
     total = squares = 0.0
+    threads = blas_threads()
     with one_thread():
-        for e2 in ahead(draw, range(0, count, block), threads=blas_threads()):
+        for e2 in ahead(draw, range(0, count, block), threads=threads):
             gains = gain(e2)
             extreme = gains.max(axis=1) >= observed - 1e-9
             counted = np.where(extreme, 2.0 * expit(-gains[:, best]), 0.0)

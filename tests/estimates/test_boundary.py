@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 from engine_oracles import Data, contrasts, gram, reml, sibships, simulated
@@ -9,7 +12,9 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
+import bayeslmm.estimates.boundary
 from bayeslmm.estimates.boundary import WEAK, expected_se, restricted_lrt, spectrum_problem
+from bayeslmm.numerics.threads import blas_threads
 
 
 def log_reml(xi: np.ndarray, eta: np.ndarray, h: float) -> float:
@@ -161,16 +166,26 @@ def test_spectrum_problems_in_words() -> None:
 
 
 @pytest.mark.parametrize("n", [300, 2001])
-def test_the_restricted_lrt_is_the_same_with_any_number_of_threads(n: int) -> None:
+def test_the_restricted_lrt_is_the_same_with_any_number_of_threads(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The simulated data sets are those of one stream of normal numbers, whoever draws them."""
     rng = np.random.default_rng(6)
     xi = np.sort(rng.gamma(0.5, 2.0, n))
     eta = np.sqrt(0.1 * xi + 0.9) * rng.standard_normal(n)
-    found = []
+    found, used = [], []
+
+    def ahead(*work: Any, threads: int) -> Iterator[np.ndarray]:
+        used.append(threads)
+        return bayeslmm.numerics.threads.ahead(*work, threads=threads)
+
+    monkeypatch.setattr(bayeslmm.estimates.boundary, "ahead", ahead)
     for threads in (1, 2):
         with threadpool_limits(threads):
             found.append(restricted_lrt(xi, eta))
     assert found[0] == found[1]
+    assert used[0] == 1
+    assert used[1] == blas_threads()
     h = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-9.0, 9.0, 73)))])
     observed = [log_reml(xi, eta, one) - log_reml(xi, eta, 0.0) for one in h]
     best = h[int(np.argmax(observed))]
