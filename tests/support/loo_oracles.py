@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bayeslmm import fit, models
+from bayeslmm.comparison.loo.model import Fitted
 from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.marginal import marginal
 from bayeslmm.inference.graph import EffectsPrior
 from bayeslmm.likelihood.blocks import Blocks, Conditionals
-from bayeslmm.likelihood.decompose import decompose
+from bayeslmm.likelihood.decompose import compress, decompose
 from bayeslmm.likelihood.dense_marginal import DenseMarginal
 from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 
 type Floats = NDArray[np.float64]
 
 N = 60
+MERGED = ", few nodes"
 OUTLIER = 4
 
 
@@ -85,6 +87,21 @@ def gallery_tree(name: str) -> tuple[Any, xr.DataTree]:
         warnings.simplefilter("ignore")  # of few variants
         model = models.load(name.partition(",")[0])(replace(cohort, y=y), *matrices)
         return model, fit(model, draws=1000)
+
+
+def kernel_tree(name: str) -> tuple[Any, xr.DataTree, Any]:
+    """`gallery_tree`, and what turns a `Fitted` into one of few nodes where `name` says so."""
+    model, tree = gallery_tree(name.removesuffix(MERGED))
+    return model, tree, merged if name.endswith(MERGED) else lambda found: found
+
+
+def merged(found: Fitted) -> Fitted:
+    """The same without the eigenvectors of the eigenvalue zero."""
+    whole = found.marginal
+    assert isinstance(whole, KernelMarginal)
+    few = compress(whole.nodes).together(whole.traits)
+    assert few.nodes < 0.6 * whole.nodes.nodes
+    return replace(found, marginal=replace(whole, nodes=few))
 
 
 def covariance(model: Any, inputs: list[Floats], s: int) -> Floats:

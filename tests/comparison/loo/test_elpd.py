@@ -21,6 +21,7 @@ from loo_oracles import (
     dense_error,
     fitted_tree,
     gallery_tree,
+    kernel_tree,
     log_evidence,
     refitted,
 )
@@ -57,12 +58,16 @@ def partitions(n: int) -> list[Blocks]:
 
 @pytest.mark.parametrize("prior", ["normal", "flat", "drawn"])
 @pytest.mark.parametrize(
-    "name", ["additive", "dominance", "bivariate", "bivariate, some missing", "gxe"]
+    "name",
+    [
+        *("additive", "additive, few nodes", "dominance", "bivariate", "bivariate, few nodes"),
+        *("bivariate, some missing", "gxe"),
+    ],
 )
 def test_conditionals_at_fixed_parameters_are_scipys(name: str, prior: str) -> None:
     """Tolerance 1e-8 for numbers of order one; 5e-11 is what was seen."""
-    model, tree = gallery_tree(name)
-    found = fitted(model, tree, 100)
+    model, tree, merge = kernel_tree(name)
+    found = merge(fitted(model, tree, 100))
     assert found.effects is not None
     X, p = found.marginal.design, found.beta.shape[1]
     if prior == "flat":
@@ -79,12 +84,14 @@ def test_conditionals_at_fixed_parameters_are_scipys(name: str, prior: str) -> N
             assert dense_error(conditionals, blocks, s, V, X, known, found.y) < 1e-8
 
 
-@pytest.mark.parametrize("name", ["additive", "bivariate"])
+@pytest.mark.parametrize(
+    "name", ["additive", "additive, few nodes", "bivariate", "bivariate, few nodes"]
+)
 def test_many_draws_are_interpolated_to_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, tree = gallery_tree(name)
-    found = fitted(model, tree, None)
+    model, tree, merge = kernel_tree(name)
+    found = merge(fitted(model, tree, None))
     used: list[int] = []
     whole = Nodes.weights
     monkeypatch.setattr(Nodes, "weights", lambda *a: used.append(1) or whole(*a))

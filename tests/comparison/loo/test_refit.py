@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from engine_oracles import gram
 from kernel_problems import people
-from loo_oracles import OUTLIER, Floats, covariance, fitted_tree, gallery_tree
+from loo_oracles import OUTLIER, Floats, covariance, fitted_tree, gallery_tree, kernel_tree
 
 import bayeslmm.comparison.loo.other_records as others
 import bayeslmm.comparison.loo.refit as refits
@@ -22,13 +22,16 @@ from bayeslmm import fit, models
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.comparison.loo.elpd import loo
 from bayeslmm.comparison.loo.model import effects_prior, fitted
-from bayeslmm.comparison.loo.other_records import Refit, refit_exactly
+from bayeslmm.comparison.loo.other_records import Refit, refit_by_nuts, refit_exactly
 from bayeslmm.comparison.loo.refit import redo
 from bayeslmm.comparison.loo.without_block import target_without
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.inference.laplace import laplace
+from bayeslmm.inference.laplace.hmc import Chains
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.inference.laplace.importance import importance_sample
+from bayeslmm.inference.laplace.mode import Mode
+from bayeslmm.inference.laplace.target import Target
 from bayeslmm.likelihood.blocks import Blocks
 from bayeslmm.likelihood.decompose import spectrum
 from bayeslmm.likelihood.dense_marginal import DenseMarginal
@@ -84,11 +87,17 @@ def test_two_kernels_against_a_model_of_the_other_records() -> None:
         assert float(found.elpd_i[i]) == pytest.approx(brute, abs=4 * error)
 
 
-@pytest.mark.parametrize("name", ["additive", "dominance", "bivariate", "gxe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("additive", "additive, few nodes", "bivariate", "bivariate, few nodes"),
+        *("bivariate, some missing", "dominance", "gxe"),
+    ],
+)
 def test_the_density_without_a_block_is_that_of_the_others(name: str) -> None:
     """log p(u, y_-F) by the full data's matrices and by those of the other records alone."""
-    model, tree = gallery_tree(name)
-    data = fitted(model, tree, 100)
+    model, tree, merge = kernel_tree(name)
+    data = merge(fitted(model, tree, 100))
     assert data.effects is not None
     split = hyper(model)
     block = Blocks((np.array([2, 9, 30]),))
@@ -131,6 +140,38 @@ def test_the_likelihood_of_the_others_alone() -> None:
         steps = 1e-5 * np.eye(len(u))
         ends = [(alone.log_density(u + h) - alone.log_density(u - h)) / 2e-5 for h in steps]
         assert slope == pytest.approx(ends, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "slopes"), [("gxe", True), ("bivariate, some missing", True), ("bivariate", False)]
+)
+def test_what_nuts_is_given(name: str, slopes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The density of the others, with its gradient wherever a difference costs factorisations."""
+    model, tree = gallery_tree(name)
+    data = fitted(model, tree, 100)
+    assert data.effects is not None
+    split, left = hyper(model), np.array([2, 9, 30])
+    whole = target_without(data, split, data.effects, Blocks((left,)), {})
+    seen = []
+
+    def sample(target: Target, **_: Any) -> Chains:
+        seen.append(target)
+        value = np.random.default_rng(1).standard_normal((4, 25))
+        nothing = np.zeros((4, 25), dtype=np.int64)
+        points = np.tile(split.start, (4, 25, 1))
+        return Chains(points, value, nothing > 0, value, nothing, 0, 0)
+
+    monkeypatch.setattr(others, "sample_hmc", sample)
+    mode = Mode(split.start, 0.0, np.eye(len(split.start)), 0, 0, ())
+    refit_by_nuts(data, split, whole, left, mode, np.random.SeedSequence(1))
+    (target,) = seen
+    u = split.start + 0.2 * np.random.default_rng(6).standard_normal(len(split.start))
+    assert target.log_density(u) == pytest.approx(whole.log_density(u), abs=1e-8)
+    assert (target.gradient is not None) == slopes
+    if target.gradient is not None:
+        steps = 1e-5 * np.eye(len(u))
+        ends = [(whole.log_density(u + h) - whole.log_density(u - h)) / 2e-5 for h in steps]
+        assert target.gradient(u)[1] == pytest.approx(ends, rel=1e-4, abs=1e-4)
 
 
 def test_a_class_of_residuals_that_is_left_out_altogether() -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from engine_oracles import Data, sibships, simulated
+from engine_oracles import Data, effects_prior, gram, sibships, simulated
 from numpy.typing import NDArray
 from own_models import own_model
+from scipy.special import expit
+from scipy.stats import multivariate_normal
 
 from bayeslmm.distributions.phenotype import require_marginal, set_phenotype
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.exact import SharedRows
+from bayeslmm.inference.exact.marginal import marginal
 from bayeslmm.inference.graph import EffectsPrior
+from bayeslmm.likelihood.decompose import compress, decompose
+from bayeslmm.likelihood.fixed_effects import integrate_beta
+from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 
 type Floats = NDArray[np.float64]
 
@@ -80,3 +87,43 @@ def test_rows_serve_the_same_prior_up_to_rounding_only() -> None:
     flat = SharedRows(spectrum, prior(None), whole)
     assert flat.serves(prior(None), whole)
     assert not flat.serves(prior(normal), whole)
+
+
+@pytest.mark.parametrize("beta", ["normal(0, 10)", "flat()"])
+def test_a_kernel_of_few_variants_has_few_nodes_and_the_same_posterior(beta: str) -> None:
+    """Eight eigenvalues and a node for zero, against all 57: everything but the draws to 1e-9."""
+    K = gram(60, 8, np.random.default_rng(44))
+    data = simulated(60, 3, 0.5, seed=44, K=K)
+    model = data.model(beta=beta)
+    split, whole = marginal(model), decompose(data.K, data.X)
+    merged = compress(whole)
+    assert (merged.nodes, whole.nodes) == (9, 57)
+    assert merged.basis.columns.shape == (60, 11)
+    few, all_of_them = (
+        exact.solve(
+            replace(split, spectrum=spectrum),
+            spectrum.rotate(data.y),
+            tuple(split.data.values()),
+            400,
+            np.random.default_rng(1),
+        )
+        for spectrum in (merged, whole)
+    )
+    for name in ("log_evidence", "log_evidence_at_zero"):
+        assert getattr(few, name) == pytest.approx(getattr(all_of_them, name), abs=1e-9)
+    assert few.share.moments() == pytest.approx(all_of_them.share.moments(), abs=1e-10)
+    assert few.share.hdi(0.95) == pytest.approx(all_of_them.share.hdi(0.95), abs=1e-8)
+    for name in ("z", "t", "beta", "log_likelihood"):  # of the same random numbers
+        found, wanted = getattr(few.draws, name), getattr(all_of_them.draws, name)
+        assert found == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    if beta != "flat()":
+        h, t = expit(few.draws.z), few.draws.t
+        b0, B = effects_prior(data)
+        for i in (0, 200, 399):
+            V = np.exp(2 * t[i]) * (h[i] * data.K + (1 - h[i]) * np.eye(60)) + data.X @ B @ data.X.T
+            dense = multivariate_normal(data.X @ b0, V).logpdf(data.y)
+            density = KernelMarginal(merged, 1, ("g",), matrices=False)
+            at = density.quadratic(data.y)([np.exp(2 * t[i]) * np.array([h[i], 1 - h[i]])])
+            assert at is not None
+            found = integrate_beta(at, few.effects.mean, few.effects.factor)
+            assert found == pytest.approx(dense, abs=1e-8)
