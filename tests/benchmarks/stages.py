@@ -22,7 +22,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "bayeslmm.cli.inputs.cohorts:build_cohorts",
         "bayeslmm.cli.inputs.individuals:open_genotypes",
     ),
-    "decomposition": ("bayeslmm.likelihood.spectrum:spectrum",),
+    "decomposition": ("bayeslmm.likelihood.decompose:spectrum",),
     "compilation": (
         "pytensor.compile.maker:FunctionMaker.__init__",
         "pytensor.compile.maker:FunctionMaker.create",
