@@ -6,6 +6,7 @@ No script, no remote request; every name from the data is escaped.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from bayeslmm.system.files import PathArg, write_text
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+    from bayeslmm.inference.diagnostics import Diagnosis
 
 __all__ = ["Relatedness", "add_relatedness", "relatedness", "render", "report"]
 
@@ -70,11 +73,13 @@ def render(
     summary: pd.DataFrame | None = None,
     prob: float = 0.95,
     sensitivity: pd.DataFrame | None = None,
+    diagnoses: Mapping[str, Diagnosis] | None = None,
 ) -> str:
     """The report of a fit as the text of an HTML page; arguments as for `report`.
 
-    `sensitivity` is `bayeslmm.prior_sensitivity` of the tree, if it is there already. The same
-    tree and arguments give the same text.
+    `sensitivity` is `bayeslmm.prior_sensitivity` of the tree, and `diagnoses` are
+    `bayeslmm.diagnose` by trait, if they are there already. The same tree and arguments give the
+    same text.
     """
     from bayeslmm.posterior.summary import heritability, trait_trees
     from bayeslmm.report.overview import overview
@@ -88,7 +93,7 @@ def render(
             "check that this is the file you meant",
         )
     table = heritability(tree, prob) if summary is None else summary
-    facts = read_facts(tree, table)
+    facts = read_facts(tree, table, diagnoses)
     kept = (
         command if command is not None else tree.attrs.get("command", facts[0].attrs.get("command"))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,9 @@ class Facts:
         return self.people < self.n and not self.traits
 
 
-def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
+def read_facts(
+    tree: xr.DataTree, summary: pd.DataFrame, diagnoses: Mapping[str, Diagnosis] | None = None
+) -> list[Facts]:
     """Facts of every trait of a fit, in the order of the tree.
 
     Parameters
@@ -188,6 +191,8 @@ def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
         A fit of one trait or of several.
     summary
         Its `bayeslmm.posterior.summary.heritability`.
+    diagnoses
+        Its `bayeslmm.inference.diagnostics.diagnose` by trait, where it is there already.
     """
     from bayeslmm.posterior.summary import prior_contribution, trait_trees
 
@@ -202,7 +207,8 @@ def read_facts(tree: xr.DataTree, summary: pd.DataFrame) -> list[Facts]:
         name = str(attrs.get("trait", trait))
         several = "trait" in one["posterior"]["h2"].dims
         share = float("nan") if several else prior_contribution(one)
-        out.append(Facts(name, one, table, diagnose(one), attrs, share, genetic_components(one)))
+        health = (diagnoses or {}).get(trait) or diagnose(one)
+        out.append(Facts(name, one, table, health, attrs, share, genetic_components(one)))
     return out
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bayeslmm.cli.terminal import Terminal
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.genotypes.frequency_check import FrequencyCheck
+    from bayeslmm.inference.diagnostics import Diagnosis
     from bayeslmm.ledger import Ledger
 
 REPORT = (SENSITIVITY, ".html")  # what --no-report leaves out
@@ -186,7 +187,8 @@ def _write(
     table = pd.concat([result.table for result in results], ignore_index=True)
     files: dict[Path, Writer] = {paths[".h2.tsv"]: partial(write_table, table)}
     if not args.no_report:
-        files |= _report(args, paths, tree, table)
+        diagnoses = {result.cohort.trait: result.diagnosis for result in results}
+        files |= _report(args, paths, tree, table, diagnoses)
     files[paths[".nc"]] = partial(write_tree, tree)
     values = [r.breeding_values for r in results if r.breeding_values is not None]
     if values:
@@ -202,14 +204,18 @@ def _write(
 
 
 def _report(
-    args: Namespace, paths: dict[str, Path], tree: xr.DataTree, table: pd.DataFrame
+    args: Namespace,
+    paths: dict[str, Path],
+    tree: xr.DataTree,
+    table: pd.DataFrame,
+    diagnoses: dict[str, Diagnosis],
 ) -> dict[Path, Writer]:
     """The page, and the table of prior sensitivity that it shows."""
     from bayeslmm.checks.sensitivity import prior_sensitivity
     from bayeslmm.report import render
 
     sensitivity = prior_sensitivity(tree, args.prob)
-    page = render(tree, summary=table, prob=args.prob, sensitivity=sensitivity)
+    page = render(tree, summary=table, prob=args.prob, sensitivity=sensitivity, diagnoses=diagnoses)
     return {
         paths[SENSITIVITY]: partial(write_table, sensitivity),
         paths[".html"]: lambda path: path.write_text(page, encoding="utf-8", newline="\n"),
