@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 
 from bayeslmm.numerics.arrays import Floats
@@ -25,6 +26,7 @@ def polygenic(name: str, variance: Any, factor: Floats, dims: str = "individual"
         Dimension of g.
     """
     z = pm.Normal(f"{name}_z", 0.0, 1.0, shape=factor.shape[1])
-    g = pm.Deterministic(name, pt.sqrt(variance) * (pt.constant(factor) @ z), dims=dims)
+    L = pytensor.shared(factor, name=f"{name}_factor")  # compiled code would keep a constant
+    g = pm.Deterministic(name, pt.sqrt(variance) * (L @ z), dims=dims)
     g.tag.factor = factor
     return g
