@@ -194,7 +194,9 @@ def test_unknown_and_unusable_columns() -> None:
         fixed_effects(frame)
     with pytest.raises(InputError, match="covariate names and a formula -> one of the two"):
         fixed_effects(frame, ["sex"], formula="~ age")
-    with pytest.raises(InputError, match=r"covariates without a table -> a table .* \(--covar FILE"):
+    with pytest.raises(
+        InputError, match=r"covariates without a table -> a table .* \(--covar FILE"
+    ):
         fixed_effects(None, ["sex"])
     with pytest.raises(InputError, match="covariates without a table"):
         fixed_effects(None, formula="~ sex")
