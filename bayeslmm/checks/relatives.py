@@ -160,5 +160,4 @@ def _replicates(contrasts: Contrasts, variance: Floats, rng: np.random.Generator
     count = REPLICATES if contrasts.n <= LARGE else REPLICATES_LARGE
     sets = count if contrasts.cheap else COVARIANCES
     picked = np.linspace(0, len(variance) - 1, sets).astype(int)
-    drawn = [contrasts.at(variance[i]).residuals(count // sets, rng) for i in picked]
-    return np.hstack(drawn)
+    return contrasts.replicates(variance[picked], count // sets, rng)

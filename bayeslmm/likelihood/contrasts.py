@@ -60,6 +60,9 @@ class Contrasts(Protocol):
     def at(self, c: Floats) -> Whitened:
         """Whiten by V(c), c (K,) the variances of the components."""
 
+    def replicates(self, c: Floats, each: int, rng: np.random.Generator) -> Floats:
+        """Residuals (n, draws × each) of data drawn from the model at draws of c (draws, K)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelContrasts:
@@ -85,6 +88,17 @@ class KernelContrasts:
     def at(self, c: Floats) -> KernelWhitened:
         """Whiten by ``V = c_0 K + c_1 I``."""
         return KernelWhitened(self, float(c[0]), float(c[1]))
+
+    def replicates(self, c: Floats, each: int, rng: np.random.Generator) -> Floats:
+        """Residuals (n, draws × each), all by one matrix product."""
+        basis, inside, outside = self.spectrum.basis, [], []
+        s = self.spectrum.eigenvalues[basis.nodes :]
+        for a, b in c:
+            inside.append(np.sqrt(a * s + b)[:, None] * rng.standard_normal((s.size, each)))
+            if basis.nodes:
+                outside.append(np.sqrt(b) * rng.standard_normal((basis.n, each)))
+        found = basis.columns[:, self.spectrum.p :] @ np.hstack(inside)
+        return np.asarray(found + basis.outside(np.hstack(outside)) if outside else found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,6 +198,10 @@ class DenseContrasts:
         if H is None:
             raise np.linalg.LinAlgError("the covariance is not positive definite")
         return DenseWhitened(self, np.tril(H[:m, :m]))
+
+    def replicates(self, c: Floats, each: int, rng: np.random.Generator) -> Floats:
+        """Residuals (n, draws × each), a factorisation for each draw."""
+        return np.hstack([self.at(one).residuals(each, rng) for one in c])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
