@@ -151,7 +151,8 @@ def kernel_rows(
     if lost.any():
         _, sigma, Vt = np.linalg.svd(white[lost])
         lam[lost], U[lost] = sigma**2, Vt.transpose(0, 2, 1)
-    log_d = np.log(d) @ spectrum.weights
+    logs, k = np.log(d), spectrum.basis.nodes  # only the first k nodes stand for several contrasts
+    log_d = logs.sum(axis=1) + logs[:, :k] @ (spectrum.weights[:k] - 1.0)
     return KernelRows(w, z, 1.0 / d, log_d, log_S, G, np.maximum(lam, 0.0), U)
 
 
