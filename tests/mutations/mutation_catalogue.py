@@ -146,8 +146,8 @@ CATALOGUE = (
     Mutation(
         "half log-determinant",
         "bayeslmm/inference/exact/quadrature.py",
-        "    log_d = np.log(d) @ spectrum.weights\n",
-        "    log_d = 0.5 * np.log(d) @ spectrum.weights\n",
+        "    return KernelRows(w, z, 1.0 / d, log_d, log_S, G, np.maximum(lam, 0.0), U)\n",
+        "    return KernelRows(w, z, 1.0 / d, 0.5 * log_d, log_S, G, np.maximum(lam, 0.0), U)\n",
         QUADRATURE,
     ),
     Mutation(
