@@ -3,12 +3,12 @@
     y_t = X_t β_t + g_t + ε_t,   [g_1, g_2, …] ~ N(0, G ⊗ K),   [ε_1, ε_2, …] ~ N(0, R ⊗ I)
 
 G and R are the genetic and the residual covariance matrices of the traits; r_g and r_e are their
-correlations. Individuals may miss some of the traits. Where nobody does, and every trait has the
-same covariates, the likelihood is taken in the eigenbasis of K.
+correlations. Individuals may lack some of the traits. If none does, and every trait has the same
+covariates, the likelihood is computed in the eigenbasis of K.
 
 Priors: the heritability of each trait is uniform between 0 and 1; its total standard deviation is
 half-t with 3 degrees of freedom and scale 2.5 sd(y | X); the correlation matrices are uniform (LKJ
-with η = 1), so that the correlation of two traits is uniform between -1 and 1; each covariate's
+with η = 1), so the correlation of two traits is uniform between -1 and 1; each covariate's
 effect, in sd(y | X) per sd of the covariate, is normal with mean 0 and sd 10.
 
 Reference: Henderson & Quaas (1976) J Anim Sci 43:1188; Lewandowski et al. (2009) J Multivar Anal

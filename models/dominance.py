@@ -2,15 +2,15 @@
 
     y = Xβ + a + d + ε,   a ~ N(0, σ²_a A),   d ~ N(0, σ²_d D),   ε ~ N(0, σ²_e I)
 
-A is the GRM of the allele counts, D that of the dominance deviations in the orthogonal coding, in
-which each variant's dominance is uncorrelated with its additive effect at Hardy-Weinberg
-proportions; both are scaled to average semivariance one. h² = (σ²_a + σ²_d)/τ² is heritability in
-the broad sense; the share of A alone is the one in the narrow sense.
+A is the GRM of the allele counts, D the GRM of the dominance deviations in the orthogonal coding:
+at Hardy-Weinberg proportions a variant's dominance deviation is uncorrelated with its additive
+effect. Both are scaled to average semivariance one. h² = (σ²_a + σ²_d)/τ² is broad-sense
+heritability; the share of A alone is narrow-sense heritability.
 
-Priors: the share of the total variance that A and D explain together is uniform between 0 and 1,
-and so is how they part it; the total standard deviation τ is half-t with 3 degrees of freedom and
-scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is normal with
-mean 0 and sd 10.
+Priors: the share of the total variance explained by A and D together is uniform between 0 and 1,
+and so is its division between them (Dirichlet); the total standard deviation τ is half-t with 3
+degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the
+covariate, is normal with mean 0 and sd 10.
 
 Reference: Vitezica, Varona & Legarra (2013) Genetics 195:1223; Zhu et al. (2015) AJHG 96:377.
 """

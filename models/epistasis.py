@@ -3,14 +3,15 @@
     y = Xβ + a + d + aa + ad + ε
     a ~ N(0, σ²_a A),  d ~ N(0, σ²_d D),  aa ~ N(0, σ²_aa A∘A),  ad ~ N(0, σ²_ad A∘D)
 
-The Hadamard product A∘A is, up to terms of one variant, the kernel of all products of two
-variants' additive effects; A∘D that of additive by dominance. Each is scaled to average
-semivariance one. h² is the share of all four together, heritability in the broad sense.
+The Hadamard product A∘A is, up to within-variant terms, the kernel of additive-by-additive
+interactions of all pairs of variants; A∘D is the kernel of additive-by-dominance interactions. Each
+is scaled to average semivariance one. h² is the share of all four together, broad-sense
+heritability.
 
-Priors: the share of the total variance that the kernels explain together is uniform between 0 and
-1, and so is how they part it; the total standard deviation τ is half-t with 3 degrees of freedom
-and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is normal
-with mean 0 and sd 10.
+Priors: the share of the total variance explained by the kernels together is uniform between 0 and
+1, and so is its division among them (Dirichlet); the total standard deviation τ is half-t with 3
+degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the
+covariate, is normal with mean 0 and sd 10.
 
 Reference: Henderson (1985) J Anim Sci 60:111; Vitezica et al. (2017) Genetics 206:1297.
 """

@@ -3,17 +3,17 @@
     y = Xβ + u₀ + u₁ x + ε,   [u₀, u₁] ~ N(0, Σ ⊗ K),   ε_i ~ N(0, σ²_e[group of i])
 
 x is the environment of a record (column ``environment`` of the cohort), standardised to mean 0 and
-variance 1, so that σ²₀ is the genetic variance at the mean environment, σ²₁ the mean genetic
-variance that differs between environments, and τ² = σ²₀ + σ²₁ + σ²_e the total on average; h² is
-the share of σ²₀ and σ²₁. x itself belongs among the covariates. Where the cohort has a column
-``group``, every group has its own residual variance; σ²_e is their mean over the records.
+variance 1. So σ²₀ is the genetic variance in the mean environment, σ²₁ the average variance of the
+genotype-by-environment interaction, and τ² = σ²₀ + σ²₁ + σ²_e the average total variance; h² is the
+share of σ²₀ and σ²₁. x itself belongs among the covariates. If the cohort has a column ``group``,
+every group has its own residual variance; σ²_e is their mean over the records.
 
-Priors: the share of the total variance that intercepts and slopes explain together is uniform
-between 0 and 1, and so is how they part it; their correlation is uniform between -1 and 1; the
-total standard deviation τ is half-t with 3 degrees of freedom and scale 2.5 sd(y | X); the groups'
-parts of the residual sum of squares are Dirichlet with twice as many as there are groups, in
-proportion to their records; each covariate's effect, in sd(y | X) per sd of the covariate, is
-normal with mean 0 and sd 10.
+Priors: the share of the total variance explained by intercepts and slopes together is uniform
+between 0 and 1, and so is its division between them (Dirichlet); their correlation is uniform
+between -1 and 1; the total standard deviation τ is half-t with 3 degrees of freedom and scale 2.5
+sd(y | X); the groups' shares of the residual sum of squares are Dirichlet, with parameters that add
+up to twice the number of groups, in proportion to the groups' records; each covariate's effect, in
+sd(y | X) per sd of the covariate, is normal with mean 0 and sd 10.
 
 Reference: Jarquín et al. (2014) Theor Appl Genet 127:595; Ni et al. (2019) Nat Commun 10:2239.
 """

@@ -1,4 +1,4 @@
-"""Additive model with shared environments.
+"""Additive model with shared (common) environments.
 
     y = Xβ + g + Σ_k c_k + ε,   g ~ N(0, σ²_u K),   c_k ~ N(0, σ²_k C_k),   ε ~ N(0, σ²_e I)
 
@@ -6,10 +6,10 @@ C_k is one for two individuals of the same group (household, nest, mother, year 
 otherwise, so that σ²_k is the variance between groups. The kernel K is scaled to average
 semivariance one (a pedigree's is not). h² is the share of K alone.
 
-Priors: the share of the total variance that g and the groups explain together is uniform between 0
-and 1, and so is how they part it; the total standard deviation τ is half-t with 3 degrees of
-freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is
-normal with mean 0 and sd 10.
+Priors: the share of the total variance explained by g and the groups together is uniform between 0
+and 1, and so is its division among them (Dirichlet); the total standard deviation τ is half-t with
+3 degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the
+covariate, is normal with mean 0 and sd 10.
 
 Reference: Falconer & Mackay (1996), chapter 9; Xia et al. (2016) PLoS Genet 12:e1005804.
 """

@@ -1,20 +1,20 @@
-"""Maternal effects: genetic and environmental, and their covariance with the direct effect.
+"""Maternal genetic and environmental effects, with the direct-maternal covariance.
 
     y = Xβ + Z_a a + Z_m m + Z_m c + ε
     [a, m] ~ N(0, Σ ⊗ A),  Σ = [σ²_a σ_am; σ_am σ²_m],   c ~ N(0, σ²_c I),   ε ~ N(0, σ²_e I)
 
-a is an individual's own (direct) genetic effect on its trait, m the genetic effect that it has as a
-dam on the trait of its offspring, c what else a dam's offspring share. Z_m says who is whose dam
-(column ``dam`` of the cohort). The variance of a record is σ²_a + σ²_m + σ_am + σ²_c + σ²_e, for
-dam and offspring share half of their genes: the components are these five. h² is the genetic part
-σ²_a + σ²_m + σ_am of it; ``h2_total`` is Willham's (σ²_a + 1.5 σ_am + 0.5 σ²_m) of it, what
-selection can use.
+a is an individual's direct genetic effect on its own trait, m its maternal genetic effect, as a
+dam, on the trait of its offspring, and c the maternal environment that a dam's offspring share.
+Z_m assigns records to dams (column ``dam`` of the cohort). The variance of a record is
+σ²_a + σ²_m + σ_am + σ²_c + σ²_e, because dam and offspring share half of their genes; these five
+are the components. h² is the genetic share (σ²_a + σ²_m + σ_am) of this variance; ``h2_total`` is
+Willham's total heritability, the share of σ²_a + 1.5 σ_am + 0.5 σ²_m, which selection can use.
 
-Priors: the share of the variances that a, m and c explain together is uniform between 0 and 1, and
-so is how they part it; the correlation of direct and maternal effects is uniform between -1 and 1;
-the total standard deviation (without the covariance) is half-t with 3 degrees of freedom and scale
-2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is normal with mean 0
-and sd 10.
+Priors: the share of the variances explained by a, m and c together is uniform between 0 and 1, and
+so is its division among them (Dirichlet); the correlation of direct and maternal effects is uniform
+between -1 and 1; the total standard deviation (without the covariance) is half-t with 3 degrees of
+freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is
+normal with mean 0 and sd 10.
 
 Reference: Willham (1972) J Anim Sci 35:1288; Wilson et al. (2010) J Anim Ecol 79:13.
 """

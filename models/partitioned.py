@@ -1,15 +1,15 @@
-"""Partitioned heritability: any number of kernels side by side.
+"""Partitioned heritability: any number of kernels fitted jointly.
 
     y = Xβ + Σ_k g_k + ε,   g_k ~ N(0, σ²_k K_k),   ε ~ N(0, σ²_e I)
 
-One kernel for each chromosome, bin of allele frequency, bin of LD score or group of variants; also
-a group's shared environment beside them. Each is scaled to average semivariance one (a pedigree
-and a group's kernel are not). h² is the share of all genetic kernels together.
+One kernel for each chromosome, bin of allele frequency, bin of LD score or group of variants;
+shared environments may be added. Each is scaled to average semivariance one (pedigrees and
+environments are not). h² is the share of all genetic kernels together.
 
-Priors: the share of the total variance that the kernels explain together is uniform between 0 and
-1 however many there are, and so is how they part it; the total standard deviation τ is half-t with
-3 degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the
-covariate, is normal with mean 0 and sd 10.
+Priors: the share of the total variance explained by the kernels together is uniform between 0 and
+1, however many they are, and so is its division among them (Dirichlet); the total standard
+deviation τ is half-t with 3 degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in
+sd(y | X) per sd of the covariate, is normal with mean 0 and sd 10.
 
 Reference: Yang et al. (2011) Nat Genet 43:519; Speed et al. (2017) Nat Genet 49:986.
 """

@@ -1,16 +1,16 @@
-"""Repeated records: g = Zu, and what else stays with an individual.
+"""Repeated records: additive genetic effects and permanent environments.
 
     y = Xβ + Zu + Zc + ε,   u ~ N(0, σ²_u G),   c ~ N(0, σ²_c I_q),   ε ~ N(0, σ²_e I_n)
 
-n records of q individuals, as many of each as there are: Z (n, q) says whose a record is. c is the
-permanent environment, everything that an individual's records share beyond its relatives'. G is
-scaled to average semivariance one among the individuals (a pedigree's is not). h² is the share of
-u; the shares of u and c together are the repeatability.
+n records of q individuals, any number of each: Z (n, q) assigns records to individuals. c is the
+permanent environment: an individual's records share it, its relatives' records do not. G is scaled
+to average semivariance one among the individuals (a pedigree is not). h² is the share of u; the
+shares of u and c together are the repeatability.
 
-Priors: the share of the total variance that u and c explain together is uniform between 0 and 1,
-and so is how they part it; the total standard deviation τ is half-t with 3 degrees of freedom and
-scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is normal with
-mean 0 and sd 10.
+Priors: the share of the total variance explained by u and c together is uniform between 0 and 1,
+and so is its division between them (Dirichlet); the total standard deviation τ is half-t with 3
+degrees of freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the
+covariate, is normal with mean 0 and sd 10.
 
 Reference: Henderson (1984), chapter 8; Wilson et al. (2010) J Anim Ecol 79:13.
 """
@@ -42,7 +42,7 @@ def build(
     if len(cohort.people) == cohort.n:
         raise InputError(
             "one record of every individual",
-            "several of some: with one each the permanent environment is the residual",
+            "several records of some: with one each the permanent environment is the residual",
             "name the column of the individuals (--id-column), or use the model additive",
         )
     terms = [kernel_term(cohort, additive, "additive"), individual_term(cohort, "permanent")]

@@ -1,14 +1,13 @@
-"""Random effects of all variants: the additive model, written in the variants.
+"""Random effects of all variants: the additive model parameterised by variant effects.
 
     y = Xβ + Ws + ε,   s ~ N(0, σ²_s I_m),   ε ~ N(0, σ²_e I)
     so that  g = Ws ~ N(0, σ²_u K),   K = WWᵀ/c,   σ²_u = c σ²_s
 
-W are the standardised dosages of all m variants, each with an effect of its own and all of the same
-variance: the fixed effect of one variant turned into the random effects of all (ridge regression,
-SNP-BLUP). c is the average semivariance of WWᵀ among the analysed individuals, so K is their GRM,
-and the posterior of h² = σ²_u/(σ²_u + σ²_e) that of the model `additive`. The effects s themselves
-come from `bayeslmm.estimate_variant_effects`. With fewer variants than individuals the spectrum
-comes from the singular values of W.
+W (n, m) holds the standardised dosages. The m effects are independent with the same variance
+(ridge regression, SNP-BLUP). c is the average semivariance of WWᵀ among the analysed individuals.
+So K is their GRM, and h² = σ²_u/(σ²_u + σ²_e) has the same posterior as in the model `additive`.
+`bayeslmm.estimate_variant_effects` returns the effects s. With fewer variants than individuals the
+spectrum comes from the singular values of W.
 
 Priors: h² is uniform between 0 and 1; the total standard deviation τ is half-t with 3 degrees of
 freedom and scale 2.5 sd(y | X); each covariate's effect, in sd(y | X) per sd of the covariate, is

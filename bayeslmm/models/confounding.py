@@ -1,7 +1,8 @@
-"""Covariates that stand for the trait, or for the relationship: what they take cannot be told back.
+"""Covariates that are confounded with the trait or with relatedness.
 
-A batch in which all cases were genotyped and another with all controls *is* the trait; a batch
-that holds whole families or populations takes what those share. Numbers come out in either case.
+A batch of cases only beside a batch of controls only determines the trait. A batch that holds whole
+families or populations absorbs the variance between them. The fit gives numbers in either case, so
+the checks here have to warn.
 """
 
 from __future__ import annotations
@@ -20,21 +21,23 @@ if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
 
 
-DETERMINED = 1e-10  # 1 - R² at which a covariate is the trait
-NEARLY = 0.98  # R² from which on a covariate is said to be nearly the trait
-CHANCE = 1e-3  # probability below which a level of one trait value alone is no accident
-DOMINATING = 0.05  # part of the variance of the relationships on one axis that dominates,
-AHEAD = 2.0  # if it is so many times the next one, or
-LARGE = 0.10  # if it is as large as this
-APART = 3.0  # times the upper decile of the other eigenvalues: an axis that stands out
-FEWEST = 100  # contrasts below which one axis easily has 5 %
-ABSORBED = 0.10  # part of the kernel's variance, beyond chance, that a covariate may hold
+DETERMINED = 1e-10  # 1 - R² below which a covariate determines the trait
+NEARLY = 0.98  # R² above which a covariate nearly determines the trait
+CHANCE = 1e-3  # p-value below which a level with one trait value only is not chance
+DOMINATING = 0.05  # share of the relationship variance on one axis above which it may dominate:
+AHEAD = 2.0  # it does if its eigenvalue is so many times the second,
+LARGE = 0.10  # or if its share is above this
+APART = 3.0  # and its eigenvalue is so many times the upper decile of the others
+FEWEST = 100  # fewest error contrasts; with fewer an axis often holds 5 % by chance
+ABSORBED = (
+    0.10  # largest share of the kernel's variance, beyond chance, between a covariate's levels
+)
 
 
 def covariate_blocks(covariates: tuple[str, ...]) -> dict[str, list[int]]:
-    """Columns of the design by covariate: ``batch[2]`` and ``batch[3]`` are one, "batch".
+    """Group the columns of X by covariate: ``batch[2]`` and ``batch[3]`` belong to "batch".
 
-    Interactions of a formula stand for themselves; the intercept is left out.
+    Each interaction of a formula is a covariate of its own; the intercept is excluded.
     """
     blocks: dict[str, list[int]] = {}
     for position, column in enumerate(covariates[1:], 1):
@@ -45,24 +48,24 @@ def covariate_blocks(covariates: tuple[str, ...]) -> dict[str, list[int]]:
 
 
 def check_confounded_trait(cohort: Cohort) -> list[str]:
-    """Refuse a covariate that determines the trait; say which nearly does.
+    """Refuse a covariate that determines the trait; warn of one that nearly does.
 
     Parameters
     ----------
     cohort
-        One trait (several are not looked at).
+        One trait; several traits are not checked.
 
     Returns
     -------
     warnings
-        A sentence for every covariate with R² above 0.98, and, of a trait with two values, for
-        every categorical covariate that has levels of one value only and levels of the other
-        only, each too large to be so by chance (1 in 1000).
+        A sentence for every covariate with R² above 0.98. For a trait with two values also for
+        every categorical covariate with levels that hold one value only and levels that hold the
+        other only, each too large for chance (p < 0.001).
 
     Raises
     ------
     InputError
-        If one covariate explains all of the variance of the trait, with its name.
+        If one covariate explains all of the variance of the trait; it names the covariate.
     """
     if cohort.trait_index is not None:
         return []
@@ -76,29 +79,29 @@ def check_confounded_trait(cohort: Cohort) -> list[str]:
         if unexplained < DETERMINED:
             levels = len(columns) + 1
             how = (
-                f"everyone in the same of its {levels} levels has the same value"
+                f"all individuals in one of its {levels} levels have the same value"
                 if len(columns) > 1 or is_dummy(cohort.X[:, columns[0]])
-                else "they are the same up to a factor and a constant"
+                else "one is a linear function of the other"
             )
             raise InputError(
                 f"the covariate '{name}' determines the trait '{cohort.trait}': {how}",
                 "a trait that varies among individuals with the same covariates",
-                f"leave '{name}' out; if it is a batch that holds all cases or all controls, the "
-                "trait cannot be told from the batch",
+                f"remove '{name}'; if it is a batch that holds all cases or all controls, trait "
+                "and batch are confounded",
             )
         if unexplained < 1.0 - NEARLY:
             found.append(
                 f"the covariate '{name}' explains {1 - unexplained:.1%} of the variance of the "
-                f"trait '{cohort.trait}': is it the trait itself, or a part of it? Heritability is "
-                "that of the rest"
+                f"trait '{cohort.trait}': is it the trait itself, or a part of it? h2 is the "
+                "heritability of the residual trait"
             )
         elif len(np.unique(cohort.y)) == 2:
-            found += _one_sided(cohort, name, columns)
+            found += _separated_levels(cohort, name, columns)
     return found
 
 
-def _one_sided(cohort: Cohort, name: str, columns: list[int]) -> list[str]:
-    """Levels of a categorical covariate in which a trait of two values has only one of them."""
+def _separated_levels(cohort: Cohort, name: str, columns: list[int]) -> list[str]:
+    """Warn of levels of a categorical covariate in which a binary trait has one value only."""
     codes = level_codes(cohort.X[:, columns])
     if codes is None:
         return []
@@ -118,28 +121,28 @@ def _one_sided(cohort: Cohort, name: str, columns: list[int]) -> list[str]:
     return [
         f"the covariate '{name}' is confounded with the trait '{cohort.trait}': all individuals of "
         f"{shown(only_high)} have {cohort.y.max():g}, all of {shown(only_low)} have "
-        f"{cohort.y.min():g}; between these levels the trait cannot be told from '{name}'"
+        f"{cohort.y.min():g}; between these levels the data cannot separate the trait from '{name}'"
     ]
 
 
 def confounded_kernel(cohort: Cohort, relationship: Relationship) -> list[str]:
-    """Say which categorical covariates hold whole families or populations.
+    """Warn of categorical covariates whose levels are families or populations.
 
-    The part of the kernel's variance that lies between the levels is
-    ``tr(QᵀKQ)/tr(PKP)``, Q an orthonormal basis of the centred dummies (k columns),
-    ``P = I - 11ᵀ/n``; it is k/(n-1) for a covariate that has nothing to do with relatedness.
+    The share of the kernel's variance between the levels is ``tr(QᵀKQ)/tr(PKP)``, with Q (n, k) an
+    orthonormal basis of the centred dummies and ``P = I - 11ᵀ/n``. For a covariate independent of
+    relatedness it is about k/(n-1).
 
     Parameters
     ----------
     cohort
-        One trait (several are not looked at).
+        One trait; several traits are not checked.
     relationship
         Among the individuals of the cohort, in their order (``relationship.on(cohort.people)``).
 
     Returns
     -------
     warnings
-        A sentence for every covariate that holds 10 % of the variance more than that.
+        A sentence for every covariate whose share exceeds k/(n-1) by more than 0.10.
     """
     blocks = {
         name: columns
@@ -162,14 +165,14 @@ def confounded_kernel(cohort: Cohort, relationship: Relationship) -> list[str]:
             found.append(
                 f"the covariate '{name}' goes with the {relationship.name} relationship: "
                 f"{held:.0%} of its variance lies between the {len(columns) + 1} levels "
-                f"({chance:.1%} if they had nothing to do with each other); what differs between "
-                f"them counts as '{name}', not as heritability. Is it a family or a population?"
+                f"({chance:.1%} if they were independent); differences between the levels count "
+                f"as '{name}', not as heritability. Is it a family or a population?"
             )
     return found
 
 
 def centred_basis(columns: Floats) -> Floats:
-    """Orthonormal basis (n, k) of the columns after centring."""
+    """Return an orthonormal basis (n, k) of the centred columns."""
     centred = columns - columns.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     basis, triangle = np.linalg.qr(centred / np.where(length > 0, length, 1.0))
@@ -177,12 +180,12 @@ def centred_basis(columns: Floats) -> Floats:
 
 
 def is_dummy(column: Floats) -> bool:
-    """Has a column no other values than 0 and 1?"""
+    """Return whether a column holds only 0 and 1."""
     return bool(((column == 0.0) | (column == 1.0)).all())
 
 
 def level_codes(columns: Floats) -> NDArray[np.intp] | None:
-    """Level (n,) of each record by its dummies, 0 for the reference; None for a numeric column."""
+    """Return each record's level (n,), 0 for the reference; None for a numeric column."""
     if not is_dummy(columns) or (columns.sum(axis=1) > 1).any():
         return None
     first = (columns.sum(axis=1) == 0)[:, None]
@@ -190,30 +193,30 @@ def level_codes(columns: Floats) -> NDArray[np.intp] | None:
 
 
 def level_names(covariates: tuple[str, ...], columns: list[int]) -> list[str]:
-    """Names of the levels, the reference first."""
+    """Return the names of the levels, the reference first."""
     return ["the reference level", *(covariates[k] for k in columns)]
 
 
 def dominating_axis(
     eigenvalues: Floats, axis: Floats | None = None, labels: Sequence[str] = ()
 ) -> str | None:
-    """A sentence where one axis of a kernel dominates its variance; None otherwise.
+    """Return a warning if one axis of a kernel dominates its variance; None otherwise.
 
-    It holds more than 5 % and twice as much as the next one, or more than 10 %; and it stands
-    out from the others (three times their upper decile), which it does not where few variants make
-    few axes. Large families without one that is larger than the others are no such axis.
+    An axis dominates if it holds more than 5 % of the variance and twice as much as the second, or
+    more than 10 %. Its eigenvalue must also be three times the upper decile of the others, so that
+    a kernel of few variants gives no warning. Nor do many large families of similar size.
 
-    The covariates are projected out, so that an axis that they follow is not counted: with
-    principal components among them the sentence goes away.
+    The eigenvalues are those among the error contrasts: covariates are projected out. With
+    principal components among them the warning goes away.
 
     Parameters
     ----------
     eigenvalues
-        s (m,), of the scaled kernel among the error contrasts.
+        s (m,) of the scaled kernel among the error contrasts.
     axis
-        Eigenvector (n,) of the largest one, if the individuals at its ends are to be named.
+        Eigenvector (n,) of the largest eigenvalue, to name the individuals at its ends.
     labels
-        (n,) their names.
+        (n,) names of the individuals.
     """
     s = np.sort(eigenvalues[eigenvalues > 0])
     if eigenvalues.size < FEWEST or s.size < 2:
@@ -229,6 +232,6 @@ def dominating_axis(
         ends = f" (at its ends {low} and {high})"
     return (
         f"one axis of the relationship matrix holds {part:.0%} of its variance{ends}: population "
-        "structure, a batch or one large family. What goes with it, the environment too, counts as "
-        "heritability; add the first principal components as covariates if that is not meant"
+        "structure, a batch or one large family. Differences along it, also environmental ones, "
+        "count as heritability; to avoid this add the first principal components as covariates"
     )

@@ -1,4 +1,4 @@
-"""The contract of a model file: the names and dimensions that everything generic reads."""
+"""The contract of a model file: the names and dimensions that all other code relies on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:
-    """Check the names that carry everything generic: phenotype, variance, beta.
+    """Check the variables that every model must have: phenotype, variance, beta.
 
     Raises
     ------
     ModelError
-        Naming the missing variable or the wrong dimension.
+        If a variable is missing or has the wrong dimension; it names the variable.
     """
     import pymc as pm
 
@@ -35,7 +35,7 @@ def check_contract(model: Any, cohort: Cohort, path: PathArg) -> None:
         raise ModelError(f"{path}: observed variables {names}; the contract says ['phenotype']")
     last = str((model.coords.get("component") or ("",))[-1])
     if last != "residual" and not last.startswith("residual:"):
-        raise ModelError(f"{path}: the last component of 'variance' has to be 'residual'")
+        raise ModelError(f"{path}: the last component of 'variance' must be 'residual'")
     if list(model.coords.get("individual") or ()) != cohort.labels:
         raise ModelError(
             f"{path}: the coordinate 'individual' is not the cohort's individuals in their order; "

@@ -1,9 +1,9 @@
-"""The family of a model: the kind of distribution of y, and the scale that h² stands on.
+"""The family of a model: the distribution of y, and the scale of h².
 
-Much of what is reported holds for a Gaussian phenotype only: PVE over var(y), the restricted
-likelihood ratio test, the expected standard error, error contrasts, REML beside the posterior. Of a
-Bernoulli or a count phenotype the variances are those of the linear predictor η = Xβ + g + ε.
-Which of the two a model is, is read off the distribution of its ``phenotype``.
+Several results hold for a Gaussian phenotype only: PVE over var(y), the restricted likelihood ratio
+test, the expected standard error, error contrasts, REML beside the posterior. For a Bernoulli or a
+count phenotype the variances are on the scale of the linear predictor η = Xβ + g + ε. The
+distribution of the model's ``phenotype`` tells the family.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayeslmm.distributions.variables import operation
 from bayeslmm.errors import InputError
 from bayeslmm.system.files import PathArg
 
@@ -31,7 +32,7 @@ NORMALS = {
     *("normal", "multivariate_normal"),
     *("spectral_normal", "dense_normal", "multi_trait_normal"),
 }
-PROBIT = ("Erf", "Erfc", "Erfcx")  # what Φ is computed by
+PROBIT = ("Erf", "Erfc", "Erfcx")  # operations that compute Φ
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class Family:
         "Gaussian", or PyMC's name of the distribution: "Bernoulli", "Poisson", "StudentT", ...;
         "own distribution" for a `pm.CustomDist`.
     scale
-        Words of the scale of h² and the variances: "observed scale", "liability scale", "scale of
-        the linear predictor", or what the model file says.
+        Scale of h² and the variances: "observed scale", "liability scale", "scale of the linear
+        predictor", or the ``SCALE`` of the model file.
     """
 
     name: str = GAUSSIAN
@@ -53,38 +54,38 @@ class Family:
 
     @property
     def gaussian(self) -> bool:
-        """Is y Gaussian, so that y = Xβ + g + ε with all three on the scale of y?"""
+        """Whether y is Gaussian, so that y = Xβ + g + ε with all three on the scale of y."""
         return self.name == GAUSSIAN
 
     @property
     def observed(self) -> bool:
-        """Does h² stand on the scale of y itself?"""
+        """Whether h² is on the scale of y."""
         return self.scale == OBSERVED
 
     @property
     def on_scale(self) -> str:
-        """Words to put behind h²: " on the liability scale"; empty on the observed scale."""
+        """Text to follow "h²": " on the liability scale"; empty on the observed scale."""
         return "" if self.observed else f" on the {self.scale}"
 
     def record(self) -> dict[str, str]:
-        """Return the attributes by which a tree keeps its family; inverse of `recorded_family`."""
+        """Return the family as attributes of a fit's tree; inverse of `recorded_family`."""
         return {"family": self.name, "scale": self.scale}
 
 
 def recorded_family(attrs: Mapping[Any, Any]) -> Family:
-    """Return the family that a fit recorded in its attributes; Gaussian where there is none."""
+    """Return the family recorded in the attributes of a fit; Gaussian by default."""
     name = str(attrs.get("family", GAUSSIAN))
     default = OBSERVED if name == GAUSSIAN else LINEAR
     return Family(name, str(attrs.get("scale", default)))
 
 
 def family_of(model: pm.Model) -> Family:
-    """Return the family of a model: what its file recorded, else what its ``phenotype`` is.
+    """Return the family of a model: as recorded, else from the distribution of ``phenotype``.
 
     Parameters
     ----------
     model
-        A model that keeps the contract of the model files.
+        A model that meets the contract of model files (`check_contract`).
 
     Examples
     --------
@@ -98,7 +99,7 @@ def family_of(model: pm.Model) -> Family:
     known = getattr(model, "provenance", {})
     if "family" in known:
         return recorded_family(known)
-    name = _name(model["phenotype"].owner.op)
+    name = _name(operation(model["phenotype"]))
     if name == GAUSSIAN:
         return Family()
     return Family(name, LIABILITY if _is_probit(model) else LINEAR)
@@ -110,7 +111,7 @@ def require_gaussian(family: Family, what: str) -> None:
     Parameters
     ----------
     family
-        Of the model, or of the fit.
+        Family of the model or the fit.
     what
         Subject of the message: "REML and Haseman-Elston estimates".
     """
@@ -123,21 +124,21 @@ def require_gaussian(family: Family, what: str) -> None:
 
 
 def file_family(model: pm.Model, scale: object, path: PathArg) -> Family:
-    """Return the family of a model whose file says its ``SCALE``.
+    """Return the family of a model, with the scale that its file declares as ``SCALE``.
 
     Parameters
     ----------
     model
         The model, without a recorded family.
     scale
-        The constant ``SCALE`` of the file: "liability", "log", ...; None where there is none.
+        The constant ``SCALE`` of the file: "liability", "log", ...; None if it has none.
     path
-        The file, for the message.
+        Path of the file, for the message.
 
     Raises
     ------
     InputError
-        Unless `scale` is text.
+        If `scale` is not text.
     """
     family = family_of(model)
     if scale is None:
@@ -156,9 +157,10 @@ def file_family(model: pm.Model, scale: object, path: PathArg) -> Family:
 def observed_scale_notes(cohort: Cohort, family: Family) -> list[str]:
     """Return a warning for each binary trait of a Gaussian model.
 
-    Its h² is a share of the variance of the codes 0 and 1, not of a liability behind them. Nor does
-    that scale correct for ascertainment: at a prevalence of 1 % and half cases REML loses a third
-    of a true h² of 0.5 on the liability scale (Golan, Lander & Rosset 2014, PNAS 111, E5272).
+    Its h² is a share of the variance of the codes 0 and 1, not of an underlying liability. Nor does
+    a conversion of scales correct for ascertainment: at a prevalence of 1 % and half cases REML
+    loses a third of a true h² of 0.5 on the liability scale (Golan, Lander & Rosset 2014, PNAS 111,
+    E5272).
     """
     found = []
     for trait, (name, coding) in enumerate(zip(cohort.trait_names, cohort.codings, strict=False)):
@@ -170,14 +172,14 @@ def observed_scale_notes(cohort: Cohort, family: Family) -> list[str]:
             f"{y.size} have the higher value); it is analysed as a quantitative trait, so h2 is on "
             "the observed scale, not on the liability scale; if cases were sampled more often than "
             "they occur in the population (ascertainment), h2 is biased, and no factor computed "
-            "from the prevalence puts it right: use a method for ascertained samples, such as PCGC "
+            "from the prevalence corrects it: use a method for ascertained samples, such as PCGC "
             "regression"
         )
     return found
 
 
 def _name(op: Any) -> str:
-    """Name of the distribution of an observed variable."""
+    """Return the name of the distribution of an observed variable."""
     if getattr(op, "name", None) in NORMALS:
         return GAUSSIAN
     name = str(getattr(op, "_print_name", (type(op).__name__,))[0])
@@ -185,9 +187,9 @@ def _name(op: Any) -> str:
 
 
 def _is_probit(model: pm.Model) -> bool:
-    """Does Φ stand between the parameters and the phenotype?"""
+    """Return whether the phenotype depends on its parameters through Φ."""
     from pytensor.graph.traversal import ancestors
 
     behind = ancestors([model["phenotype"]], blockers=model.free_RVs)
-    ops = (variable.owner.op for variable in behind if variable.owner is not None)
+    ops = (operation(variable) for variable in behind)
     return any(type(getattr(op, "scalar_op", None)).__name__ in PROBIT for op in ops)

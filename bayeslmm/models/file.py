@@ -1,4 +1,4 @@
-"""A model file: its `build` function, what it asks for, and the model that it makes."""
+"""A model file: its `build` function, the inputs it needs, and the model it builds."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ModelFile:
     Parameters
     ----------
     name
-        Name of the file without its ending.
+        Name of the file without its suffix.
     path
-        The file.
+        Path of the file.
     sha256
-        Checksum of its content, kept with every result.
+        Checksum of its content, recorded with every result.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ModelFile:
 
     @property
     def doc(self) -> str:
-        """The docstring: equation, priors in words, reference."""
+        """Docstring of the file: equation, priors in words, reference."""
         try:
             return ast.get_docstring(ast.parse(self.source)) or ""
         except SyntaxError as error:
@@ -56,24 +56,24 @@ class ModelFile:
 
     @property
     def source(self) -> str:
-        """The text of the file."""
+        """Text of the file."""
         return "".join(f"{line}\n" for line in read_lines(self.path))
 
     def function(self) -> Any:
-        """The file's `build` function."""
+        """Import the file and return its `build` function."""
         spec = importlib.util.spec_from_file_location(f"bayeslmm_model_{self.name}", self.path)
         if spec is None or spec.loader is None:
             raise InputError(
                 "not a Python file", "a file that ends in .py", "rename it", path=self.path
             )
         module = importlib.util.module_from_spec(spec)
-        _ = self.source  # its encoding is checked with a message of ours
+        _ = self.source  # raises our own message if the encoding is wrong
         try:
             spec.loader.exec_module(module)
         except SyntaxError as error:
             raise _syntax_error(self.path, error) from error
         except Exception as error:  # whatever the user's file does
-            raise _mistake(self.path, error) from error
+            raise _model_file_error(self.path, error) from error
         build = getattr(module, "build", None)
         if not callable(build):
             raise InputError(
@@ -85,7 +85,7 @@ class ModelFile:
         return build
 
     def matrices(self) -> list[str]:
-        """Names of the relationship matrices that `build` asks for."""
+        """Return the names of the relationship matrices that `build` needs."""
         return [
             parameter.name
             for parameter in list(inspect.signature(self.function()).parameters.values())[1:]
@@ -93,14 +93,14 @@ class ModelFile:
         ]
 
     def more(self) -> str | None:
-        """The name of ``*kernels`` if `build` takes any number of further matrices."""
+        """Return the name of the variadic argument of `build` (``*kernels``), None without one."""
         for parameter in inspect.signature(self.function()).parameters.values():
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 return parameter.name
         return None
 
     def priors(self) -> dict[str, str]:
-        """Keyword-only arguments of `build`, the priors, with their defaults."""
+        """Return the priors of `build`, its keyword-only arguments, with their defaults."""
         return {
             parameter.name: str(parameter.default)
             for parameter in inspect.signature(self.function()).parameters.values()
@@ -114,7 +114,7 @@ class ModelFile:
             raise InputError(
                 f"{len(matrices)} relationships",
                 f"at most {len(wanted)}: {', '.join(wanted)}",
-                "leave the others out, or name them",
+                "remove the others, or name them",
                 path=self.path,
             )
         given: dict[str, Any] = dict(zip(wanted, matrices, strict=False))
@@ -131,14 +131,14 @@ class ModelFile:
         InputError
             If a matrix is missing, or the file has no prior of a given name.
         ModelError
-            If the model breaks the contract (`check_contract`), or if its file fails.
+            If the model breaks the contract (`check_contract`), or its file raises an error.
         """
         build = self.function()
         known = inspect.signature(build).parameters
         if missing := [name for name in self.matrices() if name not in matrices]:
             raise InputError(
                 f"the model needs the relationship {', '.join(missing)}",
-                "each matrix that build() asks for",
+                "each matrix that build() takes",
                 "give it by name",
                 path=self.path,
             )
@@ -169,7 +169,7 @@ class ModelFile:
                 f"see: bayeslmm models show {self.name}",
                 path=self.path,
             )
-        relationships = _checked(matrices, cohort)
+        relationships = _check_inputs(matrices, cohort)
         named = {name: matrix for name, matrix in matrices.items() if name not in rest}
         first = [named.pop(name) for name in self.matrices()]
         try:
@@ -177,7 +177,7 @@ class ModelFile:
         except (BayesLMMError, MemoryError, Warning):
             raise
         except Exception as error:  # whatever the user's file does
-            raise _mistake(self.path, error) from error
+            raise _model_file_error(self.path, error) from error
         from bayeslmm.distributions.phenotype import marginal_of
 
         check_contract(model, cohort, self.path)
@@ -202,9 +202,9 @@ class ModelFile:
         return model
 
     def exchange(self, model: pm.Model, cohort: Cohort, matrices: Mapping[str, Any]) -> None:
-        """Exchange the trait of a built model for another of the same individuals and design.
+        """Replace the trait of a built model by another of the same individuals and design.
 
-        Nothing is compiled anew.
+        Compiled functions of the model stay valid.
         """
         from bayeslmm.distributions.phenotype import set_phenotype
 
@@ -222,7 +222,7 @@ class ModelFile:
 
     @property
     def several_traits(self) -> bool:
-        """Does the model take several traits at once (``SEVERAL_TRAITS = True`` in the file)?"""
+        """Whether the model takes several traits at once (``SEVERAL_TRAITS = True``)."""
         return bool(self._constant("SEVERAL_TRAITS", False))
 
     @property
@@ -232,12 +232,12 @@ class ModelFile:
 
     @property
     def optional_columns(self) -> tuple[str, ...]:
-        """Columns that it uses where they are there (``OPTIONAL_COLUMNS``)."""
+        """Columns that the model uses if the cohort has them (``OPTIONAL_COLUMNS``)."""
         return tuple(self._constant("OPTIONAL_COLUMNS", ()))
 
 
 def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relationship]:
-    """The relationships among the individuals of a cohort; of variants, their GRM "additive"."""
+    """Align relationships with the cohort; replace variants by their GRM, "additive"."""
     found = {}
     for name, matrix in matrices.items():
         if isinstance(matrix, Relationship):
@@ -247,10 +247,10 @@ def _aligned(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, Relations
     return found
 
 
-def _checked(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, dict[str, object]]:
-    """Warn of what trait and kernels cannot tell apart; return the provenance of every matrix.
+def _check_inputs(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, dict[str, object]]:
+    """Check for confounding and unidentified variances; return the provenance of every matrix.
 
-    The aligned matrices are let go here, before the model takes memory of its own.
+    The aligned matrices are freed on return, before the model allocates its own memory.
     """
     aligned = _aligned(matrices, cohort)
     for text in check_confounded_trait(cohort):
@@ -267,7 +267,7 @@ def _checked(matrices: Mapping[str, Any], cohort: Cohort) -> dict[str, dict[str,
 def _check_phenotype(
     model: pm.Model, family: Family, cohort: Cohort, aligned: Mapping[str, Relationship]
 ) -> None:
-    """Warn of a binary trait on the observed scale; refuse copies, or warn of them."""
+    """Warn of a binary trait on the observed scale; refuse or warn of duplicate individuals."""
     for text in observed_scale_notes(cohort, family):
         warn_user(text)
     values = values_of_people(cohort)
@@ -280,7 +280,7 @@ def _check_phenotype(
 def provenances(
     matrices: Mapping[str, Any], aligned: Mapping[str, Relationship]
 ) -> dict[str, dict[str, object]]:
-    """Provenance of every matrix by name."""
+    """Return the provenance of every matrix by name."""
     found = {name: matrix.provenance() for name, matrix in aligned.items()}
     for name, matrix in matrices.items():
         if isinstance(matrix, Grouping):
@@ -289,7 +289,7 @@ def provenances(
 
 
 def _by_name(matrices: Sequence[Relationship]) -> dict[str, Relationship]:
-    """Relationships by their own names, which have to differ."""
+    """Index relationships by their names; raise `InputError` unless the names differ."""
     found = {matrix.name: matrix for matrix in matrices}
     if len(found) < len(matrices) or "residual" in found:
         raise InputError(
@@ -302,13 +302,13 @@ def _by_name(matrices: Sequence[Relationship]) -> dict[str, Relationship]:
 
 def _syntax_error(path: Path, error: SyntaxError) -> InputError:
     return InputError(
-        f"syntax error: {error.msg}", "Python", "mend it", path=path, line=error.lineno
+        f"syntax error: {error.msg}", "Python", "correct it", path=path, line=error.lineno
     )
 
 
-def _mistake(path: Path, error: Exception) -> ModelError:
-    """An error of the code of a model file, with the line of the file that led to it."""
+def _model_file_error(path: Path, error: Exception) -> ModelError:
+    """Wrap an error raised by the code of a model file, with the line that caused it."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     where = f"{path}:{lines[-1]}" if lines else f"{path}"
-    return ModelError(f"{where}: {type(error).__name__}: {error} -> mend the file")
+    return ModelError(f"{where}: {type(error).__name__}: {error} -> correct the file")

@@ -1,4 +1,4 @@
-"""The folder ``models/``: which files there are, and how to load and copy one."""
+"""The folder ``models/``: list, load and copy its files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def folder() -> Path:
-    """The folder of the gallery: in a wheel ``bayeslmm/_models``, in a checkout ``models/``."""
+    """Return the gallery's folder: in a wheel ``bayeslmm/_models``, in a checkout ``models/``."""
     package = Path(__file__).parents[1]
     inside = package / "_models"
     return inside if inside.is_dir() else package.parent / "models"
 
 
 def names() -> list[str]:
-    """Names of the gallery's models."""
+    """Return the names of the gallery's models."""
     return sorted(path.stem for path in folder().glob("*.py"))
 
 
 def load(name_or_path: PathArg) -> ModelFile:
-    """A model of the gallery by name, or a user's file by path (ends in ``.py``).
+    """Load a model of the gallery by name, or a user's file by path (ends in ``.py``).
 
     Raises
     ------
@@ -56,7 +56,7 @@ def load(name_or_path: PathArg) -> ModelFile:
 
 
 def copy(name: str, target: PathArg) -> Path:
-    """Copy a model's file to start a model of one's own; an existing file is not overwritten."""
+    """Copy a model file as a start for a new one; never overwrite an existing file."""
     target = Path(target)
     if target.exists():
         raise InputError("the file exists", "a new file", "choose another name", path=target)

@@ -1,8 +1,8 @@
-"""Kernels that the data cannot tell apart: from each other, from the residual, from the intercept.
+"""Kernels whose variances are not identified beside each other, the residual or the intercept.
 
 With an intercept in the model only ``PKP`` matters, ``P = I - 11ᵀ/n``: the variances of the kernels
 K_1, ..., K_k and of the residual are identified only if ``PK_1P, ..., PK_kP, P`` are linearly
-independent. Their Gram matrix, each scaled to unit Frobenius norm, says so.
+independent. The eigenvalues of their Gram matrix, each scaled to unit Frobenius norm, test this.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from bayeslmm.errors import InputError
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.relationship.relationship import Relationship, name_some, row_blocks
 
-ALIKE = 0.99  # correlation of the entries from which on a pair is named
-EQUAL = 1e-9  # two kernels (or a kernel and I) are proportional: 1 - cosine below it
-DEPENDENT = 1e-10  # smallest eigenvalue of the Gram matrix of three or more
-CONSTANT = 1e-16  # ‖PKP‖² over ‖K‖²
-NUMBERS = 1 << 21  # in a block, over all kernels
+ALIKE = 0.99  # correlation of the entries above which a pair is reported
+EQUAL = 1e-9  # 1 - cosine below which two kernels (or a kernel and I) are proportional
+DEPENDENT = 1e-10  # smallest eigenvalue of the Gram matrix below which kernels are dependent
+CONSTANT = 1e-16  # ‖PKP‖²/‖K‖² below which a kernel is constant
+NUMBERS = 1 << 21  # numbers in a block, over all kernels
 
 
 class Moments(NamedTuple):
@@ -47,7 +47,7 @@ class Moments(NamedTuple):
 
 
 def check_kernels(relationships: Sequence[Relationship]) -> list[str]:
-    """Refuse kernels that cannot be told apart, and name the pairs that hardly can.
+    """Refuse kernels whose variances are not identified; warn of nearly collinear pairs.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ def check_kernels(relationships: Sequence[Relationship]) -> list[str]:
     Raises
     ------
     InputError
-        Other individuals in one of them; a kernel that is constant (the intercept's), or
-        proportional to I (the residual's); two that are the same up to a factor; three or more,
-        I among them, that are linearly dependent. Constants added to a kernel do not count.
+        If individuals differ; if a kernel is constant (collinear with the intercept) or
+        proportional to I (the residual); if two are proportional; if three or more, I among them,
+        are linearly dependent. Each up to a constant added to a kernel.
 
     Notes
     -----
-    Two passes over the matrices by blocks of rows; a few MiB besides the kernels themselves.
+    The matrices are passed over by blocks of rows, with a few MiB besides the kernels themselves.
     """
     if not relationships:
         return []
@@ -79,14 +79,14 @@ def check_kernels(relationships: Sequence[Relationship]) -> list[str]:
     for name, squared, norm in zip(names, moments.centred.diagonal(), moments.norms, strict=True):
         if not squared > CONSTANT * norm:
             raise InputError(
-                f"the kernel '{name}' is constant: all individuals are equally alike in it",
-                "a kernel that tells individuals apart",
-                "leave it out: the intercept absorbs it",
+                f"the kernel '{name}' is constant: all pairs of individuals are equally related",
+                "a kernel with relationships that differ",
+                "remove it: the intercept absorbs it",
             )
     cosine = _cosines(moments, relationships[0].n)
     _check_pairs(names, cosine)
     _check_combinations([*names, "I (the residual)"], cosine)
-    return _sentences(names, moments)
+    return _correlated_kernels(names, moments)
 
 
 def _check_aligned(relationships: Sequence[Relationship]) -> None:
@@ -140,7 +140,7 @@ def _moments(matrices: Sequence[Floats]) -> Moments:
 
 
 def _correlation(products: Floats, sums: Floats, count: int) -> Floats:
-    """Correlations from twice the sums over `count` / 2 entries; 0 where an entry's sd is 0."""
+    """Compute correlations from twice the sums over `count` / 2 entries; 0 where the sd is 0."""
     covariance = products - np.outer(sums, sums) / max(count, 1)
     size = covariance.diagonal()
     scale = np.sqrt(np.where(size > 1e-14 * products.diagonal(), size, np.inf))
@@ -149,7 +149,7 @@ def _correlation(products: Floats, sums: Floats, count: int) -> Floats:
 
 
 def _cosines(moments: Moments, n: int) -> Floats:
-    """(k + 1, k + 1) cosines between the PKP and, last, P; ``⟨PKP, P⟩ = trace(PKP)``."""
+    """Compute cosines (k + 1, k + 1) between the PKP and, last, P; ``⟨PKP, P⟩ = trace(PKP)``."""
     gram = np.block(
         [[moments.centred, moments.traces[:, None]], [moments.traces[None, :], np.array(n - 1.0)]]
     )
@@ -164,9 +164,9 @@ def _check_pairs(names: list[str], cosine: Floats) -> None:
         if 1.0 - abs(cosine[a, k]) < EQUAL:
             raise InputError(
                 f"the kernel '{names[a]}' is proportional to the identity matrix (up to a "
-                "constant): in it all individuals are equally unrelated",
-                "a kernel in which some are more alike than others",
-                "leave it out: its variance cannot be told from the residual's",
+                "constant): all individuals are equally unrelated",
+                "a kernel with relationships that differ",
+                "remove it: its variance and the residual variance are not identified",
             )
     for a in range(k):
         for b in range(a):
@@ -175,7 +175,7 @@ def _check_pairs(names: list[str], cosine: Floats) -> None:
                     f"the kernels '{names[b]}' and '{names[a]}' are the same up to a factor and "
                     "a constant",
                     "kernels that differ",
-                    "leave one of them out: their variances cannot be told apart",
+                    "remove one of them: their variances are not identified",
                 )
 
 
@@ -190,7 +190,7 @@ def _check_combinations(names: list[str], cosine: Floats) -> None:
         f"{len(involved)} kernels are linearly dependent, up to a constant: {shown} is zero with "
         "each of them at unit norm",
         "kernels of which none is a weighted sum of the others and I",
-        "leave one of them out: their variances cannot be told apart",
+        "remove one of them: their variances are not identified",
     )
 
 
@@ -198,7 +198,7 @@ def _involved(weights: Floats) -> NDArray[np.intp]:
     return np.flatnonzero(np.abs(weights) > 1e-3)
 
 
-def _sentences(names: list[str], moments: Moments) -> list[str]:
+def _correlated_kernels(names: list[str], moments: Moments) -> list[str]:
     found = []
     for a in range(len(names)):
         for b in range(a):
@@ -206,10 +206,9 @@ def _sentences(names: list[str], moments: Moments) -> list[str]:
             if not r > ALIKE:
                 continue
             why = (
-                "the data say much about the sum of their variances and little about each of them"
+                "the data inform the sum of their variances, but hardly each of them"
                 if off > 0.9
-                else "both are near the identity matrix, and the data say little about either "
-                "variance"
+                else "both are near the identity matrix, and the data hardly inform either variance"
             )
             found.append(
                 f"the entries of the kernels '{names[b]}' and '{names[a]}' correlate by {r:.4f} "

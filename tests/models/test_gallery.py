@@ -480,7 +480,7 @@ def test_a_file_without_build(tmp_path: Path) -> None:
 )
 def test_a_file_that_fails_when_it_is_run(tmp_path: Path, text: str, message: str) -> None:
     file = write(tmp_path / "bad.py", text)
-    with pytest.raises(ModelError, match=rf"bad\.py:1: {message}.* -> mend the file"):
+    with pytest.raises(ModelError, match=rf"bad\.py:1: {message}.* -> correct the file"):
         file.function()
 
 
@@ -498,7 +498,7 @@ def test_a_build_that_fails_is_told_at_its_line(tmp_path: Path, line: str, messa
         f"def build(cohort, additive):\n    {line}\n"
     )
     file = write(tmp_path / "bad.py", text)
-    with pytest.raises(ModelError, match=rf"bad\.py:5: {message}.* -> mend the file"):
+    with pytest.raises(ModelError, match=rf"bad\.py:5: {message}.* -> correct the file"):
         file(COUPLED.cohort, COUPLED.relationship())
 
 
@@ -510,7 +510,7 @@ def test_our_own_errors_in_build_stay_what_they_are(tmp_path: Path) -> None:
         )
         with pytest.raises(kind) as caught:
             write(tmp_path / "bad.py", text)(COUPLED.cohort, COUPLED.relationship())
-        assert "mend the file" not in str(caught.value)
+        assert "correct the file" not in str(caught.value)
 
 
 def test_copy_starts_a_model_and_overwrites_nothing(tmp_path: Path) -> None:

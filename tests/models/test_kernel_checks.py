@@ -1,4 +1,4 @@
-"""Kernels that cannot be told apart are refused, pairs that hardly can are named."""
+"""Kernels with unidentified variances are refused, nearly collinear pairs are reported."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def test_a_pair_that_is_nearly_the_same_is_named() -> None:
     r, off = (np.corrcoef(K[at], near[at])[0, 1] for at in (UPPER, np.triu_indices(N, 1)))
     assert check_kernels(named(a=K, b=near, c=random(3))) == [
         f"the entries of the kernels 'a' and 'b' correlate by {r:.4f} (off the diagonal by "
-        f"{off:.4f}): the data say much about the sum of their variances and little about each "
-        "of them"
+        f"{off:.4f}): the data inform the sum of their variances, but hardly each of them"
     ]
     (sentence,) = check_kernels(named(a=random(1, 20_000), b=random(2, 20_000)))
     assert "both are near the identity matrix" in sentence
