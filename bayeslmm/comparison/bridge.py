@@ -1,12 +1,12 @@
 """Bridge sampling: the evidence from posterior draws and a fitted proposal.
 
-With N₁ posterior draws, N₂ draws from a normalised density g fitted to other posterior draws, and
-ratios l = p(u, y)/g(u), the optimal bridge solves::
+With N₁ posterior draws, N₂ draws from a proposal g, a normalised density fitted to other posterior
+draws, and ratios l = p(u, y)/g(u), the optimal bridge solves::
 
     Z = mean_g [ l / (s₁ l + s₂ Z) ]  /  mean_p [ 1 / (s₁ l + s₂ Z) ]     s_i = N_i / (N₁ + N₂)
 
-by iteration. It needs overlap of g with the posterior, not that g covers its tails, so that it is
-a check of importance sampling, which does.
+by fixed-point iteration. The bridge needs overlap of g with the posterior, whereas importance
+sampling needs g to cover the posterior's tails. So the one checks the other.
 
 References
 ----------
@@ -33,16 +33,16 @@ TURNS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """An evidence by bridge sampling.
+    """Evidence (marginal likelihood) by bridge sampling.
 
     Parameters
     ----------
     log_evidence, mcse
         log Z and its Monte Carlo standard error.
     draws
-        N₁, the posterior draws at which the density was evaluated; N₂ is as large.
+        N₁, the number of posterior draws at which the density was evaluated; N₂ = N₁.
     evaluations
-        Density evaluations.
+        Number of density evaluations.
     """
 
     log_evidence: float
@@ -60,26 +60,26 @@ def sample_bridge(
     seed: int = 1,
     workers: int = 1,
 ) -> Bridge:
-    """log ∫ p(u, y) du from posterior draws.
+    """Estimate log ∫ p(u, y) du from posterior draws.
 
     Parameters
     ----------
     target
         log p(u, y).
     draws
-        u (N, d) from the posterior, in an order in which the first half tells nothing of the
-        second. g is fitted to the first half; of the second at most `most`, evenly spaced, count.
+        u (N, d) from the posterior, ordered so that the two halves are independent. g is fitted to
+        the first half; at most `most` of the second, evenly spaced, are evaluated.
     ess
-        Effective number of the N draws. Default: N.
+        Effective sample size of the N draws. Default: N.
     most
-        Most posterior draws evaluated, and as many of g.
+        Largest number of posterior draws evaluated; as many are drawn from g.
     seed, workers
-        Of g's draws; evaluations at a time.
+        Seed of the draws from g; number of concurrent evaluations.
 
     Raises
     ------
     ModelError
-        If there are fewer than 100 draws, or the iteration finds no fixed point.
+        If there are fewer than 100 draws, or the iteration does not converge.
     """
     if len(draws) < 100:
         raise ModelError(f"bridge sampling from {len(draws)} draws; it needs at least 100")
@@ -101,7 +101,7 @@ def sample_bridge(
 
 
 def fit_proposal(points: Floats, rng: np.random.Generator) -> Proposal:
-    """The proposal family of `bayeslmm.inference.laplace.proposal`, fitted to draws (N, d)."""
+    """Fit the proposal family of `bayeslmm.inference.laplace.proposal` to draws (N, d)."""
     mean, sd = points.mean(axis=0), np.maximum(points.std(axis=0, ddof=1), 1e-8)
     levels = np.broadcast_to(margins.LEVELS, (points.shape[1], margins.LEVELS.size)).copy()
     straight = margins.through(mean[:, None] + sd[:, None] * levels, levels)
@@ -110,7 +110,7 @@ def fit_proposal(points: Floats, rng: np.random.Generator) -> Proposal:
 
 
 def solve_bridge(of_posterior: Floats, of_proposal: Floats) -> float:
-    """log Z from log l at posterior draws (N₁,) and at those of the proposal (N₂,)."""
+    """Solve for log Z, given log l at posterior draws (N₁,) and at proposal draws (N₂,)."""
     n1, n2 = of_posterior.size, of_proposal.size
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
     log_z = float(np.median(of_posterior))
@@ -121,11 +121,14 @@ def solve_bridge(of_posterior: Floats, of_proposal: Floats) -> float:
         if abs(new - log_z) < 1e-10 * max(1.0, abs(new)):
             return new
         log_z = new
-    raise ModelError("bridge sampling found no fixed point: the proposal misses the posterior")
+    raise ModelError("bridge sampling did not converge: the proposal misses the posterior")
 
 
 def relative_error(of_posterior: Floats, of_proposal: Floats, independent: float) -> float:
-    """Standard error of log Z, from log l/Z; `independent` draws of the posterior."""
+    """Return the standard error of log Z.
+
+    Takes log(l/Z) at the draws and the effective number, `independent`, of the posterior draws.
+    """
     n1, n2 = of_posterior.size, of_proposal.size
     s1, s2 = n1 / (n1 + n2), n2 / (n1 + n2)
     log_s1, log_s2 = np.log(s1), np.log(s2)

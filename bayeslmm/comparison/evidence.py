@@ -1,11 +1,11 @@
-"""The evidence (log marginal likelihood) of a fitted model, by three ways, and when it compares.
+"""The evidence (log marginal likelihood) of a fitted model, by three methods.
 
     log p(y) = log ∫ p(y | β, θ) p(β) p(θ) dβ dθ
 
-One kernel: quadrature. Several: importance sampling, with its standard error. Either is checked by
-bridge sampling, which also serves the draws of NUTS. β is integrated out in closed form. Under a
-flat prior on β the evidence has an arbitrary constant, ½ log|XᵀX| included, so that models compare
-only if they share X; the model comparison of `bayeslmm.comparison` refuses anything else.
+With one kernel: quadrature. With several: importance sampling, with its standard error. Bridge
+sampling checks both and serves the draws of NUTS. β is integrated out in closed form. Under a flat
+prior on β the evidence has an arbitrary constant, which contains ½ log|XᵀX|. So such models are
+comparable only if they share X; `bayeslmm.comparison` refuses other comparisons.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pymc as pm
-import pytensor
 from arviz_stats.base import array_stats
 from pytensor.graph.replace import vectorize_graph
 
 from bayeslmm.comparison.bridge import sample_bridge
+from bayeslmm.distributions.variables import inputs_of
 from bayeslmm.errors import InputError, ModelError
+from bayeslmm.inference.compiled import evaluator
 from bayeslmm.inference.fitted import model_of
 from bayeslmm.inference.laplace.hyper import Hyper, hyper
 from bayeslmm.inference.laplace.laplace import target_of
-from bayeslmm.inference.tree import PYTHON, improper_priors
+from bayeslmm.inference.tree import improper_priors
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.system.memory import available_cores
@@ -39,18 +40,18 @@ type Method = Literal["auto", "quadrature", "importance", "bridge"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """log p(y) of a model.
+    """Log marginal likelihood log p(y) of a model.
 
     Parameters
     ----------
     log_ml
-        log p(y), natural logarithm, in the unit of y.
+        log p(y), natural logarithm, with y in its own unit.
     mcse
-        Its Monte Carlo standard error; 0 for a quadrature.
+        Its Monte Carlo standard error; 0 for quadrature.
     method
         "quadrature", "importance" or "bridge".
     pareto_k
-        k̂ of the importance weights; nan for the others.
+        k̂ of the importance weights; nan for the other methods.
     """
 
     log_ml: float
@@ -69,35 +70,35 @@ def estimate_evidence(
     seed: int = 1,
     workers: int | None = None,
 ) -> Evidence:
-    """log p(y) of a fitted model.
+    """Estimate log p(y) of a fitted model.
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns.
+        Result of `bayeslmm.fit`.
     model
-        The model, where the tree is a copy or was read from a file (bridge sampling needs it).
+        The model, if the tree is a copy or was read from a file (bridge sampling needs it).
     method
-        "auto": what the engine has computed (quadrature of the exact engine, importance sampling
-        of the Laplace engine), else bridge sampling.
+        "auto": the engine's own value (quadrature of the exact engine, importance sampling of the
+        Laplace engine), else bridge sampling.
     most, seed, workers
-        For bridge sampling: posterior draws evaluated at most, and as many others; seed;
-        evaluations at a time (default: as many as there are cores).
+        For bridge sampling: largest number of posterior draws evaluated, and of proposal draws;
+        seed; number of concurrent evaluations (default: the number of cores).
 
     Raises
     ------
     InputError
-        If the tree has no evidence of the method asked for.
+        If the tree has no evidence by the requested method.
     ModelError
         If the model's β or random effects cannot be integrated out, or if the prior of a variance
-        is improper, so that log p(y) has an arbitrary constant.
+        is improper: log p(y) then has an arbitrary constant.
     """
     if flat := json.loads(tree["sample_stats"].attrs.get("improper", "[]")):
         raise ModelError(
-            f"the prior of {', '.join(flat)} is improper, so that the marginal likelihood has an "
+            f"the prior of {', '.join(flat)} is improper, so the marginal likelihood has an "
             "arbitrary factor; give every variance parameter a proper prior"
         )
-    found = _known(tree)
+    found = _engine_evidence(tree)
     if method == "auto" and found is not None:
         return found
     if method in ("auto", "bridge"):
@@ -111,8 +112,8 @@ def estimate_evidence(
     return found
 
 
-def _known(tree: xr.DataTree) -> Evidence | None:
-    """What the engine has computed."""
+def _engine_evidence(tree: xr.DataTree) -> Evidence | None:
+    """Return the evidence that the engine computed; None if it did not."""
     if "quadrature" in tree.children:
         value = float(tree["quadrature"].attrs["log_evidence"])
         return Evidence(value, 0.0, "quadrature", float("nan"))
@@ -136,11 +137,10 @@ def _by_bridge(
 
 
 def unconstrained_draws(tree: xr.DataTree, model: pm.Model, split: Hyper) -> tuple[Floats, float]:
-    """Posterior draws of the hyperparameters as u (N, d), and how many they are worth.
+    """Return posterior draws of the unconstrained hyperparameters u (N, d), and their ESS.
 
-    The draws come chain after chain within each half of the chains, so that the first half of the
-    rows is the first half of every chain. Draws at an edge (a share that is 0 in float64) have no
-    u and are left out.
+    The first half of the rows holds the first half of every chain, the second half the rest. Draws
+    on the boundary (a share that is 0 in float64) have no finite u and are dropped.
     """
     names = list(dict.fromkeys(name.partition("[")[0] for name in split.names))
     variables = [model[name] for name in names]
@@ -148,9 +148,9 @@ def unconstrained_draws(tree: xr.DataTree, model: pm.Model, split: Hyper) -> tup
     graphs = []
     for rv, point in zip(variables, points, strict=True):
         transform = model.rvs_to_transforms[rv]
-        u = rv if transform is None else transform.forward(rv, *rv.owner.inputs)
+        u = rv if transform is None else transform.forward(rv, *inputs_of(rv))
         graphs.append(vectorize_graph(u, {rv: point}))
-    function = pytensor.function(points, graphs, mode=PYTHON, on_unused_input="ignore")
+    function = evaluator(points, graphs)
     draws = [tree["posterior"][name].to_numpy() for name in names]
     chains, length = draws[0].shape[:2]
     flat = [np.asarray(x, dtype=np.float64).reshape(chains * length, *x.shape[2:]) for x in draws]
@@ -158,7 +158,7 @@ def unconstrained_draws(tree: xr.DataTree, model: pm.Model, split: Hyper) -> tup
         u = np.concatenate(
             [np.asarray(x).reshape(chains * length, -1) for x in function(*flat)], axis=1
         )
-    ess = _effective(tree, u.reshape(chains, length, -1))
+    ess = _effective_sample_size(tree, u.reshape(chains, length, -1))
     ordered = u.reshape(chains, length, -1)
     half = length // 2
     rows = np.concatenate(
@@ -167,8 +167,8 @@ def unconstrained_draws(tree: xr.DataTree, model: pm.Model, split: Hyper) -> tup
     return rows[np.all(np.isfinite(rows), axis=1)], ess
 
 
-def _effective(tree: xr.DataTree, u: Floats) -> float:
-    """Least effective number of draws u (chain, draw, d), or that of the importance weights."""
+def _effective_sample_size(tree: xr.DataTree, u: Floats) -> float:
+    """Return the smallest ESS over draws u (chain, draw, d), or the ESS of importance weights."""
     stats = tree["sample_stats"].attrs
     if "ess_importance" in stats:
         return float(stats["ess_importance"])
@@ -178,12 +178,12 @@ def _effective(tree: xr.DataTree, u: Floats) -> float:
 
 
 def check_comparable(trees: Mapping[str, xr.DataTree]) -> list[str]:
-    """Are evidences (and elpds) of these fits of the same data? Words on what limits them.
+    """Check that fits are of the same data; return notes on limits of their comparison.
 
     Raises
     ------
     InputError
-        If the phenotypes, or the units of the priors, are not the same records' and numbers.
+        If records, phenotypes or units of the priors differ.
     """
     (first, one), *others = trees.items()
     notes: list[str] = []
@@ -197,7 +197,7 @@ def check_comparable(trees: Mapping[str, xr.DataTree]) -> list[str]:
                 f"the models {first} and {name} were fitted to different records "
                 f"({len(labels)} and {len(theirs)})",
                 "the same records, in the same order, with the same values",
-                "fit both to one cohort: those who have everything that any of the models needs",
+                "fit both to one cohort of individuals that have all the data any model needs",
             )
         for unit in ("phenotype_unit", "phenotype_centre"):
             ours, its = (tree["constant_data"].get(unit) for tree in (one, other))
@@ -205,7 +205,7 @@ def check_comparable(trees: Mapping[str, xr.DataTree]) -> list[str]:
                 continue
             if not np.allclose(np.asarray(ours), np.asarray(its), rtol=1e-12):
                 raise InputError(
-                    f"the priors of {first} and {name} count in different units ({unit})",
+                    f"the priors of {first} and {name} have different units ({unit})",
                     "the same fixed effects, so that sd(y | X) is the same",
                     "fit both with the same covariates",
                 )
@@ -223,5 +223,5 @@ def _same_design(one: xr.DataTree, other: xr.DataTree) -> bool:
 
 
 def has_flat_effects(model: pm.Model) -> bool:
-    """Is the prior of β flat, so that log p(y) has an arbitrary constant?"""
+    """Return whether the prior of β is flat: log p(y) then has an arbitrary constant."""
     return bool(improper_priors(model, "beta"))

@@ -1,13 +1,12 @@
-"""Evidence of the models in which some kernels of a model are left out.
+"""Evidence of nested models, which have only some kernels of a full model.
 
-    Z_R = ∫ p(y | s) p_R(s) ds,    R: the kernels that stay, the shares of the others exactly 0
+    Z_R = ∫ p(y | s) p_R(s) ds,    R: the kernels retained, the shares of the others exactly 0
 
-p_R is the prior of the model that has the kernels R only: e ~ Beta(a, b) for the share that they
-explain together, their parts Dirichlet(α). It is also what the prior of the full model says of the
-rest where the parts of the others are zero (`bayeslmm.inference.laplace.share_likelihood`), so that
-Z_R / Z is the Bayes factor of a point null hypothesis and the Savage-Dickey ratio at once. Without
-any kernel Z is one integral over τ, with one kernel a sum over a line, with more importance
-sampling.
+p_R is the prior of the model with the kernels R only: e ~ Beta(a, b) for the share that they
+explain, Dirichlet(α) for its division. It equals the full model's prior conditional on zero shares
+of the other kernels (`bayeslmm.inference.laplace.share_likelihood`). So Z_R / Z is both the Bayes
+factor of a point null hypothesis and the Savage-Dickey ratio. Without any kernel Z is an integral
+over τ; with one kernel it is computed by the trapezoid rule, with more by importance sampling.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from bayeslmm.inference.laplace.target import Target
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 
-DEPTH = 18.0  # nats below the maximum that still count (e^-18 = 1.5e-8)
-STEP = 0.6  # of the line, in units of the width at the maximum
-FARTHEST = 34.0  # |log-ratio| of one kernel beyond which nothing is looked for
+DEPTH = 18.0  # nats below the maximum at which the integration ends (e^-18 = 1.5e-8)
+STEP = 0.6  # step of the trapezoid rule, in standard deviations at the maximum
+FARTHEST = 34.0  # largest |log-ratio| of one kernel at which the density is evaluated
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """The evidence of a model without some of its kernels.
+    """Evidence of a model without some of its kernels.
 
     Parameters
     ----------
     kept
-        The kernels that it has.
+        Names of the kernels retained.
     log_evidence
-        log p(y); with a flat prior on β up to the constant of the full model's.
+        log p(y); with a flat prior on β up to the same constant as in the full model.
     mcse
-        Its Monte Carlo standard error; 0 for a quadrature.
+        Its Monte Carlo standard error; 0 for quadrature.
     evaluations
-        Factorisations that it took.
+        Number of factorisations.
     """
 
     kept: tuple[str, ...]
@@ -61,16 +60,16 @@ def nested_evidence(
     seed: int = 1,
     workers: int = 1,
 ) -> Nested:
-    """The evidence of the model without the kernels `without`.
+    """Compute the evidence of the model without the kernels `without`.
 
     Parameters
     ----------
     shares
-        The model (`bayeslmm.inference.laplace.share_likelihood.share_likelihood`).
+        The full model (`bayeslmm.inference.laplace.share_likelihood.share_likelihood`).
     without
-        Names of the kernels left out; none: the model itself.
+        Names of the kernels excluded; empty for the full model itself.
     ess, seed, workers
-        Of the importance sampling where two or more kernels stay.
+        For the importance sampling with two or more kernels.
 
     Raises
     ------
@@ -79,9 +78,9 @@ def nested_evidence(
     ModelError
         If importance sampling fails (k̂ too large).
     """
-    if strange := [name for name in without if name not in shares.components]:
+    if unknown := [name for name in without if name not in shares.components]:
         raise InputError(
-            f"no component {', '.join(strange)}",
+            f"no component {', '.join(unknown)}",
             f"one of {', '.join(shares.components)}",
             "choose one of these",
         )
@@ -90,19 +89,19 @@ def nested_evidence(
     if not kept:
         return Nested(names, shares.log_density(_full(shares, np.zeros((1, 0)), kept)[0]), 0.0, 1)
     if len(kept) == 1:
-        return Nested(names, *_on_a_line(shares, kept))
+        return Nested(names, *_integrate_one_kernel(shares, kept))
     target = _target(shares, names, kept)
     found = importance_sample(target, ess=ess, seed=seed, workers=workers)
     if not found.ok:
         raise ModelError(
             f"importance sampling of the model with {', '.join(names)} failed "
-            f"(k̂ = {found.pareto_k:.2f}, it has to be below {KHAT})"
+            f"(k̂ = {found.pareto_k:.2f}, it must be below {KHAT})"
         )
     return Nested(names, found.log_evidence, found.mcse, found.evaluations)
 
 
 def _full(shares: ShareLikelihood, u: Floats, kept: list[int]) -> Floats:
-    """Shares (N, K + 1) of log-ratios u (N, k) of the kernels that stay."""
+    """Compute shares (N, K + 1) from the log-ratios u (N, k) of the kernels retained."""
     ratios = np.full((len(u), len(shares.components) + 1), -np.inf)
     ratios[:, kept] = u
     ratios[:, -1] = 0.0
@@ -128,12 +127,12 @@ def _target(shares: ShareLikelihood, names: tuple[str, ...], kept: list[int]) ->
     return Target(labels, np.zeros(len(kept)), log_density, None, prepare)
 
 
-def _on_a_line(shares: ShareLikelihood, kept: list[int]) -> tuple[float, float, int]:
-    """log ∫ p(y | u) p(u) du of one log-ratio: value, error, evaluations.
+def _integrate_one_kernel(shares: ShareLikelihood, kept: list[int]) -> tuple[float, float, int]:
+    """Compute log ∫ p(y | u) p(u) du over one log-ratio u: value, error, evaluations.
 
-    The trapezoid rule on the whole line, from the maximum out on both sides until the density has
-    fallen by `DEPTH`; it converges exponentially. The error is the distance from the rule with
-    twice the step.
+    The trapezoid rule on the real line, from the maximum to both sides until the density has
+    fallen by `DEPTH`, converges exponentially. The error is bounded by the difference from the
+    rule with twice the step.
     """
     known: dict[float, float] = {}
 
@@ -168,5 +167,5 @@ def _on_a_line(shares: ShareLikelihood, kept: list[int]) -> tuple[float, float, 
     peak = logs.max()
     fine = float(np.log(np.exp(logs - peak).sum() * step) + peak)
     rough = float(np.log(np.exp(even - peak).sum() * 2 * step) + peak)
-    # the error falls at least as e^(-c/step): half the step squares it
+    # the error falls at least as fast as e^(-c/step): half the step squares it
     return fine, min(abs(fine - rough), (fine - rough) ** 2), len(known)

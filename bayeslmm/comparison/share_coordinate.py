@@ -1,12 +1,12 @@
-"""The coordinate whose zero says that a share is zero: its prior, its value, and the rest.
+"""The coordinate x in which a null hypothesis "these shares are zero" is x = 0.
 
-"Share zero" is said of a coordinate x whose prior is known and independent of everything else that
-the model without the kernel still has: h² itself where all kernels are genetic (x = e, the share
-explained, Beta(a, b)), and otherwise the part x = Σ w_k of the kernels concerned in what the
-kernels explain, Beta(|S|α, (K - |S|)α). A share s_k = e w_k itself would not do: its density is
-infinite at 0, because e may be 0 too. For a prior of another form the prior of the rest given
-x = 0 is not that of the model without the kernel, and the ratio is not its Bayes factor
-(Verdinelli & Wasserman 1995): those are refused.
+The Savage-Dickey ratio needs a coordinate x whose prior is known and independent of the parameters
+that remain under the null hypothesis. If all kernels are tested, x = e, the share explained,
+~ Beta(a, b); this is h² where all kernels are genetic. Otherwise x = Σ w_k, the tested kernels'
+fraction of the share explained, ~ Beta(|S|α, (K - |S|)α). A share s_k = e w_k itself is not
+suitable: its density is infinite at 0, because e may be 0 too. With priors of other forms the prior
+of the remaining parameters given x = 0 differs from their prior in the reduced model, so the ratio
+is not its Bayes factor (Verdinelli & Wasserman 1995). Such priors are refused.
 
 References
 ----------
@@ -39,18 +39,18 @@ class SharesPrior:
     b: float
     alpha: float
 
-    def of_coordinate(self, left_out: int, count: int) -> tuple[float, float]:
-        """Beta parameters of x for `left_out` kernels of `count`."""
-        if left_out == count:
+    def of_coordinate(self, tested: int, count: int) -> tuple[float, float]:
+        """Return the Beta parameters of x with `tested` of `count` kernels tested."""
+        if tested == count:
             return self.a, self.b
-        return left_out * self.alpha, (count - left_out) * self.alpha
+        return tested * self.alpha, (count - tested) * self.alpha
 
 
 def read_prior(tree: xr.DataTree) -> SharesPrior | None:
-    """The prior of the shares, from its log density at the draws; None if it is of another form.
+    """Recover the prior of the shares from its log density at the draws; None for other forms.
 
     ``log p(s) = constant + (a - Kα) log e + (b - 1) log(1 - e) + (α - 1) Σ log s_k`` is linear in
-    its parameters, so that few draws determine them without error.
+    its parameters, so a few draws determine them exactly.
     """
     if "log_prior" not in tree.children or "share" not in tree["log_prior"]:
         return None
@@ -80,18 +80,18 @@ def read_prior(tree: xr.DataTree) -> SharesPrior | None:
     return SharesPrior(*rounded) if miss < 1e-6 else None
 
 
-def coordinate(shares: Floats, left_out: Collection[int]) -> Floats:
-    """x (N,) of shares (N, K + 1): e if all kernels are left out, else their part in e."""
+def coordinate(shares: Floats, tested: Collection[int]) -> Floats:
+    """Compute x (N,) from shares (N, K + 1): e if all kernels are tested, else their part of e."""
     explained = shares[:, :-1].sum(axis=1)
-    if len(left_out) == shares.shape[1] - 1:
+    if len(tested) == shares.shape[1] - 1:
         return np.asarray(explained)
-    some = shares[:, sorted(left_out)].sum(axis=1)
+    some = shares[:, sorted(tested)].sum(axis=1)
     return np.asarray(some / np.maximum(explained, TINY))
 
 
-def without(shares: Floats, left_out: Collection[int]) -> Floats:
-    """Shares (N, K + 1) with those of `left_out` zero, and the others' parts of e as they were."""
-    out, gone = shares.copy(), sorted(left_out)
+def without(shares: Floats, tested: Collection[int]) -> Floats:
+    """Set the tested shares of (N, K + 1) to zero; keep e and the proportions of the others."""
+    out, gone = shares.copy(), sorted(tested)
     explained = shares[:, :-1].sum(axis=1)
     out[:, gone] = 0.0
     left = out[:, :-1].sum(axis=1)
@@ -102,10 +102,10 @@ def without(shares: Floats, left_out: Collection[int]) -> Floats:
     return out
 
 
-def rest(shares: Floats, left_out: Collection[int]) -> Floats:
-    """What stays, as regressors (N, r): logit e and the log-ratios of the parts that stay."""
-    count, gone = shares.shape[1] - 1, set(left_out)
-    floor = 1e-6  # what lies beyond says no more about x
+def rest(shares: Floats, tested: Collection[int]) -> Floats:
+    """Return the remaining parameters as regressors (N, r): logit e and log-ratios of shares."""
+    count, gone = shares.shape[1] - 1, set(tested)
+    floor = 1e-6  # smaller shares carry no more information on x
     stay = [k for k in range(count) if k not in gone] or list(range(count))
     logs = np.log(np.maximum(shares, floor))
     columns = [logs[:, k] - logs[:, stay[-1]] for k in stay[:-1]]

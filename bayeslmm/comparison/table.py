@@ -1,10 +1,9 @@
 """Model comparison: leave-one-out and marginal likelihood of models of the same records.
 
-Two questions, which need not have the same answer. Leave-one-out: which model predicts a record
-best from all the others, its relatives included? Marginal likelihood: which model, with its priors,
-made these data most probable? The first hardly depends on the priors, and a superfluous component
-costs it next to nothing; the second punishes parameters that the data did not ask for, by an amount
-that depends on their priors.
+The two answer different questions. Leave-one-out: which model predicts a record best from all
+others, its relatives included? Marginal likelihood: under which model, with its priors, are the
+data most probable? The first hardly depends on the priors and hardly penalises a superfluous
+component. The second penalises superfluous parameters by an amount that depends on their priors.
 
 References
 ----------
@@ -48,28 +47,28 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Models of the same records, compared.
+    """Comparison of models of the same records.
 
     Parameters
     ----------
     table
-        What `compare` returns.
-    left_out
+        The result of `compare`.
+    leave_one_out
         Leave-one-out of every model, in the order of the table.
     evidence
-        Marginal likelihood of every model that has one; empty where they do not compare.
+        Marginal likelihood of every model that has one; empty if they are not comparable.
     notes
-        Why they do not, and what else limits the comparison.
+        Why they are not comparable, and other limits of the comparison.
     """
 
     table: pd.DataFrame
-    left_out: dict[str, LeaveOneOut]
+    leave_one_out: dict[str, LeaveOneOut]
     evidence: dict[str, Evidence]
     notes: tuple[str, ...]
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Posterior probabilities of the models, all equally probable before; empty if unknown."""
+        """Posterior probabilities of the models under equal prior ones; empty if unknown."""
         names = list(self.evidence)
         if len(names) < len(self.table):
             return {}
@@ -90,26 +89,26 @@ def compare(
     Parameters
     ----------
     trees
-        What `bayeslmm.fit` returned, by the name of the model; two or more.
+        Two or more results of `bayeslmm.fit`, by the name of the model.
     models
         Their models by the same names, for trees that are copies or were read from files.
     seed, cores
-        For what is refitted, and for marginal likelihoods by bridge sampling.
+        For refits and for marginal likelihoods by bridge sampling.
 
     Returns
     -------
     DataFrame
-        Columns ``model elpd se elpd_diff diff_se weight log_ml pareto_k_max``, a row a model, the
-        best elpd first. ``elpd``: sum over the records of log p(y_i | all others); ``se``: its
-        standard error over records. ``elpd_diff``, ``diff_se``: this less that of the first
-        model (0 or less), and the standard error of the difference. ``weight``: stacking weight.
-        ``log_ml``: log marginal likelihood; nan where the models do not compare in it (a flat prior
-        on β and different fixed effects). ``pareto_k_max``: worst k̂ left after correction.
+        Columns ``model elpd se elpd_diff diff_se weight log_ml pareto_k_max``, one row per model,
+        the best elpd first. ``elpd``: sum over the records of log p(y_i | all others); ``se``: its
+        standard error over records. ``elpd_diff``, ``diff_se``: elpd minus the first model's elpd
+        (0 or less), and the standard error of the difference. ``weight``: stacking weight.
+        ``log_ml``: log marginal likelihood; nan if not comparable (a flat prior on β and different
+        fixed effects). ``pareto_k_max``: largest k̂ after correction.
 
     Raises
     ------
     InputError
-        One model only; different records, phenotypes or units of the priors.
+        If there is one model only, or records, phenotypes or units of the priors differ.
     """
     return weigh_models(trees, models, seed=seed, cores=cores).table
 
@@ -121,16 +120,16 @@ def weigh_models(
     *,
     seed: int = 1,
     cores: int | None = None,
-    left_out: Mapping[str, LeaveOneOut] | None = None,
+    leave_one_out: Mapping[str, LeaveOneOut] | None = None,
 ) -> Comparison:
-    """`compare` with all that is behind its table; `left_out`: what of it is done already."""
+    """Compare as `compare`, but return all results; reuse those in `leave_one_out`."""
     import arviz as az
 
     if len(trees) < 2:
         raise InputError(f"{len(trees)} model to compare", "two or more", "name another one")
     notes = check_comparable(trees)
     known = {name: model_of(tree, (models or {}).get(name)) for name, tree in trees.items()}
-    done: dict[str, Any] = dict(left_out or {})
+    done: dict[str, Any] = dict(leave_one_out or {})
     for name, tree in trees.items():
         if name not in done:
             done[name] = loo(tree, known[name], seed=seed, cores=cores)
@@ -168,43 +167,42 @@ def weigh_models(
 
 
 def null_model(cohort: Cohort, priors: Mapping[str, str] | None = None) -> pm.Model:
-    """The fixed effects and independent residuals alone: y ~ N(Xβ, τ² I), priors as in additive.
+    """Build the model without kernel, y ~ N(Xβ, τ² I), with the priors of `additive`.
 
-    It is the model additive with the identity for its kernel, in which h² has no meaning and
-    nothing depends on it. Where individuals have several records, these are independent, too.
+    It is the model `additive` with an identity kernel, so h² has no effect on the density. Several
+    records of an individual are independent, too.
 
     Parameters
     ----------
     cohort
         The records.
     priors
-        Of ``total_sd`` and ``beta``, by name. Default: those of additive.
+        Priors of ``total_sd`` and ``beta``, by name. Default: as in `additive`.
     """
     from bayeslmm.individuals import individual_index
     from bayeslmm.models.gallery import load
     from bayeslmm.relationship.relationship import Relationship
 
-    if cohort.records is not None:  # every record is an individual of its own
+    if cohort.records is not None:  # treat every record as an individual
         alone = individual_index(["0"] * cohort.n, list(cohort.records))
         cohort = replace(cohort, individuals=alone, records=None)
     identity = Relationship(
         np.eye(cohort.n), cohort.people, name="fixed", estimator="identity", kernel_scale="none"
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BayesLMMWarning)  # h² is not identified: it is not there
+        warnings.simplefilter("ignore", BayesLMMWarning)  # that h² is not identified
         model = load("additive").build(cohort, {"additive": identity}, priors or {})
     model.provenance = model.provenance | {"model": "fixed"}
     return model
 
 
 def _why_no_evidence(models: Mapping[str, pm.Model], notes: list[str]) -> str:
-    """Why marginal likelihoods of these models do not compare; "" if they do."""
+    """Return why marginal likelihoods of these models are not comparable; "" if they are."""
     flat = [name for name, model in models.items() if has_flat_effects(model)]
     if not flat or (len(flat) == len(models) and not notes):
         return ""
     return (
-        f"the prior of β is flat in {', '.join(flat)}, so that the marginal likelihood has an "
-        "arbitrary constant that depends on the fixed effects: with other fixed effects, or beside "
-        "a proper prior, it does not compare; give β a proper prior, for instance "
-        "beta=normal(0, 10)"
+        f"the prior of β is flat in {', '.join(flat)}, so the marginal likelihood has an arbitrary "
+        "constant that depends on the fixed effects: it is not comparable with other fixed effects "
+        "or a proper prior; give β a proper prior, for instance beta=normal(0, 10)"
     )

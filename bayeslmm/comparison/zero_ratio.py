@@ -1,10 +1,11 @@
-"""The posterior over the prior density at zero with the model at hand (Chen 1994).
+"""The ratio of posterior to prior density at zero, by evaluating the model (Chen 1994).
 
-For any density q(x | rest)::
+With rest the remaining parameters and any density q(x | rest)::
 
     BF₀ = E_posterior [ q(x | rest) / p(x) · p(y | x = 0, rest) / p(y | x, rest) ]
 
-which needs two evaluations a draw, no draws near zero, and knows its Monte Carlo error.
+It takes two density evaluations per draw, needs no draws near zero, and has a known Monte Carlo
+error.
 
 References
 ----------
@@ -21,79 +22,81 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr
 from scipy.stats import beta as beta_law
 
-from bayeslmm.comparison.savage_dickey import FEW, NOTHING, Ratio
+from bayeslmm.comparison.savage_dickey import FEW, UNAVAILABLE, Ratio
 from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, rest, without
 from bayeslmm.inference.laplace.share_likelihood import ShareLikelihood
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.executor import run
 from bayeslmm.numerics.pareto import LOWEST, smooth_tail
 
-KHAT = 0.5  # of the terms of Chen's mean: above, their variance is infinite
-NARROW = 0.9  # q is narrower than what is fitted, so that q/p is bounded
+KHAT = 0.5  # largest k̂ of the terms of Chen's mean; above it their variance is infinite
+NARROW = 0.9  # sd of q relative to the fitted sd: a narrower q keeps q/p bounded
 
 
 def ratio_with_model(
     shares: ShareLikelihood,
     draws: Floats,
-    left_out: Collection[int],
+    tested: Collection[int],
     *,
-    known: Floats | None = None,
+    log_density: Floats | None = None,
     effective: float | None = None,
     fitted: Floats | None = None,
     workers: int = 1,
 ) -> Ratio:
-    """BF₀ by Chen's identity; nan where k̂ of its terms is above 0.5: zero is too far away.
+    """Estimate BF₀ by Chen's identity; nan if k̂ of its terms exceeds 0.5 (zero is too far away).
 
     Parameters
     ----------
     shares
-        The model.
+        The full model.
     draws
-        Shares (N, K + 1) of the posterior at which the density is evaluated.
-    left_out
+        Posterior draws of the shares (N, K + 1) at which the density is evaluated.
+    tested
         Positions of the kernels whose shares are zero under the null hypothesis.
-    known
-        log p(y | shares) (N,) at `draws`, where computed before.
+    log_density
+        log p(y | shares) (N,) at `draws`, if already computed.
     effective
-        What the draws are worth; default N.
+        Effective sample size of the draws; default N.
     fitted
-        Draws to which q is fitted; default `draws`. More of them make a better q.
+        Draws to which q is fitted; default `draws`. More draws give a better q.
     workers
-        Evaluations at a time.
+        Number of concurrent evaluations.
     """
     count = len(shares.components)
     prior = SharesPrior(*shares.explained, shares.concentration)
-    x = coordinate(draws, left_out)
+    x = coordinate(draws, tested)
     distinct, where = np.unique(draws, axis=0, return_inverse=True)
     where = where.ravel()
     first = np.array([np.flatnonzero(where == k)[0] for k in range(len(distinct))])
-    if known is None:
-        at = run(lambda k: shares.log_density(distinct[k]), range(len(distinct)), workers)
+    if log_density is None:
+        log_p_full = run(lambda k: shares.log_density(distinct[k]), range(len(distinct)), workers)
     else:
-        at = list(known[first])
-    nothing = without(distinct, left_out)
-    if len(left_out) == count:
-        below = [shares.log_density(nothing[0])] * len(distinct)
+        log_p_full = list(log_density[first])
+    null_shares = without(distinct, tested)
+    if len(tested) == count:
+        log_p_null = [shares.log_density(null_shares[0])] * len(distinct)
     else:
-        below = run(lambda k: shares.log_density(nothing[k]), range(len(distinct)), workers)
+        log_p_null = run(
+            lambda k: shares.log_density(null_shares[k]), range(len(distinct)), workers
+        )
     table = draws if fitted is None else fitted
     log_q = conditional_density(
-        coordinate(table, left_out), rest(table, left_out), x[first], rest(distinct, left_out)
+        coordinate(table, tested), rest(table, tested), x[first], rest(distinct, tested)
     )
-    log_p = beta_law.logpdf(x[first], *prior.of_coordinate(len(left_out), count))
-    log_terms = (log_q - log_p + np.array(below) - np.array(at))[where]
+    log_p = beta_law.logpdf(x[first], *prior.of_coordinate(len(tested), count))
+    log_terms = (log_q - log_p + np.array(log_p_null) - np.array(log_p_full))[where]
     return mean_of_terms(log_terms, where, effective)
 
 
 def mean_of_terms(log_terms: Floats, cluster: NDArray[np.intp], effective: float | None) -> Ratio:
-    """log₁₀ of a mean, its error by clusters of equal draws; nan where its k̂ is above 0.5."""
+    """Return log₁₀ of a mean, with its error by clusters of equal draws; nan if k̂ > 0.5."""
     finite = np.isfinite(log_terms)
     if finite.sum() < FEW:
-        return NOTHING
+        return UNAVAILABLE
     top = float(log_terms[finite].max())
     terms = np.where(finite, np.exp(np.maximum(log_terms - top, LOWEST)), 0.0)
     if not smooth_tail(log_terms)[1] < KHAT:
-        return NOTHING
+        return UNAVAILABLE
     n, mean = terms.size, float(terms.mean())
     sums = np.bincount(cluster, weights=terms - mean)
     variance = float(np.sum(sums**2)) / n**2
@@ -103,9 +106,9 @@ def mean_of_terms(log_terms: Floats, cluster: NDArray[np.intp], effective: float
 
 
 def conditional_density(x: Floats, table: Floats, at: Floats, given: Floats) -> Floats:
-    """log q(at | given) (m,): a normal distribution cut to [0, 1], its mean linear in `given`.
+    """Compute log q(at | given) (m,), a normal truncated to [0, 1] with mean linear in `given`.
 
-    Fitted by maximum likelihood to x (N,) and the regressors `table` (N, r).
+    q is fitted by maximum likelihood to x (N,) and the regressors `table` (N, r).
     """
     scale = np.maximum(table.std(axis=0), 1e-12)
     scale[0] = 1.0
@@ -115,19 +118,19 @@ def conditional_density(x: Floats, table: Floats, at: Floats, given: Floats) -> 
     spread = max(float(np.std(x - Z @ start)), 1e-6)
 
     def loss(parameters: Floats) -> float:
-        return -float(np.mean(_cut_normal(x, Z @ parameters[:-1], np.exp(parameters[-1]))))
+        return -float(np.mean(_truncated_normal(x, Z @ parameters[:-1], np.exp(parameters[-1]))))
 
     found = minimize(
         loss, np.append(start, np.log(spread)), method="Nelder-Mead",
         options={"maxiter": 400 * len(start), "xatol": 1e-4, "fatol": 1e-6, "adaptive": True},
     ).x  # fmt: skip
-    return _cut_normal(at, given @ found[:-1], NARROW * np.exp(found[-1]))
+    return _truncated_normal(at, given @ found[:-1], NARROW * np.exp(found[-1]))
 
 
-def _cut_normal(x: Floats, mean: Floats, sd: float) -> Floats:
-    """Log density of N(mean, sd²) cut to [0, 1]."""
+def _truncated_normal(x: Floats, mean: Floats, sd: float) -> Floats:
+    """Compute the log density of N(mean, sd²) truncated to [0, 1]."""
     low, high = (0.0 - mean) / sd, (1.0 - mean) / sd
-    # log[Φ(high) - Φ(low)], by the tail that does not cancel
+    # log[Φ(high) - Φ(low)], from the tail without cancellation
     flip = low > 0
     a, b = np.where(flip, -high, low), np.where(flip, -low, high)
     log_b, log_a = log_ndtr(b), log_ndtr(a)

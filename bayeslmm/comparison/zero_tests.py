@@ -1,4 +1,4 @@
-"""Is a share of the variance zero? Bayes factors by two ways, and a restricted likelihood ratio.
+"""Tests that a share of the variance is zero: two Bayes factors and a likelihood ratio test.
 
 For every component of a fitted model, and for h² (all genetic components together):
 
@@ -7,9 +7,9 @@ For every component of a fitted model, and for h² (all genetic components toget
 - the p-value of the restricted likelihood ratio test (`bayeslmm.estimates.boundary` and
   `bayeslmm.comparison.rlrt`).
 
-The two Bayes factors are of the same hypothesis and agree within their Monte Carlo errors; where
-zero is far from all draws, the second is not available. The p-value has no prior and answers
-another question: how often would data without this component give so large a ratio?
+The two Bayes factors concern the same hypothesis and agree within their Monte Carlo errors. If zero
+is far from all draws, the second is not available. The p-value uses no prior and answers another
+question: how often do data without this component give so large a ratio?
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from bayeslmm.comparison.evidence import Evidence, estimate_evidence
 from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.rlrt import component_lrt
-from bayeslmm.comparison.savage_dickey import NOTHING, Ratio, exact_ratio
+from bayeslmm.comparison.savage_dickey import UNAVAILABLE, Ratio, exact_ratio
 from bayeslmm.comparison.zero_ratio import ratio_with_model
 from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import ModelError
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-MOST = 4  # kernels of which each is tested; of more only h²
-DRAWS = 200  # posterior draws of the Savage-Dickey ratio where a density is expensive, else 400
-FITTED = 1000  # draws to which its conditional density is fitted
+MOST = 4  # largest number of kernels with a test of each; with more only h² is tested
+DRAWS = 200  # posterior draws for the Savage-Dickey ratio if the density is expensive, else 400
+FITTED = 1000  # draws to which its conditional density q is fitted
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroTest:
-    """A null hypothesis "the share of these components is zero".
+    """Results for a null hypothesis "the share of these components is zero".
 
     Parameters
     ----------
     components
-        The components that are absent under it.
+        The components absent under the null hypothesis.
     of_h2
-        Are they all that h² counts, so that it says h² = 0?
+        Whether they are all components of h², so that the hypothesis is h² = 0.
     by_evidence, by_density
         log₁₀ of the Bayes factor in favour of zero, by marginal likelihoods and by Savage-Dickey,
         with Monte Carlo standard errors; nan where not available.
     p_value
-        Of the restricted likelihood ratio test; nan where not available.
+        p-value of the restricted likelihood ratio test; nan where not available.
     """
 
     components: tuple[str, ...]
@@ -81,18 +81,17 @@ def weigh_zeros(
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns, of the exact or the Laplace engine.
+        Result of `bayeslmm.fit` with the exact or the Laplace engine.
     model
-        Its model, where the tree is a copy or was read from a file.
+        Its model, if the tree is a copy or was read from a file.
     seed, workers
-        Of importance sampling and simulations; evaluations at a time.
+        Seed of importance sampling and simulations; number of concurrent evaluations.
 
     Returns
     -------
     list of ZeroTest
-        h² first. Empty for a model whose variances are not shares of one total
-        (`bayeslmm.inference.laplace.share_likelihood`; `why_no_zeros` says why); h² alone for more
-        than four kernels.
+        h² first, and h² alone for more than four kernels. Empty if the variances are not shares of
+        one total (`bayeslmm.inference.laplace.share_likelihood`); `why_no_zeros` gives the reason.
     """
     if "quadrature" in tree.children:
         return [_of_one_kernel(tree, seed)]
@@ -108,15 +107,20 @@ def weigh_zeros(
     sets = [genetic] if genetic else []
     if count <= MOST:
         sets += [(k,) for k in range(count) if (k,) != genetic]
-    near = _draws(tree, DRAWS if shares.expensive else 400)
-    known = np.array(run(lambda k: shares.log_density(near[k]), range(len(near)), at_once))
+    draws = _draws(tree, DRAWS if shares.expensive else 400)
+    log_density = np.array(run(lambda k: shares.log_density(draws[k]), range(len(draws)), at_once))
     return [
         ZeroTest(
             tuple(shares.components[k] for k in chosen),
             chosen == genetic,
             _by_evidence(shares, chosen, whole, seed, at_once),
             ratio_with_model(
-                shares, near, chosen, known=known, fitted=_draws(tree, FITTED), workers=at_once
+                shares,
+                draws,
+                chosen,
+                log_density=log_density,
+                fitted=_draws(tree, FITTED),
+                workers=at_once,
             ),
             component_lrt(model, chosen, seed=seed),
         )
@@ -125,7 +129,7 @@ def weigh_zeros(
 
 
 def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
-    """Why no share of a fitted model can be tested against zero, in words; "" if some can.
+    """Return why no share of a fitted model can be tested against zero; "" if some can.
 
     Parameters
     ----------
@@ -143,9 +147,9 @@ def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
         correlated = [" and ".join(names) for names in groups if len(names) > 1]
         if correlated:
             return (
-                f"the effects {', '.join(correlated)} are correlated, and where the variance of "
-                "one is zero there is no correlation left, so that the model without it is not "
-                "this model with one share less"
+                f"the effects {', '.join(correlated)} are correlated; if the variance of one is "
+                "zero, their correlation is undefined, so the model without it is not this model "
+                "with one share less"
             )
         return str(error)
     return ""
@@ -167,13 +171,13 @@ def _by_evidence(
     try:
         found = nested_evidence(shares, names, seed=seed, workers=workers)
     except ModelError:  # importance sampling of the smaller model failed
-        return NOTHING
+        return UNAVAILABLE
     error = float(np.hypot(found.mcse, whole.mcse)) / np.log(10)
     return Ratio((found.log_evidence - whole.log_ml) / np.log(10), error)
 
 
 def _draws(tree: xr.DataTree, most: int) -> Floats:
-    """Shares (N, K + 1) of at most `most` draws, evenly spaced."""
+    """Return the shares (N, K + 1) of at most `most` draws, evenly spaced."""
     share = tree["posterior"]["share"].to_numpy()
     flat = share.reshape(-1, share.shape[-1])
     return np.asarray(flat[np.linspace(0, len(flat) - 1, min(most, len(flat))).astype(np.intp)])

@@ -89,5 +89,5 @@ def test_a_search_that_comes_to_no_end_is_said(monkeypatch: pytest.MonkeyPatch) 
     ratios = rng.standard_normal(300) + 1.0, rng.standard_normal(300) - 1.0
     assert solve_bridge(*ratios) == pytest.approx(0.0, abs=0.5)
     monkeypatch.setattr("bayeslmm.comparison.bridge.TURNS", 2)
-    with pytest.raises(ModelError, match="no fixed point: the proposal misses the posterior"):
+    with pytest.raises(ModelError, match="did not converge: the proposal misses the posterior"):
         solve_bridge(*ratios)

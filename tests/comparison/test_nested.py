@@ -137,7 +137,7 @@ def test_a_smaller_model_that_importance_sampling_fails_on_is_said(
 
     shares = likelihood()
     monkeypatch.setattr("bayeslmm.comparison.nested.importance_sample", failing)
-    with pytest.raises(ModelError, match=r"the model with one, two failed \(k̂ = 0\.93, it has to"):
+    with pytest.raises(ModelError, match=r"the model with one, two failed \(k̂ = 0\.93, it must"):
         nested_evidence(shares, [])
     whole = Evidence(-100.0, 0.01, "importance", 0.3)
     found = _by_evidence(shares, (), whole, seed=1, workers=1)

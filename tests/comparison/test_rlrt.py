@@ -13,7 +13,13 @@ from scipy.stats import binom
 from two_kernels import two
 
 from bayeslmm import models
-from bayeslmm.comparison.rlrt import component_lrt, covariance, joint_lrt, maximise, tail
+from bayeslmm.comparison.rlrt import (
+    component_lrt,
+    covariance,
+    joint_lrt,
+    maximise,
+    tail_probability,
+)
 from bayeslmm.estimates.boundary import restricted_lrt
 
 type Floats = NDArray[np.float64]
@@ -54,7 +60,7 @@ def test_tail_at_many_levels_against_plain_simulation() -> None:
     statistic = (gain - gain[:, :1]).max(axis=1)
     for level in (0.2, 0.05, 0.01):
         at = float(np.quantile(statistic, 1 - level))
-        assert tail([(s, U)], at) == pytest.approx(level, rel=0.2)
+        assert tail_probability([(s, U)], at) == pytest.approx(level, rel=0.2)
 
 
 def test_maximum_is_that_of_a_grid() -> None:
@@ -110,8 +116,8 @@ def test_effects_with_covariances_have_no_test() -> None:
 def test_gains_beyond_the_largest_number() -> None:
     """Half of the contrasts without the component: exp(1000) is no number, and p is 0, not nan."""
     s = np.repeat([0.0, 2.0], 300)
-    assert tail([(s, np.eye(600))], 1000.0, count=500) == 0.0
-    assert 0.0 < tail([(s, np.eye(600))], 300.0, count=500) < 1e-100
+    assert tail_probability([(s, np.eye(600))], 1000.0, count=500) == 0.0
+    assert 0.0 < tail_probability([(s, np.eye(600))], 300.0, count=500) < 1e-100
 
 
 @pytest.mark.slow
@@ -131,6 +137,6 @@ def test_size() -> None:
             T = np.linalg.inv(np.linalg.cholesky(covariance([C], start)))
             white = T @ K @ T.T
             s, U = np.linalg.eigh(white * M / np.trace(white))
-            values.append(tail([(s, U)], above - below, count=2000))
+            values.append(tail_probability([(s, U)], above - below, count=2000))
         for level in (0.05, 0.2):
             assert binom.sf(sum(p < level for p in values) - 1, 300, level) > 1e-3

@@ -20,7 +20,7 @@ from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, read_p
 from bayeslmm.comparison.zero_ratio import conditional_density, mean_of_terms, ratio_with_model
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.laplace.share_likelihood import share_likelihood
-from bayeslmm.posterior.summary import heritability, savage_dickey, zero_factors
+from bayeslmm.posterior.summary import heritability, savage_dickey, zero_bayes_factors
 
 pytestmark = pytest.mark.filterwarnings("ignore:GRM rank")  # kernels of few variants
 
@@ -181,8 +181,8 @@ def test_table_has_the_bayes_factors_of_several_kernels() -> None:
         wanted = (nested_evidence(shares, names).log_evidence - whole) / math.log(10)
         assert table[row] == pytest.approx(wanted, abs=1e-6)
     copied = tree.copy(deep=True)  # as from a file: no model, but the numbers
-    assert zero_factors(copied) == pytest.approx(zero_factors(tree))
+    assert zero_bayes_factors(copied) == pytest.approx(zero_bayes_factors(tree))
     del copied["sample_stats"].attrs["log_evidence_nested"]
-    from_draws = zero_factors(copied)
+    from_draws = zero_bayes_factors(copied)
     assert from_draws["h2"] == pytest.approx(table["log10_bf_h2_0"], abs=0.5)
     assert from_draws["h2"] != table["log10_bf_h2_0"]

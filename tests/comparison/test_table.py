@@ -61,20 +61,20 @@ def test_table(comparison: Any, trees: dict[str, Any]) -> None:
     assert np.allclose(table["elpd_diff"], elpd - elpd[0])
     assert table["weight"].sum() == pytest.approx(1, abs=1e-6)
     assert np.all(table["weight"] >= -1e-9)
-    one = comparison.left_out["one"]
+    one = comparison.leave_one_out["one"]
     row = table.set_index("model").loc["one"]
     assert row["elpd"] == pytest.approx(float(one.elpd_i.sum()))
     n = one.elpd_i.size
     assert row["se"] == pytest.approx(float(np.sqrt(n) * one.elpd_i.std()), rel=0.02)
     assert row["pareto_k_max"] == pytest.approx(float(one.pareto_k.max()))
-    best = np.asarray(comparison.left_out[table["model"][0]].elpd_i)
+    best = np.asarray(comparison.leave_one_out[table["model"][0]].elpd_i)
     for name, diff_se in zip(table["model"][1:], table["diff_se"][1:], strict=True):
-        apart = best - np.asarray(comparison.left_out[name].elpd_i)
+        apart = best - np.asarray(comparison.leave_one_out[name].elpd_i)
         assert diff_se == pytest.approx(np.sqrt(n) * apart.std(), rel=0.02)
 
 
 def test_leave_one_out_is_given_to_arviz(comparison: Any, trees: dict[str, Any]) -> None:
-    ranked = az.compare(comparison.left_out, round_to="none")
+    ranked = az.compare(comparison.leave_one_out, round_to="none")
     assert list(ranked.index) == list(comparison.table["model"])
     assert np.allclose(ranked["weight"], comparison.table["weight"], atol=1e-6)
     again = compare({name: trees[name] for name in ("one", "null")})
@@ -93,7 +93,7 @@ def test_null_model_is_the_one_without_heritability(comparison: Any, trees: dict
     density = -0.5 * (DATA.y[:, None] - DATA.X @ beta.T) ** 2 / variance
     density -= 0.5 * np.log(2 * np.pi * variance)
     raw = -(logsumexp(-density, axis=1) - np.log(variance.size))  # importance sampling, unsmoothed
-    found = float(comparison.left_out["null"].elpd)
+    found = float(comparison.leave_one_out["null"].elpd)
     assert found == pytest.approx(raw.sum(), abs=0.3)
 
 
@@ -143,8 +143,8 @@ def test_flat_and_proper_effects_have_no_common_evidence(trees: dict[str, Any]) 
 
 def test_leave_one_out_done_before_is_not_done_again(trees: dict[str, Any]) -> None:
     known = {name: loo(trees[name]) for name in ("one", "two")}
-    found = weigh_models({name: trees[name] for name in known}, left_out=known)
-    assert all(found.left_out[name] is known[name] for name in known)
+    found = weigh_models({name: trees[name] for name in known}, leave_one_out=known)
+    assert all(found.leave_one_out[name] is known[name] for name in known)
 
 
 def test_a_model_without_evidence_stays_in_the_table(
@@ -159,7 +159,7 @@ def test_a_model_without_evidence_stays_in_the_table(
         return estimate_evidence(tree, *more, **options)
 
     monkeypatch.setattr("bayeslmm.comparison.table.estimate_evidence", refuse)
-    found = weigh_models({name: trees[name] for name in known}, left_out=known)
+    found = weigh_models({name: trees[name] for name in known}, leave_one_out=known)
     rows = found.table.set_index("model")
     assert np.isnan(rows.loc["two", "log_ml"])
     assert np.isfinite(rows.loc["one", "log_ml"])
@@ -197,7 +197,7 @@ def test_correlated_effects_are_not_weighed_against_zero_and_the_reason_is_said(
     model = models.load("gxe")(one.cohort, *one.matrices)
     assert weigh_zeros(observed(model), model) == []
     reason = why_no_zeros(observed(model), model)
-    assert reason.startswith("the effects intercept and slope are correlated, and where the var")
+    assert reason.startswith("the effects intercept and slope are correlated; if the variance of")
     two = case("bivariate")
     traits = models.load("bivariate")(two.cohort, *two.matrices)
     assert weigh_zeros(observed(traits), traits) == []

@@ -97,7 +97,7 @@ def _compare(args: Namespace, terminal: Terminal, fits: Sequence[Fit]) -> Compar
             {one.name: one.model for one in fits},
             seed=args.seed,
             cores=args.threads,
-            left_out=left_out,
+            leave_one_out=left_out,
         )
 
 

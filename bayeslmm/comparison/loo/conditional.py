@@ -1,4 +1,4 @@
-"""Every record given all others, draw by draw: for plots and checks of one's own."""
+"""Conditional distribution of every record given all others, draw by draw, for user checks."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def predict_left_out(
     groups: ArrayLike | None = None,
     cores: int | None = None,
 ) -> xr.Dataset:
-    """Every record given all others, draw by draw: p(y_i | y_-i, θ_s) = N(mean, sd²).
+    """Compute p(y_i | y_-i, θ_s) = N(mean, sd²), every record given all others, draw by draw.
 
     Parameters
     ----------
     tree, model, groups, cores
         As for `loo`.
     draws
-        Posterior draws used, spread evenly; None: all.
+        Number of posterior draws used, spread evenly; None: all.
 
     Returns
     -------
     Dataset
-        ``mean``, ``sd`` (sample, individual) in the unit of y, β integrated out; ``log_density``
-        and ``weight`` (sample, individual): the smoothed importance weights of p(θ | y_-i), which
-        add up to one over the samples, and their ``pareto_k``. With `groups`, mean and sd are given
-        everything outside the group of the record, and ``log_density``, ``weight`` and ``pareto_k``
-        have the dimension ``group``; the coordinate ``group_of`` says who belongs where.
+        ``mean``, ``sd`` (sample, individual) in the unit of y, β integrated out; ``log_density``;
+        ``weight`` (sample, individual), the smoothed importance weights of p(θ | y_-i), which sum
+        to one over the samples; ``pareto_k`` of the weights. With `groups`, mean and sd condition
+        on all records outside the group of the record. ``log_density``, ``weight`` and ``pareto_k``
+        then have the dimension ``group``; the coordinate ``group_of`` maps records to groups.
 
     Raises
     ------

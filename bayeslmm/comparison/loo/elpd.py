@@ -1,15 +1,16 @@
 """Leave-one-out cross-validation of models whose records are correlated.
 
-The records of a mixed model are not independent given its parameters, so pointwise likelihoods
-log p(y_i | θ) are not what is left out. With g and β integrated out and M = Cov(y | θ)⁻¹::
+The records of a mixed model are dependent given its parameters, so leave-one-out needs conditional
+densities, not pointwise likelihoods log p(y_i | θ). With g and β integrated out and
+M = Cov(y | θ)⁻¹::
 
     p(y_i | y_-i, θ) = N(y_i - (M r)_i / M_ii, 1 / M_ii)           r = y - E(y | θ)
     log p(y_i | y_-i) = -log E[1 / p(y_i | y_-i, θ) | y]
 
-the second by Pareto-smoothed importance sampling over the draws of the (co)variances, and from the
-posterior without the record itself where its k̂ is bad (`bayeslmm.comparison.loo.refit`). Groups
-of records have blocks of M in place of M_ii. The priors stay those of the full data, their units
-included.
+The second line uses Pareto-smoothed importance sampling over the draws of the (co)variances. Where
+its k̂ is too large, draws from the posterior without the record replace it
+(`bayeslmm.comparison.loo.refit`). Groups of records have blocks of M in place of M_ii. The priors,
+their units included, remain those of the full data.
 
 References
 ----------
@@ -25,7 +26,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayeslmm.comparison.loo.exclusion import leave_out, prepared
+from bayeslmm.comparison.loo.exclusion import leave_out, prepare
 from bayeslmm.comparison.loo.grouping import blocks_of, folds_of
 from bayeslmm.comparison.loo.result import KFold, LeaveOneOut
 from bayeslmm.inference.fitted import model_of
@@ -47,47 +48,46 @@ def loo(
     seed: int = 1,
     cores: int | None = None,
 ) -> LeaveOneOut:
-    """Leave-one-out, or leave-one-group-out, expected log predictive density of a fitted model.
+    """Estimate the leave-one-out or leave-one-group-out expected log predictive density (elpd).
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returned, of a marginal normal model: one kernel, several, several
-        traits.
+        Result of `bayeslmm.fit` for a marginal normal model, with any number of kernels and traits.
     model
-        Its model, where the tree is a copy or was read from a file.
+        Its model, if the tree is a copy or was read from a file.
     groups
-        (n,) a label for every record; records of one label are left out together (families:
-        `group_labels`). None: each by itself.
+        (n,) a label for every record; records with the same label are left out together (families:
+        `group_labels`). None: single records.
     draws
-        Posterior draws used, spread evenly. None: all with one kernel and single records, where a
-        draw costs O(n²); otherwise 1000. With several kernels each distinct draw costs as much as
-        four Cholesky factorisations (n³/3, and n³ for the rows). A quarter of the draws doubles the
-        Monte Carlo standard error, which the result holds as ``mcse``: for the CD8 of 1 410 mice
-        0.04 from 4 000 draws, so 0.08 from 1 000, where ``se`` is 27.
+        Number of posterior draws used, spread evenly. None: all with one kernel and single records,
+        where a draw costs O(n²); otherwise 1000. With several kernels each distinct draw costs as
+        much as four Cholesky factorisations (n³/3, and n³ for the rows). A quarter of the draws
+        doubles the Monte Carlo standard error ``mcse`` of the result: for CD8 of 1 410 mice 0.04
+        from 4 000 draws, so 0.08 from 1 000, where ``se`` is 27.
     refit
-        Blocks with a bad k̂ that are redone with their own posterior, the worst first; a warning
-        names those left.
+        Largest number of blocks with a bad k̂ that are recomputed from their own posterior, the
+        worst first; a warning names the remaining ones.
     seed
-        For those.
+        Seed of these posteriors.
     cores
-        Cores to use; default all. The numbers do not depend on it.
+        Cores to use; default all. The results do not depend on it.
 
     Returns
     -------
     LeaveOneOut
-        An `arviz.ELPDData`: give it to ``az.compare``. ``elpd_i`` by record, or by group jointly.
+        An `arviz.ELPDData` for ``az.compare``; ``elpd_i`` by record, or jointly by group.
 
     Raises
     ------
     InputError
-        A tree without its model, a model with g as a parameter, impossible groups or draws;
-        records that alone determine an effect with a flat prior.
+        If the tree has no model, g is a parameter of the model, groups or draws are invalid, or
+        single records alone determine an effect with a flat prior.
     """
     model = model_of(tree, model)
     labels = [str(label) for label in model.coords["individual"]]
     blocks, names = blocks_of(groups, len(labels))
-    data = prepared(tree, model, blocks, draws, cores)
+    data = prepare(tree, model, blocks, draws, cores)
     found = leave_out(data, blocks, names or labels, refit, seed)
     unit = ("group", names) if names else ("individual", labels)
 
@@ -135,18 +135,18 @@ def kfold(
     seed: int = 1,
     cores: int | None = None,
 ) -> KFold:
-    """K-fold cross-validation of a fitted model, by the same conditionals as `loo`.
+    """Estimate the elpd by K-fold cross-validation, with the same conditionals as `loo`.
 
     Parameters
     ----------
     tree, model, draws, seed, cores
-        As for `loo`; `seed` also deals the folds.
+        As for `loo`; `seed` also assigns the folds.
     k
         Number of folds.
     groups
-        (n,) labels: records of a label stay in one fold.
+        (n,) labels; records with the same label share a fold.
     refit
-        Folds that may be redone with their own posterior; default all that need it.
+        Largest number of folds recomputed from their own posterior; default all that need it.
 
     Returns
     -------
@@ -156,14 +156,14 @@ def kfold(
     Raises
     ------
     InputError
-        As `loo`; impossible numbers of folds.
+        As `loo`, or if the number of folds is invalid.
     """
     model = model_of(tree, model)
     labels = [str(label) for label in model.coords["individual"]]
     fold = folds_of(groups, len(labels), k, seed)
     names = [str(f + 1) for f in range(k)]
     blocks = Blocks(tuple(np.flatnonzero(fold == f) for f in range(k)))
-    data = prepared(tree, model, blocks, draws, cores)
+    data = prepare(tree, model, blocks, draws, cores)
     found = leave_out(data, blocks, names, k if refit is None else refit, seed)
     one = found.scores
     order = np.argsort(blocks.records)

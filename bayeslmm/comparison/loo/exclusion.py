@@ -1,4 +1,4 @@
-"""Scores of what is left out: importance weights, then bad blocks by their own posterior."""
+"""Scores of blocks left out: by importance weights, and if these fail by the block's posterior."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     import pymc as pm
 
 
-THINNED = 1000  # draws of several kernels or of groups
-COPIES = 12  # arrays of a number for each draw and record, at the peak
+THINNED = 1000  # default number of draws with several kernels or groups
+COPIES = 12  # peak number of arrays (draws, records) in memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Scores of all blocks, corrected.
+    """Scores of all blocks after correction.
 
     Parameters
     ----------
     scores
-        Of every block.
+        Scores of every block.
     first_k
         k̂ of every block before correction.
     method
-        How each was found: "psis", "importance" or "refit".
+        Method for each block: "psis", "importance" or "refit".
     mcse
-        Monte Carlo standard error of Σ elpd; that the blocks share their draws is counted.
+        Monte Carlo standard error of Σ elpd, including the covariance of blocks with common draws.
     unresolved
-        Labels of the blocks whose k̂ stayed bad.
+        Labels of the blocks whose k̂ is still above `limit`.
     limit
-        k̂ above which it is bad.
+        Largest k̂ of reliable weights.
     """
 
     scores: Scores
@@ -54,10 +54,10 @@ class Found:
     limit: float
 
 
-def prepared(
+def prepare(
     tree: xr.DataTree, model: pm.Model, blocks: Blocks, draws: int | None, cores: int | None
 ) -> Fitted:
-    """The fitted model with its draws: all of them where a draw is cheap, else 1000 by default."""
+    """Collect a fitted model and its draws; by default all draws if cheap, else 1000."""
     marginal = marginal_of(model)
     cheap = marginal is not None and marginal.complete
     all_of_them = draws is None and cheap and blocks.single
@@ -67,7 +67,7 @@ def prepared(
 
 
 def leave_out(data: Fitted, blocks: Blocks, labels: list[str], refit: int, seed: int) -> Found:
-    """Scores by PSIS, then those of bad k̂ from their own posterior."""
+    """Score all blocks by PSIS, then blocks with a bad k̂ from their own posterior."""
     size = data.draws * len(blocks.records)
     require_memory(
         COPIES * 8 * size, f"leave-one-out with {data.draws} draws", "use fewer draws: draws=1000"
@@ -83,14 +83,14 @@ def leave_out(data: Fitted, blocks: Blocks, labels: list[str], refit: int, seed:
     for g, stream in zip(bad[: max(refit, 0)], streams, strict=False):
         done = redo(data, blocks.members[g], found.log_density[:, g], stream)
         if done is not None:
-            _replace(one, g, blocks, done.scores)
+            _update_block(one, g, blocks, done.scores)
             method[g] = done.method
     left = tuple(labels[g] for g in np.flatnonzero(one.k > limit))
     if left:
         some = ", ".join(left[:5]) + ", ..." * (len(left) > 5)
         warn_user(
             f"leave-one-out: k̂ is above {limit:.2f} for {len(left)} of {len(labels)} ({some}); "
-            f"their elpd cannot be trusted, most likely it is too high. Raise refit= (now {refit})"
+            f"their elpd is unreliable, most likely too high. Raise refit= (now {refit})"
         )
     shared = one.influence[:, method == "psis"].sum(axis=1)
     own = one.mcse[method != "psis"]
@@ -98,8 +98,8 @@ def leave_out(data: Fitted, blocks: Blocks, labels: list[str], refit: int, seed:
     return Found(one, first_k, method, mcse, left, limit)
 
 
-def _replace(one: Scores, g: int, blocks: Blocks, new: Scores) -> None:
-    """Put the scores of a block that was redone in the place of the old ones."""
+def _update_block(one: Scores, g: int, blocks: Blocks, new: Scores) -> None:
+    """Replace the scores of block g by recomputed ones."""
     here = slice(blocks.starts[g], blocks.starts[g + 1])
     one.p[g] += one.elpd[g] - new.elpd[0]
     one.elpd[g], one.k[g], one.mcse[g] = new.elpd[0], new.k[0], new.mcse[0]

@@ -1,4 +1,4 @@
-"""Which records are left out together: families, households, relatives, folds."""
+"""Groups of records to leave out together: families, households, relatives, folds."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def group_labels(
     relationship: Relationship | None = None,
     threshold: float = 0.05,
 ) -> NDArray[Any]:
-    """A group label for every record of a cohort (n,), for `loo` and `kfold`.
+    """Return a group label (n,) for every record of a cohort, for `loo` and `kfold`.
 
     Parameters
     ----------
     cohort
         The records that the model was built for.
     by
-        "FID": the family ID; "relatedness": connected components of the individuals that are
+        "FID": the family ID; "relatedness": connected components of the graph of individuals
         related by more than `threshold`; otherwise a column of the cohort (a household).
     relationship
-        For "relatedness", aligned by ID.
+        Relationship matrix for "relatedness"; aligned by ID.
     threshold
-        Relationship coefficient (twice the kinship) above which two individuals belong together,
-        on the scale of the relationship as it is.
+        Relationship coefficient (twice the kinship) above which two individuals are connected, on
+        the matrix's own scale.
 
     Raises
     ------
     InputError
-        "relatedness" without a relationship; a column that the cohort has not.
+        If "relatedness" comes without a relationship, or the cohort lacks the column.
     """
     if by == "FID":
         return np.asarray(cohort.individuals.get_level_values(0).astype(str))
@@ -63,14 +63,14 @@ def group_labels(
 
 
 def blocks_of(groups: ArrayLike | None, n: int) -> tuple[Blocks, list[str]]:
-    """Blocks of records of one label each, in the order of their first record, and the labels.
+    """Return the blocks of records with the same label, by first record, and their labels.
 
-    None: every record by itself (no labels).
+    With `groups` None every record is a block, without labels.
 
     Raises
     ------
     InputError
-        Labels that are not one a record, missing, or all the same.
+        If the number of labels is not n, or labels are missing or all the same.
     """
     if groups is None:
         return Blocks(tuple(np.arange(n, dtype=np.intp)[:, None])), []
@@ -92,12 +92,12 @@ def blocks_of(groups: ArrayLike | None, n: int) -> tuple[Blocks, list[str]]:
 
 
 def folds_of(groups: ArrayLike | None, n: int, k: int, seed: int) -> Codes:
-    """Fold 0, ..., k - 1 of every record (n,): whole groups together, of even size, at random.
+    """Assign every record (n,) at random to folds 0, ..., k - 1 of even size; keep groups whole.
 
     Raises
     ------
     InputError
-        Fewer than two folds, or more than there are groups.
+        If there are fewer than two folds, or more folds than groups.
     """
     blocks, _ = blocks_of(groups, n)
     count = len(blocks.members)
@@ -106,7 +106,7 @@ def folds_of(groups: ArrayLike | None, n: int, k: int, seed: int) -> Codes:
     order = np.random.default_rng(seed).permutation(count)
     order = order[np.argsort([-len(blocks.members[g]) for g in order], kind="stable")]
     fold, load = np.empty(n, dtype=np.intp), np.zeros(k)
-    for g in order:  # the largest group first, each into the smallest fold
+    for g in order:  # the largest group first, always into the smallest fold
         smallest = int(np.argmin(load))
         fold[blocks.members[g]] = smallest
         load[smallest] += len(blocks.members[g])

@@ -1,10 +1,9 @@
-"""A fitted model as leave-one-out sees it: draws of its (co)variances, and β integrated out.
+"""Inputs of leave-one-out from a fitted model: draws of its (co)variances, β integrated out.
 
-β is integrated out wherever its prior is normal or flat. That is the better of the two ways: what
-remains are the few (co)variances, on which a single record has little to say, so that the
-importance weights vary less (their k̂ is smaller) than with p further numbers in them; and under a
-flat prior the conditional of the record stays proper, since the others determine β. Where the
-prior of β is neither, the draws of β are used as they are.
+β is integrated out if its prior is normal or flat. The importance weights then depend only on the
+few (co)variances, which a single record hardly informs, so they vary less (smaller k̂). Under a
+flat prior the conditional of the record is still proper, because the other records determine β.
+With any other prior the draws of β are used.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.marginal import Marginal
 
 
-LEAST = 100  # draws
+LEAST = 100  # smallest number of draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,19 +42,19 @@ class Fitted:
     model
         The PyMC model.
     marginal
-        Its density.
+        Its marginal density.
     y
         Records (n,).
     inputs
-        Draws of the parameters of the density beyond β (S, ...).
+        Draws of the parameters of the density other than β (S, ...).
     effects
-        Prior of β that is integrated out; None: the draws `beta` are used.
+        Prior of β, which is integrated out; None: the draws `beta` are used.
     beta
         Draws of β (S, p).
     evidence
-        log p(y) and its standard error, where the engine gave it and the prior of β is proper.
+        log p(y) and its standard error, if the engine gives it and the prior of β is proper.
     efficiency
-        Effective over actual number of draws: below one where they come from Markov chains.
+        Effective sample size over number of draws; below one for Markov chains.
     workers
         Cores to use.
     """
@@ -76,7 +75,7 @@ class Fitted:
         return len(self.beta)
 
     def conditionals(self, blocks: Blocks, inputs: list[Floats] | None = None) -> Conditionals:
-        """Of every draw, or at other (co)variances (β integrated out)."""
+        """Compute the conditionals at every draw, or at other (co)variances (β integrated out)."""
         if self.effects is not None:
             mean, factor = self.effects.mean, self.effects.factor
         elif inputs is None:
@@ -91,21 +90,21 @@ class Fitted:
 def fitted(
     model: pm.Model, tree: xr.DataTree, draws: int | None, cores: int | None = None
 ) -> Fitted:
-    """Prepare a fitted model.
+    """Collect model, draws and prior of β for leave-one-out.
 
     Parameters
     ----------
     model, tree
         Model and posterior.
     draws
-        Draws used, spread evenly over those of the tree; None: all.
+        Number of draws used, spread evenly over all draws; None: all.
     cores
         Cores to use; default all.
 
     Raises
     ------
     InputError
-        A model whose random effects are parameters; an impossible number of draws.
+        If the model's random effects are parameters, or the number of draws is invalid.
     """
     marginal = marginal_of(model)
     if marginal is None:
@@ -141,7 +140,7 @@ def fitted(
 
 
 def evidence_of(tree: xr.DataTree) -> tuple[float, float] | None:
-    """log p(y) and its Monte Carlo standard error; None where the engine does not give it."""
+    """Return log p(y) and its Monte Carlo standard error; None if the engine does not give it."""
     if "quadrature" in tree.children:
         return float(tree["quadrature"].attrs["log_evidence"]), 0.0
     found = tree["sample_stats"].attrs
@@ -151,7 +150,7 @@ def evidence_of(tree: xr.DataTree) -> tuple[float, float] | None:
 
 
 def efficiency_of(tree: xr.DataTree) -> float:
-    """Effective over actual number of draws of the log density; 1 for independent draws."""
+    """Return ESS over number of draws for the log density of a fit; 1 for independent draws."""
     stats = tree["sample_stats"]
     if "diverging" not in stats:
         return 1.0
@@ -159,13 +158,13 @@ def efficiency_of(tree: xr.DataTree) -> float:
 
 
 def efficiency(log_density: Floats) -> float:
-    """Effective over actual number of draws of log p (chains, draws); next to 0 if not known."""
+    """Return ESS over number of draws for log p (chains, draws); almost 0 if undefined."""
     ess = float(array_stats.ess(log_density, chain_axis=0, draw_axis=1))
     return min(1.0, ess / log_density.size) if np.isfinite(ess) else 1e-12
 
 
 def effects_prior(model: pm.Model) -> EffectsPrior | None:
-    """Prior of β with the units that the model has now; None if it is neither normal nor flat."""
+    """Return the prior of β in the model's current units; None if neither normal nor flat."""
     marginal = marginal_of(model)
     if marginal is not None and marginal.spectrum is not None:
         try:

@@ -1,8 +1,7 @@
-"""The model fitted again to the records outside a block, where importance sampling fails.
+"""Refit the model to the records outside a block, if importance sampling fails.
 
-By the exact engine (one kernel), or by NUTS on the marginal density (otherwise). The priors are
-those of the full data: their units, which are taken from y, stay as they are, so that leaving a
-record out does not change the prior.
+With one kernel the exact engine refits it, otherwise NUTS on the marginal density. The priors keep
+the units of the full data, so leaving a record out does not change the prior.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from bayeslmm.inference.laplace.mode import Mode
 from bayeslmm.inference.laplace.target import Target
 from bayeslmm.numerics.arrays import Codes, Floats
 
-DRAWS = 4000  # of a refit with one kernel
+DRAWS = 4000  # draws of a refit with one kernel
 DRAWS_HMC, TUNE_HMC = 1000, 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refit:
-    """Draws without the block.
+    """Posterior draws given the records outside the block.
 
     Parameters
     ----------
     inputs
-        (Co)variances (N, ...), as the likelihood takes them.
+        (Co)variances (N, ...), the arguments of the likelihood.
     evidence
-        log p(y_-F) and its standard error, where known.
+        log p(y_-F) and its standard error, if known.
     efficiency
-        Effective over actual number of draws.
+        Effective sample size over number of draws.
     """
 
     inputs: list[Floats]
@@ -45,7 +44,7 @@ class Refit:
 
 
 def refit_exactly(fitted: Fitted, left: Codes, seed: np.random.SeedSequence) -> Refit | None:
-    """Variances drawn by the exact engine from the other records; None where it cannot serve."""
+    """Draw variances given the other records by the exact engine; None if it does not apply."""
     if why_not_exact(fitted.model) is not None:
         return None
     stay = np.setdiff1d(np.arange(len(fitted.y)), left)
@@ -74,10 +73,10 @@ def refit_by_nuts(
     mode: Mode,
     seed: np.random.SeedSequence,
 ) -> Refit:
-    """Draws of the (co)variances by NUTS: for several kernels with the gradient of the others.
+    """Draw (co)variances by NUTS; with several kernels it uses the other records' gradient.
 
-    Chains that did not mix have a small effective number of draws, hence a large Monte Carlo
-    standard error, which tells that the block is not resolved.
+    Chains that mix badly have a small effective sample size. The large Monte Carlo standard error
+    then marks the block as unresolved.
     """
     effects = fitted.effects
     assert effects is not None

@@ -1,13 +1,14 @@
-"""The posterior without a block of records, for blocks whose importance weights are no good.
+"""The posterior without a block of records, for blocks with unreliable importance weights.
 
-Two steps. First the importance sampler of the Laplace engine on the density without the block
+First, the importance sampler of the Laplace engine samples the density without the block
 (`bayeslmm.comparison.loo.without_block`). It costs about as many density evaluations as moment
-matching of the draws (Paananen et al. 2021) would, and fits its proposal to the target instead of
-moving the draws. Where its own k̂ is bad the model is fitted again to the other records
+matching (Paananen et al. 2021), but fits a proposal to the target instead of transforming draws. If
+its k̂ is also too large, the model is refitted to the other records
 (`bayeslmm.comparison.loo.other_records`).
 
-Then ``log p(y_F | y_-F)`` is the difference of the log evidences with and without the block where
-both are known, or bridged between the two sets of draws, whichever has the smaller standard error.
+Then ``log p(y_F | y_-F)`` is either the difference of the log evidences with and without the block,
+if both are known, or a bridge estimate from the two sets of draws: the one with the smaller
+standard error.
 
 References
 ----------
@@ -36,19 +37,19 @@ type Method = Literal["importance", "refit"]
 
 ESS = 2000.0  # importance ESS with one kernel, where evaluations are cheap
 ESS_DENSE = 1000.0
-APART = 0.3  # standard error of log p(y_F | y_-F) beyond which a bridge is no estimate
+APART = 0.3  # largest standard error of log p(y_F | y_-F) of a usable bridge estimate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Redone:
-    """A block with its own posterior.
+    """Scores of a block from its own posterior.
 
     Parameters
     ----------
     scores
-        Of the one block.
+        Scores of this block.
     method
-        How: "importance" or "refit".
+        "importance" or "refit".
     """
 
     scores: Scores
@@ -58,7 +59,7 @@ class Redone:
 def redo(
     fitted: Fitted, members: Codes, within: Floats, seed: np.random.SeedSequence
 ) -> Redone | None:
-    """The scores of a block from its own posterior; None where β cannot be integrated out.
+    """Recompute the scores of a block from its own posterior; None if β is not integrated out.
 
     Parameters
     ----------
@@ -111,9 +112,10 @@ def _scores(
     evidence: tuple[float, float] | None,
     efficiency: float = 1.0,
 ) -> Scores:
-    """Scores of a block at weighted draws without it, which are worth `efficiency` of their number.
+    """Compute the scores of a block from weighted draws of the posterior without it.
 
-    k̂ is inf where neither the evidences nor the bridge tell ``log p(y_F | y_-F)``.
+    `efficiency` is ESS over number of draws. k̂ is inf if neither the evidences nor the bridge
+    determine ``log p(y_F | y_-F)``.
     """
     elpd, mcse = bridge(within, at.log_density[:, 0], weights)
     mcse /= np.sqrt(min(efficiency, fitted.efficiency))
@@ -121,7 +123,7 @@ def _scores(
         error = float(np.hypot(fitted.evidence[1], evidence[1]))
         if error < mcse:
             elpd, mcse = fitted.evidence[0] - evidence[0], error
-    if not mcse <= APART:  # the two posteriors do not overlap: the bridge does not hold
+    if not mcse <= APART:  # the two posteriors do not overlap: the bridge is invalid
         k = np.inf
     one = scores(at, weights[:, None], np.array([k]), block, fitted.y)
     return replace(one, elpd=np.array([elpd]), mcse=np.array([mcse]))

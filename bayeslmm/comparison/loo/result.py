@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, repr=False)
 class LeaveOneOut(ELPDDataLOO):  # type: ignore[misc]
-    """Leave-one-out (or leave-one-group-out) by exact conditionals: an `ELPDDataLOO` with more.
+    """Leave-one-out (or leave-one-group-out) by exact conditionals: an extended `ELPDDataLOO`.
 
     Parameters
     ----------
     elpd, se, p, n_samples, n_data_points, scale, warning, good_k, elpd_i, pareto_k
-        As ArviZ has them. `elpd` is Σ log p(y_i | y_-i); `p` counts how much the (co)variances
-        gained from the record left out, since neither β nor the random effects ever saw it.
+        As in ArviZ. `elpd` is Σ log p(y_i | y_-i). `p`, the effective number of parameters, counts
+        the (co)variances only, because β and the random effects are conditional on y_-i.
         `pareto_k` is k̂ after correction (0 where refitted exactly); ``influence_pareto_k`` before.
     pit
         P(Y_i <= y_i | the others) (individual,).
     mean, sd
-        Of the predictive distribution of every record (individual,), in the unit of y.
+        Mean and sd of the predictive distribution of every record (individual,), in the unit of y.
     mcse
-        Monte Carlo standard error of `elpd`; that the records share their draws is counted.
+        Monte Carlo standard error of `elpd`, including the covariance of records with common draws.
     mcse_i
-        Of every `elpd_i`.
+        Monte Carlo standard error of every `elpd_i`.
     method
-        How each was found: "psis", "importance" or "refit".
+        Method for each: "psis", "importance" or "refit".
     unresolved
-        Labels whose k̂ stayed bad.
+        Labels whose k̂ is still too large.
     """
 
     pit: xr.DataArray
@@ -46,7 +46,7 @@ class LeaveOneOut(ELPDDataLOO):  # type: ignore[misc]
 
 @dataclass(kw_only=True, repr=False)
 class KFold(ELPDDataLOOKFold):  # type: ignore[misc]
-    """K-fold cross-validation by exact conditionals: an `ELPDDataLOOKFold` with more.
+    """K-fold cross-validation by exact conditionals: an extended `ELPDDataLOOKFold`.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ class KFold(ELPDDataLOOKFold):  # type: ignore[misc]
     pareto_k
         k̂ of every fold (fold,), after correction.
     fold_of
-        (individual,) the fold of every record.
+        Fold of every record (individual,).
     joint
         log p(y_F | y_-F) of every fold (fold,).
     pit, mean, sd, mcse, method, unresolved
-        As of `LeaveOneOut`; `method` by fold, `mcse` of the sum of `joint`.
+        As in `LeaveOneOut`; `method` by fold, `mcse` of the sum of `joint`.
     """
 
     fold_of: xr.DataArray

@@ -1,10 +1,10 @@
-"""Importance weights from the posterior to that without a block of records.
+"""Importance weights from the posterior to the posterior without a block of records.
 
     p(θ | y_-F) ∝ p(θ | y) / p(y_F | y_-F, θ)
     log p(y_F | y_-F) = -log mean_s 1 / p(y_F | y_-F, θ_s)
 
-with the weights Pareto-smoothed, whose shape k̂ says whether they can be trusted. Where there are
-draws of p(θ | y_-F) too, the bridge between the two sets uses both (`bridge`).
+The weights are Pareto-smoothed; the shape k̂ tells whether they are reliable. If there are draws of
+p(θ | y_-F) too, bridge sampling uses both sets (`bridge`).
 
 References
 ----------
@@ -33,25 +33,25 @@ BRIDGE_STEPS = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What was left out under what was left in, block by block.
+    """Predictive scores of the blocks left out, given the other records.
 
     Parameters
     ----------
     elpd
-        log p(y_F | y_-F) of every block, jointly.
+        Joint log p(y_F | y_-F) of every block.
     p
-        log mean_s p(y_F | y_-F, θ_s) - elpd: what the hyperparameters gained from y_F.
+        log mean_s p(y_F | y_-F, θ_s) - elpd, the effective number of hyperparameters.
     k
         k̂ of every block.
     mcse
         Monte Carlo standard error of every `elpd`.
     records
-        log p(y_i | y_-F) of every record (N,), pit, mean and sd of its predictive distribution.
+        log p(y_i | y_-F) of every record (N,).
     pit, mean, sd
-        (N,).
+        PIT, mean and sd of the predictive distribution of every record (N,).
     influence
-        (S, blocks) the influence of every draw on `elpd`: their row sums, squared and added up,
-        give the variance of its total, correlations between blocks included.
+        Influence (S, blocks) of every draw on `elpd`. The sum of the squared row sums is the
+        variance of the total elpd, with the covariances between blocks.
     """
 
     elpd: Floats
@@ -66,12 +66,12 @@ class Scores:
 
 
 def good_k(draws: int) -> float:
-    """k̂ above which the weights of so many draws cannot be trusted (Vehtari et al. 2024)."""
+    """Return the largest k̂ at which weights of `draws` draws are reliable (Vehtari et al. 2024)."""
     return float(min(KHAT, 1.0 - 1.0 / np.log10(max(draws, 11))))
 
 
 def psis(found: Conditionals, blocks: Blocks, y: Floats) -> tuple[Scores, Floats]:
-    """Scores from draws of the full posterior, and the weights (S, blocks)."""
+    """Compute scores from draws of the full posterior by PSIS; also return weights (S, blocks)."""
     draws, count = found.log_density.shape
     weights, k = np.empty((draws, count)), np.empty(count)
     for g in range(count):
@@ -80,7 +80,7 @@ def psis(found: Conditionals, blocks: Blocks, y: Floats) -> tuple[Scores, Floats
 
 
 def scores(found: Conditionals, weights: Floats, k: Floats, blocks: Blocks, y: Floats) -> Scores:
-    """Scores from draws and their weights (S, blocks), each column adding up to one."""
+    """Compute scores from draws and their weights (S, blocks); each column sums to one."""
     top = found.log_density.max(axis=0)
     density = np.exp(found.log_density - top)
     mean = (weights * density).sum(axis=0)
@@ -107,15 +107,15 @@ def scores(found: Conditionals, weights: Floats, k: Floats, blocks: Blocks, y: F
 
 
 def bridge(within: Floats, without: Floats, weights: Floats) -> tuple[float, float]:
-    """log p(y_F | y_-F) from draws of both posteriors, and its Monte Carlo standard error.
+    """Estimate log p(y_F | y_-F) from draws of both posteriors, with Monte Carlo standard error.
 
-    With L = p(y_F | y_-F, θ) the ratio r = p(y) / p(y_-F) is that of the normalising constants of
-    the two posteriors, f L and f. The optimal bridge solves::
+    With L = p(y_F | y_-F, θ) the two posteriors are proportional to f L and f, and r = p(y)/p(y_-F)
+    is the ratio of their normalising constants. The optimal bridge solves::
 
         r = mean_without [L / (s₁L + s₂r)] / mean_within [1 / (s₁L + s₂r)]
 
-    Both means are of bounded numbers: an outlier, whose L varies by many orders of magnitude, does
-    no harm as long as the two posteriors overlap.
+    Both means are of bounded terms. So an outlier, whose L varies by many orders of magnitude, is
+    harmless as long as the two posteriors overlap.
 
     Parameters
     ----------

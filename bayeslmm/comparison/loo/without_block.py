@@ -1,11 +1,11 @@
-"""The density of the (co)variances without a block of records, from the matrices of all.
+"""The density of the (co)variances given all records but a block, from the full data's matrices.
 
 With u the parameters and F the block::
 
     log p(u, y_-F) = log p(u, y) - log p(y_F | y_-F, u)
 
-which is exact, and needs no matrix but those of the full data. The priors are those of the full
-data: their units, which are taken from y, stay as they are.
+which is exact and needs the matrices of the full data only. The priors keep the units of the full
+data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ type Kept = dict[bytes, Conditionals]
 def target_without(
     fitted: Fitted, split: Hyper, effects: EffectsPrior, block: Blocks, kept: Kept, workers: int = 1
 ) -> Target:
-    """log p(u, y_-F), β integrated out; `kept` gets y_F given y_-F at every point."""
+    """Return the target log p(u, y_-F), β integrated out; store y_F given y_-F in `kept`."""
     marginal, y = fitted.marginal, fitted.y
 
     def prepare(points: Floats) -> Callable[[int], float]:
