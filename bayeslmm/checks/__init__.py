@@ -1,1 +1,1 @@
-"""Is this fit to be believed: relatives, outliers, priors, other estimates."""
+"""Checks of a fit: likeness of relatives, outliers, sensitivity to priors, other estimates."""

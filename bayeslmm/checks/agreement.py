@@ -1,7 +1,7 @@
-"""The posterior of h² beside other estimates of it: our own REML and Haseman-Elston, GCTA, GEMMA.
+"""Comparison of the posterior of h² with REML and Haseman-Elston, ours, GCTA's and GEMMA's.
 
 Every estimate refers to a matrix K: ``Var(y) = σ²_u K + σ²_e I``, ``h² = σ²_u / (σ²_u + σ²_e)``.
-`bayeslmm.estimates.estimate` puts one on the scale of another.
+`bayeslmm.estimates.estimate` converts h² from the scale of one matrix to another.
 """
 
 from __future__ import annotations
@@ -44,33 +44,34 @@ def agreement(
     model: pm.Model | None = None,
     prob: float = 0.95,
 ) -> pd.DataFrame:
-    """Our posterior of h² beside our REML and Haseman-Elston estimates and those of other programs.
+    """Compare the posterior of h² with REML, Haseman-Elston and estimates of other programs.
 
     Parameters
     ----------
     tree
-        A fit of one trait; or of several and one kernel, see `bayeslmm.checks.agreement_traits`.
+        A fit of one trait, or of several traits and one kernel
+        (`bayeslmm.checks.agreement_traits`).
     external
-        Of one trait. Files: the ``.hsq`` of GCTA, the ``.log.txt`` of GEMMA; or what
-        `read_external` gave.
+        Estimates of one trait by other programs: files (GCTA's ``.hsq``, GEMMA's ``.log.txt``) or
+        results of `read_external`.
     model
-        Needed for models of several kernels where the tree is a copy or was read from a file; or
-        the tree keeps the estimates (`add_agreement`).
+        Needed for several kernels if the tree is a copy or was read from a file, unless the tree
+        keeps the estimates (`add_agreement`).
     prob
-        Probability of the posterior's interval.
+        Probability of the posterior interval.
 
     Returns
     -------
     DataFrame
         ``source h2 se lower upper scale h2_here note``: each estimate on its own scale, and
-        h2_here on the scale of the posterior. Differences that the uncertainties do not explain
-        are warned of. Of several traits ``quantity source estimate se lower upper note``.
+        h2_here on the scale of the posterior. A warning reports each difference larger than its
+        uncertainty. For several traits ``quantity source estimate se lower upper note``.
 
     Raises
     ------
     InputError
-        A tree without h², or of a phenotype that is not Gaussian; other programs' files with
-        several traits; a file that cannot be read.
+        If the tree has no h² or the phenotype is not Gaussian, if `external` is given with several
+        traits, or if a file cannot be read.
     """
     from bayeslmm.errors import warn_user
 
@@ -84,13 +85,13 @@ def agreement(
         return trait_agreement(tree, model=model, prob=prob)
 
     found = estimates(tree, external, model=model, prob=prob)
-    for words in disagreements(found):
-        warn_user(words)
+    for message in disagreements(found):
+        warn_user(message)
     return as_table(found)
 
 
 def as_table(found: Sequence[Estimate]) -> pd.DataFrame:
-    """The table of `agreement`."""
+    """Return the estimates as the table of `agreement`."""
     rows = [{**asdict(one), "h2_here": one.h2_here} for one in found]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -102,7 +103,7 @@ def estimates(
     model: pm.Model | None = None,
     prob: float = 0.95,
 ) -> list[Estimate]:
-    """What `agreement` shows."""
+    """Return the estimates of `agreement`: posterior, REML, Haseman-Elston, other programs."""
     require_gaussian(recorded_family(tree.attrs), "estimates by REML and Haseman-Elston")
     if h2_dims(tree) != ("chain", "draw"):
         raise InputError(
@@ -140,7 +141,7 @@ def _posterior(tree: xr.DataTree, prob: float, scale: str) -> Estimate:
 
 @one_thread()
 def own_estimates(tree: xr.DataTree, model: pm.Model | None = None) -> list[Estimate]:
-    """REML and Haseman-Elston by our own code; none where the model is not known or not simple."""
+    """Compute REML and Haseman-Elston; an empty list without a model of `simple_models`."""
     constants = tree["constant_data"].to_dataset()
     components = tree["posterior"].sizes["component"]
     if "eigenvalue" in constants and "contrasts" in constants and components == 2:
@@ -186,7 +187,7 @@ def add_agreement(
     model: pm.Model | None = None,
     prob: float = 0.95,
 ) -> list[Estimate]:
-    """Keep the estimates with a fit of one trait, in its group ``agreement``, for a report."""
+    """Store the estimates in the group ``agreement`` of a fit of one trait, for its report."""
     found = estimates(tree, external, model=model, prob=prob)
     columns = {name: [getattr(one, name) for one in found] for name in Estimate.__slots__}
     tree[GROUP] = xr.DataTree(xr.Dataset({name: ("estimate", v) for name, v in columns.items()}))
@@ -194,13 +195,13 @@ def add_agreement(
 
 
 def estimates_of(tree: xr.DataTree) -> list[Estimate] | None:
-    """What `add_agreement` has kept, or None."""
+    """Return the estimates stored by `add_agreement`, or None."""
     if GROUP not in tree.children:
         return None
     data = tree[GROUP].to_dataset()
-    words = ("source", "scale", "note")
+    texts = ("source", "scale", "note")
     columns = {
-        name: [str(x) if name in words else float(x) for x in data[name].to_numpy().tolist()]
+        name: [str(x) if name in texts else float(x) for x in data[name].to_numpy().tolist()]
         for name in Estimate.__slots__
     }
     return [Estimate(*row) for row in zip(*columns.values(), strict=True)]

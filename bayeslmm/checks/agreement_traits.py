@@ -1,8 +1,8 @@
-"""The posterior of several traits beside REML and Haseman-Elston: every h² and every r_g.
+"""Comparison of the posterior of several traits with REML and Haseman-Elston: h² and r_g.
 
-Where all individuals have all traits, the estimates are those of the traits together
-(`bayeslmm.estimates.traits`). Where some miss some, h² is estimated from each trait by itself with
-all its records, and r_g from the individuals that have both traits.
+If all individuals have all traits, the traits are estimated together
+(`bayeslmm.estimates.traits`). Otherwise h² is estimated from all records of each trait, and r_g
+from the individuals with both traits.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class TraitEstimate:
     source
         "posterior", "REML" or "Haseman-Elston".
     estimate, se, lower, upper
-        Estimate, standard error (posterior sd) and interval (the posterior's, otherwise ± 1.96
-        standard errors); nan where there is none.
+        Estimate, standard error (posterior sd) and interval (of the posterior, or estimate ± 1.96
+        standard errors); nan where undefined.
     note
-        What the reader should know.
+        Data used, and problems of the estimate.
     """
 
     quantity: str
@@ -66,16 +66,16 @@ class TraitEstimate:
 def trait_agreement(
     tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
 ) -> pd.DataFrame:
-    """Posterior, REML and Haseman-Elston of every h² and genetic correlation.
+    """Compare posterior, REML and Haseman-Elston of every h² and genetic correlation.
 
     Parameters
     ----------
     tree
         A fit of several traits and one kernel.
     model
-        Needed where the tree is a copy or was read from a file and has not kept the estimates.
+        Needed if the tree is a copy or was read from a file, and does not store the estimates.
     prob
-        Probability of the posterior's intervals.
+        Probability of the posterior intervals.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def trait_agreement(
     Raises
     ------
     InputError
-        Another model, or one that is not known any more.
+        For another kind of model, or if the model is needed and not given.
     """
     found = estimates(tree, model=model, prob=prob)
     return pd.DataFrame([asdict(one) for one in found], columns=COLUMNS)
@@ -95,7 +95,7 @@ def trait_agreement(
 def estimates(
     tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
 ) -> list[TraitEstimate]:
-    """What `trait_agreement` shows, quantity by quantity."""
+    """Return the estimates of `trait_agreement`, quantity by quantity."""
     require_gaussian(recorded_family(tree.attrs), "estimates by REML and Haseman-Elston")
     posterior = _posterior(tree, prob)
     own = estimates_of(tree)
@@ -112,7 +112,7 @@ def estimates(
 def add_trait_agreement(
     tree: xr.DataTree, *, model: pm.Model | None = None, prob: float = 0.95
 ) -> list[TraitEstimate]:
-    """Keep the estimates with a fit, in its group ``trait_agreement``, for a report."""
+    """Store the estimates in the group ``trait_agreement`` of a fit, for its report."""
     found = estimates(tree, model=model, prob=prob)
     kept = [one for one in found if one.source != "posterior"]
     columns = {name: [getattr(one, name) for one in kept] for name in COLUMNS}
@@ -121,17 +121,17 @@ def add_trait_agreement(
 
 
 def estimates_of(tree: xr.DataTree) -> list[TraitEstimate] | None:
-    """REML and Haseman-Elston as `add_trait_agreement` has kept them, or None."""
+    """Return REML and Haseman-Elston as stored by `add_trait_agreement`, or None."""
     if GROUP not in tree.children:
         return None
     data = tree[GROUP].to_dataset()
-    words = [data[name].to_numpy().astype(str) for name in ("quantity", "source", "note")]
+    texts = [data[name].to_numpy().astype(str) for name in ("quantity", "source", "note")]
     numbers = [data[name].to_numpy() for name in ("estimate", "se", "lower", "upper")]
     return [
         TraitEstimate(
             str(quantity), str(source), float(x), float(se), float(low), float(up), str(n)
         )
-        for quantity, source, n, x, se, low, up in zip(*words, *numbers, strict=True)
+        for quantity, source, n, x, se, low, up in zip(*texts, *numbers, strict=True)
     ]
 
 
@@ -140,14 +140,14 @@ def _names(tree: xr.DataTree) -> list[str]:
 
 
 def _posterior(tree: xr.DataTree, prob: float) -> list[TraitEstimate]:
-    """Of h² and r_g."""
+    """Summarise the posterior of each h² and r_g."""
     from bayeslmm.inference.quantities import h2_dims, quantities
     from bayeslmm.posterior.summary import describe
 
     if "trait" not in (h2_dims(tree) or ()):
         raise InputError(
             "a tree of one trait, or without a posterior", "a fit of several traits",
-            "bayeslmm.agreement serves both",
+            "call bayeslmm.agreement, which takes both",
         )  # fmt: skip
     out = []
     for name, draws in quantities(tree["posterior"].to_dataset()).items():
@@ -160,7 +160,7 @@ def _posterior(tree: xr.DataTree, prob: float) -> list[TraitEstimate]:
 
 
 def _own(model: pm.Model, traits: list[str]) -> Iterator[TraitEstimate]:
-    """REML and Haseman-Elston of every quantity that has an estimate."""
+    """Yield REML and Haseman-Elston estimates of each h² and r_g, where defined."""
     marginal, y = marginal_of(model), observed_phenotype(model)
     count = len(traits)
     if (
@@ -169,7 +169,7 @@ def _own(model: pm.Model, traits: list[str]) -> Iterator[TraitEstimate]:
         or not any(marginal.in_own_basis(y, t) for t in range(count))
     ):
         raise InputError(
-            "a model that REML of several traits does not know",
+            "a model without a REML estimate of several traits",
             "several traits, one kernel, one record of each trait of an individual",
             "compare the traits one by one",
         )
@@ -196,7 +196,7 @@ def _own(model: pm.Model, traits: list[str]) -> Iterator[TraitEstimate]:
 
 
 def _both(spectrum: Spectrum, rotated: Floats) -> Iterator[tuple[str, TraitCovariances]]:
-    """REML, unless the traits determine each other, and Haseman-Elston."""
+    """Yield REML, unless the traits are linearly dependent, and Haseman-Elston."""
     try:
         yield REML, reml_traits(spectrum, rotated)
     except InputError:

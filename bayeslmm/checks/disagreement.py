@@ -1,4 +1,4 @@
-"""Where other estimates of h² differ from ours by more than the uncertainties explain, in words."""
+"""Warnings about estimates of h² that differ by more than their uncertainties explain."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from bayeslmm.checks.agreement_traits import TraitEstimate
 from bayeslmm.estimates.estimate import Estimate
 
-FAR = 3.0  # standard errors of a difference beyond which it is said aloud
+LARGE_DIFFERENCE = 3.0  # in standard errors of the difference; a larger one is reported
 
 
 def disagreements(found: Sequence[Estimate]) -> list[str]:
-    """Differences from our REML estimate that the uncertainties do not explain, in sentences.
+    """Return a sentence for each difference from our REML estimate beyond its uncertainty.
 
-    Haseman-Elston has the same expectation and a larger variance, the difference the variance of
-    both apart (Hausman); another program's REML of the same data should give the same number, and
-    a difference of a standard error says that data, matrix or scale are not the same. Our
-    posterior holds our REML estimate in its interval unless the prior is strong.
+    - Haseman-Elston has the same expectation as REML and is less efficient, so that the difference
+      has variance ``var(HE) - var(REML)`` (Hausman).
+    - Another program's REML of the same data gives the same number. A difference of a standard
+      error shows that data, matrix or scale differ.
+    - The posterior interval holds the REML estimate unless the prior is strong.
 
     References
     ----------
@@ -36,16 +37,16 @@ def disagreements(found: Sequence[Estimate]) -> list[str]:
     for one in found:
         if one in (posterior, reml) or not math.isfinite(one.h2_here):
             continue
-        gap = abs(one.h2_here - reml.h2)
+        difference = abs(one.h2_here - reml.h2)
         if one.source == "Haseman-Elston":
-            apart = math.sqrt(max(one.se**2 - reml.se**2, 0.25 * one.se**2))
-            if gap > FAR * apart > 0.0:
+            se = math.sqrt(max(one.se**2 - reml.se**2, 0.25 * one.se**2))
+            if difference > LARGE_DIFFERENCE * se > 0.0:
                 out.append(
                     f"Haseman-Elston ({one.h2:.3g}) and REML ({reml.h2:.3g}) differ by "
-                    f"{gap / apart:.1f} standard errors of their difference: likeness does not "
+                    f"{difference / se:.1f} standard errors of their difference: likeness does not "
                     "grow with the relationship as the model says"
                 )
-        elif gap > max(reml.se, 1e-3):
+        elif difference > max(reml.se, 1e-3):
             out.append(
                 f"{one.source} gives {one.h2_here:.3g} on our scale, our REML {reml.h2:.3g}: more "
                 "than a standard error apart, so not the same individuals, covariates or matrix"
@@ -54,7 +55,7 @@ def disagreements(found: Sequence[Estimate]) -> list[str]:
 
 
 def trait_disagreements(found: Sequence[TraitEstimate]) -> list[str]:
-    """`disagreements` of the h² of every one of several traits."""
+    """Return `disagreements` about the h² of each of several traits."""
     out: list[str] = []
     for quantity in dict.fromkeys(one.quantity for one in found):
         if quantity.startswith("h2["):
@@ -63,5 +64,5 @@ def trait_disagreements(found: Sequence[TraitEstimate]) -> list[str]:
                 for one in found
                 if one.quantity == quantity
             ]
-            out += [f"{quantity}: {words}" for words in disagreements(mine)]
+            out += [f"{quantity}: {message}" for message in disagreements(mine)]
     return out

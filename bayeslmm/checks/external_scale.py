@@ -1,8 +1,8 @@
-"""The estimates of GCTA and GEMMA on our scale: what their odds are multiplied by, and why.
+"""Conversion of the estimates of GCTA and GEMMA to our scale: the factor of their odds h²/(1 - h²).
 
-GCTA's matrix has been divided by its average semivariance here (`Relationship.factor`): odds =
-factor. GEMMA counts with the mean diagonal of the centred matrix, (n - 1)/n of its average
-semivariance: odds = n/(n - 1).
+We divide GCTA's matrix by its average semivariance (`Relationship.factor`): odds × factor. GEMMA's
+pve uses the mean diagonal of the centred matrix, (n - 1)/n of its average semivariance:
+odds × n/(n - 1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def kernels_of(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """What is recorded about the genetic relationships, in the model's order."""
+    """Return the recorded facts of the genetic relationships, in the model's order."""
     kept = tree.attrs.get("relationships", "{}")
     known = json.loads(kept) if isinstance(kept, str) else dict(kept)
     return [one for one in known.values() if one.get("kind", "genetic") == "genetic"]
@@ -34,7 +34,7 @@ def kernels_of(tree: xr.DataTree) -> list[dict[str, Any]]:
 def external_estimate(
     one: External, tree: xr.DataTree, kernels: list[dict[str, Any]], model: pm.Model | None
 ) -> Estimate:
-    """An estimate of another program with the odds that bring it here, and why."""
+    """Return another program's estimate with its conversion factor (odds) and the reason."""
     n = int(tree["observed_data"].sizes["individual"])
     convert = _gemma if one.program == "GEMMA" else _gcta
     h2, odds, scale, note = convert(one, n, tree, kernels, model)
@@ -85,7 +85,7 @@ def _gemma(
 
 
 def _semivariance(tree: xr.DataTree, kernels: list[dict[str, Any]], model: Any) -> float:
-    """Average semivariance of the one kernel of a model, on the scale analysed; nan if unknown."""
+    """Return the average semivariance of a model's only kernel as analysed; nan if unknown."""
     if len(kernels) != 1:
         return math.nan
     if kernels[0].get("kernel_scale") == "asv":

@@ -1,8 +1,8 @@
-"""Families, and the mean of each against what everybody outside it says.
+"""Leave-family-out check: the mean of each family against its prediction from all others.
 
-With ``P = Q (QᵀVQ)⁻¹ Qᵀ`` of `bayeslmm.likelihood.contrasts`, what the rest of the data say of the
-records F of a family is ``y_F | y_-F ~ N(y_F - P_FF⁻¹ (Py)_F, P_FF⁻¹)``, so that the mean of the
-family lies ``z = 1ᵀP_FF⁻¹(Py)_F / √(1ᵀP_FF⁻¹1)`` predictive standard deviations off.
+With ``P = Q (QᵀVQ)⁻¹ Qᵀ`` of `bayeslmm.likelihood.contrasts` the records F of a family have the
+predictive distribution ``y_F | y_-F ~ N(y_F - P_FF⁻¹ (Py)_F, P_FF⁻¹)``. The mean of the family
+deviates from it by ``z = 1ᵀP_FF⁻¹(Py)_F / √(1ᵀP_FF⁻¹1)`` standard deviations.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, norm
 
 from bayeslmm.checks.pair_likeness import unit_of
-from bayeslmm.checks.records import extreme_ones, extreme_p
+from bayeslmm.checks.records import extreme_p, significant_z
 from bayeslmm.likelihood.contrasts import Whitened
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.relationship.relationship import row_blocks
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from bayeslmm.relationship.relationship import Relationship
 
 
-KIN = 0.177  # relationship that joins two into a family where there are no family IDs
+RELATED = 0.177  # relationship above which two are of one family, without family IDs
 LARGEST_FAMILY = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilyCheck:
-    """The mean of each family against what everybody outside it says.
+    """The mean of each family against its prediction from all other families.
 
     Parameters
     ----------
     names, size
-        (families,) families of two records or more, and their records.
+        (families,) names and numbers of records, at least two each.
     z
         (families,) mean residual of the family in leave-family-out predictive sds.
     basis
-        What makes a family: "family IDs" or "relationship", or why there are none.
+        What defines a family: "family IDs" or "relationship"; or why there are none.
     """
 
     names: tuple[str, ...]
@@ -50,26 +50,26 @@ class FamilyCheck:
     basis: str
 
     def outside(self, prob: float = 0.95) -> int:
-        """Families outside the predictive interval."""
+        """Count the families outside their predictive interval."""
         return int(np.count_nonzero(np.abs(self.z) > norm.isf((1 - prob) / 2)))
 
-    def usual(self, prob: float = 0.95) -> tuple[int, int]:
-        """From how many to how many families a right model has inside, 95 % of the time."""
+    def expected_inside(self, prob: float = 0.95) -> tuple[int, int]:
+        """Return the central 95 % interval of the number inside, if the model is right."""
         low, high = binom.interval(0.95, len(self.z), prob)
         return int(low), int(high)
 
     def p_value(self, prob: float = 0.95) -> float:
-        """Binomial p-value of the number outside; nan without families."""
+        """Return the binomial p-value of the number outside; nan without families."""
         count = len(self.z)
         return float(binomtest(self.outside(prob), count, 1 - prob).pvalue) if count else np.nan
 
     def p_worst(self) -> float:
-        """Probability that the most extreme of so many families is at least as extreme."""
+        """Return the p-value of the largest |z| of all families."""
         return extreme_p(self.z)
 
-    def named(self, level: float = 0.05) -> list[int]:
-        """Families beyond what `level` allows for the most extreme of all, the worst first."""
-        return extreme_ones(self.z, level)
+    def outliers(self, level: float = 0.05) -> list[int]:
+        """Return the families with |z| significant at `level` (Bonferroni), largest first."""
+        return significant_z(self.z, level)
 
 
 def families_of(
@@ -77,10 +77,11 @@ def families_of(
     relationship: Relationship | None,
     levels: NDArray[np.intp],
 ) -> tuple[dict[str, NDArray[np.intp]], str]:
-    """Records of every family of two records or more, and what makes a family.
+    """Return the records of each family of at least two records, and what defines a family.
 
-    Family IDs, if there are several and not one for each individual; otherwise connected
-    components of relationships above 0.177, unless most individuals hang together so.
+    Families are those of the family IDs, if there are several and not one for each individual.
+    Otherwise they are connected components of relationships above 0.177; none are returned if one
+    component holds more than a third of the individuals.
     """
     if individuals is not None:
         fids = individuals.get_level_values("FID").to_numpy(dtype=str)
@@ -88,16 +89,16 @@ def families_of(
             return _groups(fids[levels], set("0")), "family IDs"
     if relationship is None:
         return {}, "no family IDs and no relationship"
-    label = _components(relationship.matrix, KIN / unit_of(relationship))
+    label = _components(relationship.matrix, RELATED / unit_of(relationship))
     if np.bincount(label).max() > relationship.n / 3:
-        return {}, "there are no family IDs, and by relationship most individuals hang together"
+        return {}, "no family IDs, and relationships connect more than a third of the individuals"
     iids = relationship.individuals.get_level_values("IID").to_numpy(dtype=str)
     first = iids[np.unique(label, return_index=True)[1]]
     return _groups(first[label][levels], set()), "relationship"
 
 
 def _components(K: Floats, threshold: float) -> NDArray[np.intp]:
-    """Connected components (q,) of the pairs with K above a threshold."""
+    """Label (q,) the connected components of the pairs with K above a threshold."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -120,7 +121,7 @@ def _groups(names: NDArray[Any], none: set[str]) -> dict[str, NDArray[np.intp]]:
 def check_families(
     centre: Whitened, scores: Floats, groups: dict[str, NDArray[np.intp]], basis: str
 ) -> FamilyCheck:
-    """z of the mean of each family: ``1ᵀP_FF⁻¹(Py)_F / √(1ᵀP_FF⁻¹1)``."""
+    """Compute z of the mean of each family: ``1ᵀP_FF⁻¹(Py)_F / √(1ᵀP_FF⁻¹1)``."""
     names, sizes, z = [], [], []
     for name, records in groups.items():
         P = centre.block(records)
@@ -130,7 +131,7 @@ def check_families(
         except np.linalg.LinAlgError:
             continue
         variance = float(ones @ weights)
-        if np.linalg.cond(P) > 1e10 or variance <= 0.0:  # a covariate is only theirs
+        if np.linalg.cond(P) > 1e10 or variance <= 0.0:  # confounded with a covariate
             continue
         names.append(name)
         sizes.append(records.size)

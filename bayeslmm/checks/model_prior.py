@@ -1,12 +1,12 @@
-"""Which prior a fit had on its shares, read back from the densities that it kept at its draws.
+"""The prior of the shares of a fit, recovered from the log prior density stored at its draws.
 
 The log prior of a Beta h², or of the shares of several components, is linear in a few logarithms::
 
     log p(h²) = (a-1) log h² + (b-1) log(1-h²) - log B(a, b)
     log p(s)  = (a-Kα) log e + (b-1) log(1-e) + (α-1) Σ log s_k + const,   e = Σ_k s_k, K kernels
 
-so least squares gives a, b and α to rounding, and the constant proves them. A prior that does not
-fit is unknown, and is not guessed.
+so least squares gives a, b and α to rounding, and the constant confirms them. A prior that does not
+fit is reported as unknown.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from scipy.special import betaln, gammaln
 from bayeslmm.checks.share_priors import ALTERNATIVES, SharePrior, beta_prior
 from bayeslmm.numerics.arrays import Floats
 
-EXACT = 1e-6  # nats by which a recovered density may miss
-LEAST = 1e-290  # shares below it have lost their logarithm
+EXACT = 1e-6  # largest error of a recovered log density, nats
+LEAST = 1e-290  # smallest share whose logarithm is taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnPrior:
+class FittedPrior:
     """The prior of the shares of a fit, and the shares at its draws.
 
     Parameters
     ----------
     prior
-        Of each x.
+        Prior of each x.
     shares
         (draws, T, K + 1) of T traits with K kernels each, the residual last; x is the sum of all
         but the last.
     concentration
-        α, how the kernels part x: a Dirichlet; 1 for one kernel.
+        α of the Dirichlet that splits x among the kernels; 1 for one kernel.
     total_sd
-        τ (draws, T), and its log prior (draws,); None where the model has no total_sd.
+        τ (draws, T); None if the model has no total_sd.
     log_total_sd
-        Log prior density of all τ of a draw together (draws,).
+        (draws,) log prior density of all τ of a draw; None if the model has no total_sd.
     """
 
     prior: SharePrior
@@ -51,16 +51,16 @@ class OwnPrior:
 
     @property
     def explained(self) -> Floats:
-        """X (draws, T)."""
+        """Sum x of the shares of the kernels (draws, T)."""
         return np.asarray(self.shares[..., :-1].sum(axis=-1))
 
     @property
     def rest(self) -> Floats:
-        """1 - x (draws, T)."""
+        """Residual share 1 - x (draws, T)."""
         return np.asarray(self.shares[..., -1])
 
     def log_shares(self, prior: SharePrior) -> Floats:
-        """Log density (draws,) of the shares if x had another prior and were parted as before."""
+        """Return the log density (draws,) of the shares with x ~ `prior` and the same split."""
         K, alpha = self.shares.shape[-1] - 1, self.concentration
         x = np.maximum(self.explained, LEAST)
         parts = np.maximum(self.shares[..., :-1], LEAST)
@@ -69,8 +69,8 @@ class OwnPrior:
         return np.asarray((prior.log_density(x, self.rest) + split).sum(axis=-1))
 
 
-def own_prior(tree: xr.DataTree) -> OwnPrior | None:
-    """The prior of the shares of a fit; None where it is not a Beta and a Dirichlet.
+def recover_prior(tree: xr.DataTree) -> FittedPrior | None:
+    """Recover the prior of the shares of a fit; None unless it is Beta × Dirichlet.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def own_prior(tree: xr.DataTree) -> OwnPrior | None:
         density = _density(log_prior["h2"])
     else:
         return None
-    found = recovered(shares, density)
+    found = solve_exponents(shares, density)
     if found is None:
         return None
     total = log_total = None
@@ -98,13 +98,13 @@ def own_prior(tree: xr.DataTree) -> OwnPrior | None:
         total = _flat(posterior["total_sd"])
         total, log_total = total.reshape(total.shape[0], -1), _density(log_prior["total_sd"])
     a, b, alpha = found
-    named = {one.name: one for one in ALTERNATIVES}
-    prior = named["flat"] if a == b == 1 else beta_prior(a, b)
-    return OwnPrior(prior, shares, alpha, total, log_total)
+    by_name = {one.name: one for one in ALTERNATIVES}
+    prior = by_name["flat"] if a == b == 1 else beta_prior(a, b)
+    return FittedPrior(prior, shares, alpha, total, log_total)
 
 
-def recovered(shares: Floats, density: Floats) -> tuple[float, float, float] | None:
-    """(a, b, α) of the prior of shares (draws, T, K + 1) with log density (draws,), or None."""
+def solve_exponents(shares: Floats, density: Floats) -> tuple[float, float, float] | None:
+    """Solve for (a, b, α) from shares (draws, T, K + 1) and log density (draws,), or None."""
     T, K = shares.shape[1], shares.shape[2] - 1
     x, rest, parts = shares[..., :-1].sum(axis=-1), shares[..., -1], shares[..., :-1]
     fine = (parts > 1e-9).all(axis=(1, 2)) & (rest > 1e-9).all(axis=1) & np.isfinite(density)
@@ -127,12 +127,12 @@ def recovered(shares: Floats, density: Floats) -> tuple[float, float, float] | N
 
 
 def _flat(variable: xr.DataArray) -> Floats:
-    """Draws first, over all chains: (draws, ...)."""
+    """Stack the draws of all chains on the first axis: (draws, ...)."""
     values = variable.transpose("chain", "draw", ...).to_numpy()
     return np.asarray(values.reshape(-1, *values.shape[2:]), dtype=np.float64)
 
 
 def _density(variable: xr.DataArray) -> Floats:
-    """Log density of every draw, over all entries of the variable (draws,)."""
+    """Sum the log density of a variable over its entries (draws,)."""
     values = _flat(variable)
     return np.asarray(values.reshape(values.shape[0], -1).sum(axis=1))

@@ -1,13 +1,14 @@
-"""The posterior of h² under other priors, from a fit that is there already.
+"""The posterior of h² under other priors, by reweighting an existing fit.
 
-A fit under the prior p becomes one under the prior q by weights ``w ∝ q/p``. The prior of the
-share x that the kernels explain together is exchanged; how they part it, the total standard
-deviation τ and the effects keep theirs. (half-t on the standard deviations exchanges τ's too.)
+Weights ``w ∝ q/p`` turn a posterior under the prior p into one under the prior q. Only the prior of
+x, the share that all kernels explain together, is replaced. The split of x among the kernels, the
+total standard deviation τ and the effects keep their priors (half-t standard deviations replace
+the prior of τ, too).
 
 - One kernel and the exact engine: the marginal density of h² on its quadrature grid is multiplied
-  by q/p, without Monte Carlo error. Where q speaks of τ as well, by ``E[q/p | h², y]``: given h²
-  the posterior of τ is narrow, and the expectation is a smooth function of h² that a polynomial
-  through the draws gives.
+  by q/p, without Monte Carlo error. If q depends on τ, it is multiplied by ``E[q/p | h², y]``. This
+  expectation is smooth in h², because τ given h² has a narrow posterior, and a polynomial is
+  fitted to it at the draws.
 - Otherwise: Pareto-smoothed importance weights of the draws, with their k̂.
 
 References
@@ -25,17 +26,17 @@ import numpy as np
 import xarray as xr
 from scipy.special import expit, log_expit, logsumexp
 
-from bayeslmm.checks.model_prior import OwnPrior, own_prior
+from bayeslmm.checks.model_prior import FittedPrior, recover_prior
 from bayeslmm.checks.share_priors import ALTERNATIVES, SharePrior, log_half_t_shares
 from bayeslmm.inference.exact.share_marginal import ShareMarginal, cumulate, node_masses
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.pareto import TIES, smooth_tail
 from bayeslmm.posterior.summary import exact_share, savage_dickey, shortest_interval
 
-KHAT = 0.7  # k̂ from which on weights are not to be trusted
-BEYOND = 1e-3  # posterior mass that may lie where the grid has ended
+KHAT = 0.7  # largest k̂ of reliable importance weights
+BEYOND = 1e-3  # largest posterior mass allowed beyond the ends of the grid
 DEGREE = 4  # of the polynomial log E[q/p | h²]
-EVEN = 4000  # evenly weighted draws that stand for weighted ones
+EVEN = 4000  # number of equally weighted draws that replace weighted ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,19 +48,19 @@ class Alternative:
     quantity
         "h2", or "h2[TRAIT]".
     prior
-        The prior of x; None for the model's own where it is no Beta.
+        The prior of x; None if the prior of the fit could not be recovered.
     own
         Is it the prior of the fit?
     share
         The exact marginal of h², or None.
     draws
-        Evenly weighted draws of h² (any number), sorted; empty beside an exact marginal.
+        Sorted, equally weighted draws of h² (any number); empty with an exact marginal.
     pareto_k
-        k̂ of the weights; nan where there are none.
+        k̂ of the weights; nan without weights.
     log10_bf
-        log10 Bayes factor in favour of h² = 0; nan where it is not known.
+        log10 Bayes factor in favour of h² = 0; nan if unknown.
     trusted
-        Do weights, or the grid, carry this prior?
+        Are the weights (k̂), or the range of the grid, good enough for this prior?
     direct
         Is x this h² itself?
     """
@@ -76,23 +77,23 @@ class Alternative:
 
     @property
     def name(self) -> str:
-        """Name of the prior; "own" where it is not known."""
+        """Name of the prior; "own" if it is unknown."""
         return "own" if self.prior is None else self.prior.name
 
     def moments(self) -> tuple[float, float]:
-        """Posterior mean and sd."""
+        """Return posterior mean and sd."""
         if self.share is not None:
             return self.share.moments()
         return float(self.draws.mean()), float(self.draws.std(ddof=1))
 
     def interval(self, prob: float) -> tuple[float, float]:
-        """Shortest interval."""
+        """Return the shortest interval of probability `prob`."""
         if self.share is not None:
             return self.share.hdi(prob)
         return shortest_interval(self.draws, prob)
 
     def below(self, limit: float) -> float:
-        """P(h² < limit | y)."""
+        """Return P(h² < limit | y)."""
         if self.share is not None:
             return self.share.below(limit)
         return float(np.mean(self.draws < limit))
@@ -101,23 +102,23 @@ class Alternative:
 def reweighted_posteriors(
     tree: xr.DataTree, priors: tuple[SharePrior, ...] = ALTERNATIVES
 ) -> list[Alternative]:
-    """Posterior of h² (of each trait) under the fit's own prior and under others.
+    """Compute the posterior of h² (of each trait) under the prior of the fit and under others.
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns for one model, also when read from a file.
+        Result of `bayeslmm.fit` for one model, also when read from a file.
     priors
-        The others; by default flat, Beta(½, ½), Beta(2, 2), half-t standard deviations, and a
-        penalised-complexity prior.
+        The other priors; by default flat, Beta(½, ½), Beta(2, 2), half-t standard deviations, and
+        a penalised-complexity prior.
 
     Returns
     -------
     list
-        The own prior first, for every h². Only that one where the own prior of the shares is not
-        known (a model file of one's own) and the fit has no quadrature.
+        The prior of the fit first, for every h². Nothing else if that prior is unknown (a user's
+        model file) and the fit has no quadrature.
     """
-    own = own_prior(tree)
+    own = recover_prior(tree)
     if (share := exact_share(tree)) is not None:
         return _exact(tree, share, own, priors)
     h2 = tree["posterior"]["h2"].transpose("chain", "draw", ...)
@@ -152,8 +153,10 @@ def reweighted_posteriors(
     return out
 
 
-def _log_ratio(tree: xr.DataTree, own: OwnPrior, other: SharePrior) -> tuple[Floats | None, float]:
-    """Log q/p at the draws (draws,), None where q cannot be said; and log E[q/p | y]."""
+def _log_ratio(
+    tree: xr.DataTree, own: FittedPrior, other: SharePrior
+) -> tuple[Floats | None, float]:
+    """Return log q/p at the draws (draws,), None if q needs a missing τ; and log E[q/p | y]."""
     if other.by_sds:
         if own.total_sd is None or own.log_total_sd is None:
             return None, math.nan
@@ -168,20 +171,20 @@ def _log_ratio(tree: xr.DataTree, own: OwnPrior, other: SharePrior) -> tuple[Flo
 
 
 def _unit(tree: xr.DataTree) -> Floats:
-    """sd(y | X), the unit of scales: (), or (T,) of several traits."""
+    """Return sd(y | X), the unit of scales: (), or (T,) for several traits."""
     data = tree["constant_data"].to_dataset()
     return np.asarray(data["phenotype_unit"].to_numpy() if "phenotype_unit" in data else 1.0)
 
 
 def _smoothed(log_weight: Floats) -> tuple[Floats, float]:
-    """Pareto-smoothed weights (draws,) that add to one, and k̂; -inf where no weight is needed."""
+    """Return Pareto-smoothed weights (draws,), normalised, and k̂; -inf for equal weights."""
     smoothed, khat = smooth_tail(log_weight)
     weight = np.exp(smoothed - np.max(smoothed))
     return weight / weight.sum(), khat if np.ptp(log_weight) > TIES else -math.inf
 
 
 def even_draws(values: Floats, weight: Floats, count: int = EVEN) -> Floats:
-    """Sorted draws of equal weight that stand for weighted ones (draws,), one a quantile."""
+    """Resample weighted draws (draws,) at evenly spaced quantiles; sorted, equally weighted."""
     order = np.argsort(values)
     reached = np.cumsum(weight[order])
     place = np.searchsorted(reached, (np.arange(count) + 0.5) / count * reached[-1])
@@ -189,19 +192,19 @@ def even_draws(values: Floats, weight: Floats, count: int = EVEN) -> Floats:
 
 
 def _exact(
-    tree: xr.DataTree, share: ShareMarginal, own: OwnPrior | None, priors: tuple[SharePrior, ...]
+    tree: xr.DataTree, share: ShareMarginal, own: FittedPrior | None, priors: tuple[SharePrior, ...]
 ) -> list[Alternative]:
-    """The same for one kernel, on the grid of the quadrature."""
+    """Compute `reweighted_posteriors` of one kernel on the grid of the quadrature."""
     x, rest = expit(share.z), expit(-share.z)
     base = savage_dickey(tree)
-    nothing = np.empty(0)
+    no_draws = np.empty(0)
     if own is not None:
         log_p = own.prior.log_density(x, rest)
     else:
         density = tree["quadrature"]["prior_density"].to_numpy()
         log_p = np.log(np.maximum(density, 1e-300))
     prior = None if own is None else own.prior
-    out = [Alternative("h2", prior, True, share, nothing, math.nan, base, True)]
+    out = [Alternative("h2", prior, True, share, no_draws, math.nan, base, True)]
     if not np.isfinite(log_p).all():
         return out
     for other in priors:
@@ -220,18 +223,18 @@ def _exact(
         found, log_mean, beyond = reweighted(share, log_ratio)
         bf = base + (at_zero - log_mean) / math.log(10)
         trusted = beyond < BEYOND and not khat > KHAT
-        out.append(Alternative("h2", other, False, found, nothing, khat, bf, trusted))
+        out.append(Alternative("h2", other, False, found, no_draws, khat, bf, trusted))
     return out
 
 
 def reweighted(share: ShareMarginal, log_ratio: Floats) -> tuple[ShareMarginal, float, float]:
-    """A marginal multiplied by ``exp(log_ratio)`` (f,), which may grow without bound at the ends.
+    """Multiply a marginal by ``exp(log_ratio)`` (f,), which may be unbounded at the ends.
 
     Returns
     -------
     ShareMarginal, float, float
-        The new marginal; log E[ratio]; the part of the mass that may lie beyond the grid, if the
-        density of logit h² falls there by no more than half a nat a unit.
+        The new marginal; log E[ratio]; a bound of the mass beyond the grid, if the density of
+        logit h² falls there by at least half a nat per unit.
     """
     top = float(np.max(log_ratio))
     ratio = np.exp(log_ratio - top)
@@ -245,15 +248,15 @@ def reweighted(share: ShareMarginal, log_ratio: Floats) -> tuple[ShareMarginal, 
 
 
 def _polynomial(h2: Floats, log_ratio: Floats) -> Callable[[Floats], Floats]:
-    """``h² → log E[ratio | h²]``: a polynomial through log ratios, with half their variance."""
+    """Fit ``h² → log E[ratio | h²]``: a polynomial in h² plus half the residual variance."""
     degree = min(DEGREE, max(h2.size // 50, 0))
     fitted = np.polynomial.Polynomial.fit(h2, log_ratio, degree, domain=[0.0, 1.0])
     spread = 0.5 * float(np.var(log_ratio - fitted(h2)))
     return lambda x: np.asarray(fitted(x) + spread)
 
 
-def _given_share(tree: xr.DataTree, own: OwnPrior) -> tuple[Callable[[Floats], Floats], float]:
-    """``h² → log E[q(h², τ) √(h² (1-h²)) / p(τ) | h², y]`` for half-t sds, and its k̂."""
+def _given_share(tree: xr.DataTree, own: FittedPrior) -> tuple[Callable[[Floats], Floats], float]:
+    """Fit ``h² → log E[q(h², τ) √(h² (1-h²)) / p(τ) | h², y]`` for half-t sds; also its k̂."""
     assert own.total_sd is not None
     assert own.log_total_sd is not None
     tau, h2 = own.total_sd[:, 0], own.explained[:, 0]
@@ -264,8 +267,8 @@ def _given_share(tree: xr.DataTree, own: OwnPrior) -> tuple[Callable[[Floats], F
     return _polynomial(h2, log_ratio), khat
 
 
-def _null_ratio(tree: xr.DataTree, own: OwnPrior) -> Callable[[Floats], Floats]:
-    """``h² → log E[p_t(τ) / p(τ) | h², y]``: at 0, the model without g under half-t sds."""
+def _null_ratio(tree: xr.DataTree, own: FittedPrior) -> Callable[[Floats], Floats]:
+    """Fit ``h² → log E[p_t(τ) / p(τ) | h², y]``; at 0, the null model under a half-t sd."""
     assert own.total_sd is not None
     assert own.log_total_sd is not None
     tau, h2 = own.total_sd[:, 0], own.explained[:, 0]

@@ -1,4 +1,4 @@
-"""Are pairs of relatives as alike as a fitted model says? Observed and replicated likeness.
+"""Posterior predictive check of the likeness of relatives, by their relationship.
 
 References
 ----------
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bayeslmm.relationship.relationship import Relationship
 
 
-TINY = 1e-9  # of a predictive band, relative to the variance: a sum that is the same in all data
+TINY = 1e-9  # smallest width of a predictive band, in variances: some sums are constant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +33,9 @@ class PairCheck:
     pairs
         The bins.
     observed
-        Mean of ``r_i r_j`` over the pairs of each bin, over the variance of r (bins,).
+        (bins,) mean of ``r_i r_j`` over the pairs of each bin, divided by the variance of r.
     replicated
-        The same of data drawn from the posterior predictive (replicates, bins).
+        (replicates, bins) the same for data drawn from the posterior predictive.
     """
 
     pairs: Pairs
@@ -43,21 +43,21 @@ class PairCheck:
     replicated: Floats
 
     def band(self, prob: float = 0.95) -> Floats:
-        """Lower end, middle and upper end of the predictive band of each bin (3, bins)."""
+        """Return lower end, median and upper end of the predictive band of each bin (3, bins)."""
         tail = (1 - prob) / 2
         return np.asarray(np.quantile(self.replicated, [tail, 0.5, 1 - tail], axis=0))
 
     def z(self) -> Floats:
-        """Distance of each bin from what the model expects (bins,): ±1 at the ends of the band."""
+        """Compute each bin's deviation from its prediction (bins,); ±1 at the ends of the band."""
         return self._distance(self.observed)
 
     def _distance(self, values: Floats) -> Floats:
-        low, middle, high = self.band()  # each side by itself: products are skewed
+        low, middle, high = self.band()  # one scale for each side: products are skewed
         width = np.where(values > middle, high - middle, middle - low)
         return np.asarray((values - middle) / np.maximum(width, TINY))
 
     def p_value(self) -> float:
-        """Share of replicates whose most deviating bin deviates as much: of all bins together."""
+        """Return the joint p-value of all bins: replicates with as large a maximal deviation."""
         worst = np.abs(self._distance(self.replicated)).max(axis=1)
         found = np.count_nonzero(worst >= np.abs(self.z()).max())
         return float((1 + found) / (1 + len(worst)))
@@ -69,7 +69,7 @@ def check_pairs(
     residuals: Floats,
     replicated: Floats,
 ) -> PairCheck:
-    """Bin the products of residuals (n,), and of replicated ones (n, r)."""
+    """Bin the products of pairs of residuals (n,) and of replicated residuals (n, r)."""
     values = np.column_stack([residuals, replicated])
     values -= values.mean(axis=0)
     values /= np.sqrt(np.mean(values**2, axis=0))
@@ -80,10 +80,10 @@ def check_pairs(
 
 
 def unit_of(relationship: Relationship) -> float:
-    """What to multiply a matrix by so that full sibs have about 0.5: its factor, or 1.
+    """Return the factor that gives full sibs a relationship of about 0.5: `factor`, or 1.
 
-    The scale before the matrix was scaled is taken if it has a diagonal near one there, as
-    pedigrees and GCTA's matrices have; GEMMA's, for instance, has not.
+    The matrix before scaling is on that scale if its diagonal is near one. This holds for
+    pedigrees and GCTA's matrices, and not for GEMMA's.
     """
     mean = float(np.diagonal(relationship.matrix).mean())
     return relationship.factor if 0.7 < relationship.factor * mean < 2.2 else 1.0

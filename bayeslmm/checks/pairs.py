@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator"
-"""Bins of the pairs of records by how related they are, and sums of products over the pairs.
+"""Pairs of records binned by relationship, and sums of products over the pairs of each bin.
 
-Nothing of the size n² is made: the relationship matrix is gone through by rows.
+No array of size n² is allocated: the loops go through the relationship matrix row by row.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bayeslmm.numerics.arrays import Counts, Floats
 
 FINE = 4096  # cells of the histogram from which the bins are made
-# Between unrelated, third cousins ... and first-degree relatives, duplicates (Manichaikul et al.
-# 2010 Bioinformatics 26:2867): halfway, in powers of two, between 1/16, 1/8, 1/4, 1/2 and 1.
+# Limits between unrelated, fourth- to first-degree relatives and duplicates (Manichaikul et al.
+# 2010 Bioinformatics 26:2867): geometric means of 1/32, 1/16, 1/8, 1/4, 1/2 and 1.
 DEGREES = tuple(2.0**-k for k in (4.5, 3.5, 2.5, 1.5, 0.5))
 QUANTILES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.998, 0.9998)
 
@@ -28,13 +28,13 @@ class Pairs:
     Parameters
     ----------
     edges
-        Between the bins (b - 1,), ascending, in units in which full sibs have about 0.5.
+        (bins - 1,) edges between the bins, ascending, in units where full sibs have about 0.5.
     relationship
-        Mean relationship of each bin (bins,), in these units.
+        (bins,) mean relationship of each bin, in these units.
     count
-        Pairs of each bin (bins,).
+        (bins,) number of pairs of each bin.
     same
-        Is the last bin that of two records of the same individual?
+        Does the last bin hold the pairs of records of the same individual?
     """
 
     edges: Floats
@@ -46,20 +46,20 @@ class Pairs:
 def sum_by_relationship(
     K: Floats, levels: NDArray[np.intp], values: Floats, factor: float = 1.0, least: int = 30
 ) -> tuple[Pairs, Floats]:
-    """Bins of the pairs i < j of n records, and Σ v_i v_j over the pairs of each.
+    """Bin the pairs i < j of n records by relationship; sum v_i v_j over the pairs of each bin.
 
     Parameters
     ----------
     K
         Relationship matrix (q, q).
     levels
-        (n,) the individual of every record. Pairs of the same individual are a bin of their own.
+        (n,) individual of each record. Pairs of records of one individual have their own bin.
     values
-        v (n, r), r sets of values side by side, each with mean zero over the records.
+        v (n, r), r sets of values, each with mean zero over the records.
     factor
         Bins are made on the scale of ``factor × K``.
     least
-        Pairs of a bin, at least: others join their neighbour.
+        Smallest number of pairs of a bin; smaller bins join their neighbour.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def sum_by_relationship(
     """
     low, high = _range(K, levels)
     width = max(high - low, 1e-6 * max(abs(low), abs(high), 1e-6))
-    start, step = low - 0.0137 * width, 1.0313 * width / FINE  # no cell starts at a usual value
+    start, step = low - 0.0137 * width, 1.0313 * width / FINE  # no edge on 0, 1/4, 1/2
     counts = _histogram(K, levels, start, step, FINE)
     cell_edges = start + step * np.arange(FINE + 1)
     edges = bin_edges(cell_edges * factor, counts, least)
@@ -80,14 +80,14 @@ def sum_by_relationship(
 
 
 def bin_edges(cell_edges: Floats, counts: Counts, least: int) -> Floats:
-    """Edges between bins, from a fine histogram: degrees of relationship and quantiles.
+    """Choose bin edges from a fine histogram: limits of degrees of relationship, and quantiles.
 
     Parameters
     ----------
     cell_edges, counts
-        The histogram of the relationships (f + 1,) and (f,).
+        Histogram of the relationships (f + 1,) and (f,).
     least
-        Pairs of a bin, at least.
+        Smallest number of pairs of a bin.
     """
     cumulative = np.concatenate([[0], np.cumsum(counts)])
     if cumulative[-1] == 0:
@@ -135,7 +135,7 @@ def _histogram(
 def _sums(
     K: Floats, levels: NDArray[np.intp], values: Floats, edges: Floats, bins: int, same: bool
 ) -> tuple[Counts, Floats, Floats]:
-    """Pairs, sum of K and Σ v_i v_j (bins, r) of every bin."""
+    """Compute the number of pairs (bins,), ΣK (bins,) and Σ v_i v_j (bins, r) of each bin."""
     n, r = values.shape
     count, total = np.zeros(bins, dtype=np.int64), np.zeros(bins)
     sums, row_sums = np.zeros((bins, r)), np.zeros((bins, r))

@@ -1,8 +1,8 @@
-"""Posterior predictive checks, as numbers.
+"""Posterior predictive checks of the variance and normality of error contrasts.
 
-Where one kernel has been decomposed, the error contrasts e are independent given the variances,
-``e_i ~ N(0, σ²_u s_i + σ²_e)``: heritability is nothing but the growth of their variance with the
-eigenvalue s, so that is what is compared with the data.
+In the eigenbasis of one kernel the error contrasts e are independent given the variances,
+``e_i ~ N(0, σ²_u s_i + σ²_e)``. The data inform h² only by the growth of this variance with the
+eigenvalue s, so the check compares it with the data.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class VarianceCheck:
     Parameters
     ----------
     eigenvalue
-        Mean eigenvalue of each bin (b,), ascending.
+        (b,) mean eigenvalue of each bin, ascending.
     size
-        Contrasts in each bin (b,).
+        (b,) number of contrasts in each bin.
     observed
-        Mean of e² (b,).
+        (b,) mean of e².
     replicated
-        The same of data drawn from the posterior predictive (replicates, b).
+        (replicates, b) the same for data drawn from the posterior predictive.
     """
 
     eigenvalue: Floats
@@ -40,21 +40,21 @@ class VarianceCheck:
     replicated: Floats
 
     def band(self, prob: float) -> Floats:
-        """Equal-tailed predictive band (2, b)."""
+        """Return the equal-tailed predictive band (2, b)."""
         tail = (1 - prob) / 2
         return np.asarray(np.quantile(self.replicated, [tail, 1 - tail], axis=0))
 
     def outside(self, prob: float = 0.95) -> int:
-        """How many bins lie outside the band."""
+        """Count the bins outside the band."""
         low, high = self.band(prob)
         return int(np.count_nonzero((self.observed < low) | (self.observed > high)))
 
 
 def eigenvalue_bins(eigenvalues: Floats, first: int = 8, growth: float = 1.6) -> list[slice]:
-    """Bins of ascending eigenvalues (m,), small at the top, where they tell most about h².
+    """Bin ascending eigenvalues (m,), finest at the top, where they inform h² most.
 
-    From the largest eigenvalue down the bins hold 8, 13, 20, ... contrasts; what is left over
-    joins the last one. Fewer than `first` contrasts are one bin.
+    From the largest eigenvalue down the bins hold 8, 13, 20, ... contrasts; the remainder joins
+    the last one. Fewer than `first` contrasts make one bin.
     """
     m = eigenvalues.size
     stops, size, stop = [m], float(first), m
@@ -70,7 +70,7 @@ def eigenvalue_bins(eigenvalues: Floats, first: int = 8, growth: float = 1.6) ->
 def variance_check(
     eigenvalues: Floats, contrasts: Floats, sigma2_u: Floats, sigma2_e: Floats, seed: int
 ) -> VarianceCheck:
-    """Replicate the contrasts and bin their squares.
+    """Draw replicated contrasts and bin the squares of observed and replicated ones.
 
     Parameters
     ----------
@@ -102,16 +102,16 @@ def variance_check(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NormalCheck:
-    """Ordered standardised values against the normal quantiles they should have.
+    """Normal Q-Q comparison: ordered standardised values and expected normal quantiles.
 
     Parameters
     ----------
     expected, observed
-        Quantiles (k,), a selection of at most `most` of all of them with both tails whole.
+        (k,) quantiles: all of both tails, and a selection of the others, at most `most` in all.
     low, high
         Pointwise 95 % band (k,) of the order statistics of a normal sample.
     skewness, kurtosis
-        Of all values; kurtosis is in excess of the normal's.
+        Skewness and excess kurtosis of all values.
     largest
         Largest absolute value.
     """
@@ -126,7 +126,7 @@ class NormalCheck:
 
     @property
     def share_outside(self) -> float:
-        """Share of the selected points outside the band."""
+        """Fraction of the selected points outside the band."""
         return float(np.mean((self.observed < self.low) | (self.observed > self.high)))
 
 
@@ -155,5 +155,5 @@ def normal_check(values: Floats, most: int = 240) -> NormalCheck:
 
 
 def whitened(eigenvalues: Floats, contrasts: Floats, sigma2_u: float, sigma2_e: float) -> Floats:
-    """``e_i / √(σ²_u s_i + σ²_e)`` (m,), standard normal if the model holds."""
+    """Compute ``e_i / √(σ²_u s_i + σ²_e)`` (m,), standard normal if the model holds."""
     return np.asarray(contrasts / np.sqrt(sigma2_u * eigenvalues + sigma2_e))

@@ -1,4 +1,4 @@
-"""Every record against what all others say, and how extreme the most extreme is.
+"""Leave-one-out check: each record against its prediction from all others; outliers.
 
 References
 ----------
@@ -16,18 +16,18 @@ from scipy.stats import binom, kurtosistest, norm
 from bayeslmm.likelihood.contrasts import Whitened
 from bayeslmm.numerics.arrays import Floats
 
-EXTREME = 0.001  # PIT below this or above one minus it
-UNDETERMINED = 1e-10  # of P_ii, relative to that of the other records: rounding
+EXTREME = 0.001  # an outlier has a PIT below this, or above one minus it
+UNDETERMINED = 1e-10  # P_ii below this times its median is rounding error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordCheck:
-    """Every record against what all others say.
+    """Leave-one-out residuals of the records.
 
     Parameters
     ----------
     labels
-        (k,) names of the records of which the others say something.
+        (k,) names of the records that the others predict (``P_ii > 0``).
     z
         (k,) residuals in leave-one-out predictive sds; the LOO-PIT is Φ(z).
     """
@@ -36,37 +36,37 @@ class RecordCheck:
     z: Floats
 
     def outliers(self) -> list[int]:
-        """Records with a PIT below 0.001 or above 0.999, the most extreme first."""
+        """Return the records with a PIT below 0.001 or above 0.999, most extreme first."""
         found = np.flatnonzero(np.abs(self.z) > norm.isf(EXTREME))
         return [int(i) for i in found[np.argsort(-np.abs(self.z[found]), kind="stable")]]
 
     @property
     def expected(self) -> float:
-        """How many such records a right model leads to expect."""
+        """Expected number of outliers if the model is right."""
         return 2 * EXTREME * len(self.z)
 
     def p_outliers(self) -> float:
-        """Probability of at least so many such records."""
+        """Return the binomial probability of at least as many outliers."""
         return float(binom.sf(len(self.outliers()) - 1, len(self.z), 2 * EXTREME))
 
     def p_worst(self) -> float:
-        """Probability that the most extreme of so many records is at least as extreme."""
+        """Return the p-value of the largest |z| of all records."""
         return extreme_p(self.z)
 
     def kurtosis(self) -> float:
-        """Kurtosis of z in excess of the normal's: above 0 with heavy tails."""
+        """Compute the excess kurtosis of z, above 0 for heavy tails."""
         return float(np.mean(((self.z - self.z.mean()) / self.z.std()) ** 4) - 3.0)
 
     def p_kurtosis(self) -> float:
-        """Two-sided p-value of the kurtosis (Anscombe & Glynn); nan below 20 records."""
+        """Return the two-sided p-value of the kurtosis (Anscombe & Glynn); nan below 20 records."""
         return float(kurtosistest(self.z).pvalue) if len(self.z) >= 20 else np.nan
 
 
 def check_records(centre: Whitened, scores: Floats, labels: Sequence[str]) -> RecordCheck:
-    """z of each record: ``(Py)_i / √P_ii``.
+    """Compute z of each record: ``(Py)_i / √P_ii``.
 
-    Where a covariate is a record's own, ``P_ii = 0``: the others say nothing of it, and it is left
-    out.
+    Records with ``P_ii = 0`` are excluded: a covariate fits them alone, and the other records do
+    not predict them.
 
     Parameters
     ----------
@@ -78,19 +78,19 @@ def check_records(centre: Whitened, scores: Floats, labels: Sequence[str]) -> Re
         (n,) names of the records.
     """
     diagonal = centre.diagonal()
-    said = np.flatnonzero(diagonal > UNDETERMINED * np.median(diagonal))
-    return RecordCheck(tuple(labels[int(i)] for i in said), scores[said] / np.sqrt(diagonal[said]))
+    kept = np.flatnonzero(diagonal > UNDETERMINED * np.median(diagonal))
+    return RecordCheck(tuple(labels[int(i)] for i in kept), scores[kept] / np.sqrt(diagonal[kept]))
 
 
 def extreme_p(z: Floats) -> float:
-    """Probability that the largest of so many |z| is at least as large; nan of none."""
+    """Return the p-value of the largest |z| of independent z; nan for none."""
     if not len(z):
         return float("nan")
     return float(-np.expm1(len(z) * np.log1p(-2 * norm.sf(np.abs(z).max()))))
 
 
-def extreme_ones(z: Floats, level: float) -> list[int]:
-    """Where |z| is beyond what `level` allows for the largest of all, the largest first."""
+def significant_z(z: Floats, level: float) -> list[int]:
+    """Return the indices of |z| significant at `level` (Bonferroni), largest first."""
     if not len(z):
         return []
     found = np.flatnonzero(np.abs(z) > norm.isf(level / len(z) / 2))

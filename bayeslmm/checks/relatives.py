@@ -1,13 +1,13 @@
-"""Does a fitted model describe how alike relatives are? Checks on pairs, records and families.
+"""Checks of a fit on pairs of relatives, families and records.
 
-All of them look at the residuals ``r = My`` after the fixed effects, M the projection off X, or at
-the error contrasts behind them: ``r = Qe``, ``e ~ N(0, QᵀVQ)``, so that no prior of β matters.
-With ``P = Q (QᵀVQ)⁻¹ Qᵀ``, what the rest of the data say of records F (one, or a family) is ::
+All checks use the residuals ``r = My`` after the fixed effects, M the projection off X, or their
+error contrasts ``r = Qe``, ``e ~ N(0, QᵀVQ)``, so that the prior of β does not matter. With
+``P = Q (QᵀVQ)⁻¹ Qᵀ`` the rest of the data predict the records F (one, or a family) as ::
 
     y_F | y_-F ~ N(y_F - P_FF⁻¹ (Py)_F,  P_FF⁻¹)
 
-β and the random effects integrated out, the variances at their posterior mean. The checks are
-those of `bayeslmm.checks.pair_likeness`, `bayeslmm.checks.families` and `bayeslmm.checks.records`.
+with β and the random effects integrated out, and the variances at their posterior mean. The checks
+are in `bayeslmm.checks.pair_likeness`, `bayeslmm.checks.families` and `bayeslmm.checks.records`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 REPLICATES = 400
 REPLICATES_LARGE = 100  # beyond LARGE records
 LARGE = 5000
-COVARIANCES = 8  # factorisations, of several kernels
+COVARIANCES = 8  # posterior draws of V that are factorised, for several kernels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +48,11 @@ class RelativeChecks:
     Parameters
     ----------
     pairs
-        None where no relationship is known.
+        None without a relationship.
     families, records
-        Families and records.
+        Leave-family-out and leave-one-out checks.
     whitened
-        (m,) error contrasts made independent and of variance one by the model.
+        (m,) error contrasts whitened by the model: independent with variance one.
     """
 
     pairs: PairCheck | None
@@ -76,24 +76,24 @@ def check_relatives(
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returned.
+        Result of `bayeslmm.fit`.
     relationship
-        The (genetic) relationship by which pairs are binned, of the individuals analysed, in
-        their order (`Relationship.on`). None: no bins.
+        The (genetic) relationship that bins the pairs, of the individuals analysed, in their order
+        (`Relationship.on`). Without it pairs are not checked.
     model
-        Where the tree does not know its model (`bayeslmm.inference.fitted.model_of`).
+        Needed if the tree has lost its model (`bayeslmm.inference.fitted.model_of`).
     levels
-        (n,) which individual of the relationship each record is of. Default: record i of
+        (n,) index of each record's individual in the relationship. Default: record i belongs to
         individual i.
     people
         (q,) the individuals, for their family IDs; default the relationship's.
     seed
-        Of the replicated data.
+        Seed of the replicated data.
 
     Raises
     ------
     InputError
-        If the model is not known, or has no marginal normal phenotype of one trait.
+        If the model is unknown, or its phenotype is not marginally normal with one trait.
     """
     from bayeslmm.inference.fitted import model_of
 
@@ -122,14 +122,14 @@ def check_contrasts(
     people: pd.MultiIndex | None = None,
     seed: int = 1,
 ) -> RelativeChecks:
-    """The checks of `check_relatives` from contrasts and posterior draws alone.
+    """Run the checks of `check_relatives` on error contrasts and posterior draws.
 
     Parameters
     ----------
     contrasts
         Error contrasts of the n records.
     variance
-        Draws (draws, K) of the coefficients of V.
+        (draws, K) posterior draws of the coefficients of V.
     labels
         (n,) names of the records.
     relationship, levels, people, seed
@@ -156,7 +156,7 @@ def check_contrasts(
 
 
 def _replicates(contrasts: Contrasts, variance: Floats, rng: np.random.Generator) -> Floats:
-    """Residuals (n, replicates) of data drawn from the posterior predictive."""
+    """Draw residuals (n, replicates) of data from the posterior predictive."""
     count = REPLICATES if contrasts.n <= LARGE else REPLICATES_LARGE
     sets = count if contrasts.cheap else COVARIANCES
     picked = np.linspace(0, len(variance) - 1, sets).astype(int)

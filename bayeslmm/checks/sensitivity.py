@@ -1,8 +1,8 @@
-"""How much the prior matters: power-scaling, and h² under other priors, as one table.
+"""Prior sensitivity: power-scaling, and h² under other priors, in one table.
 
 Power-scaling raises the prior, or the likelihood, to a power α near one and measures how far a
-marginal posterior moves: the distance (cumulative Jensen-Shannon) by log₂ α. It says nothing of
-a flat prior, which stays flat under every power; the other priors (`alternatives`) do.
+marginal posterior moves: its cumulative Jensen-Shannon distance divided by log₂ α. It cannot
+detect sensitivity to a flat prior, which every power leaves flat; `reweighted_posteriors` can.
 
 References
 ----------
@@ -24,7 +24,7 @@ from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.posterior.summary import trait_trees
 
-SENSITIVE = 0.05  # power-scaling sensitivity from which on a posterior is said to move
+SENSITIVE = 0.05  # power-scaling sensitivity from which on a posterior is reported as sensitive
 SCALED = ("h2", "share[", "pve_fixed", "pve_random", "pve_total", "pve_share[")
 MOST = 40  # quantities
 COLUMNS = [
@@ -37,14 +37,14 @@ COLUMNS = [
 
 @one_thread()
 def prior_sensitivity(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
-    """h² under other priors, and the power-scaling sensitivity of h² and PVE.
+    """Compute h² under other priors, and the power-scaling sensitivity of h² and PVE.
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns, or several of them in one tree.
+        Result of `bayeslmm.fit`, or several of them in one tree.
     prob
-        Probability of the intervals, the shortest ones.
+        Probability of the shortest intervals.
 
     Returns
     -------
@@ -54,10 +54,10 @@ def prior_sensitivity(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
 
         - ``trait quantity prior fitted``: ``fitted`` is true for the prior of the fit;
         - ``mean sd lower upper prob p_below_0.01 log10_bf_h2_0``: the posterior;
-        - ``pareto_k``: k̂ of the weights, empty where none were needed; ``trusted``: false where
-          weights or grid do not carry this prior (k̂ above 0.7): fit it instead;
-        - ``prior_p_below_0.01 prior_p_below_0.05 prior_p_above_0.9``: what the prior expects of
-          h²; empty where it is not known;
+        - ``pareto_k``: k̂ of the weights, empty without weights; ``trusted``: false if the weights
+          (k̂ above 0.7) or the grid do not cover this prior: fit it instead;
+        - ``prior_p_below_0.01 prior_p_below_0.05 prior_p_above_0.9``: prior probabilities of
+          h² < 0.01, h² < 0.05 and h² > 0.9; empty if unknown;
         - ``psense_prior psense_likelihood``: power-scaling sensitivity, in rows of the fit's
           prior; above 0.05 the posterior moves with the prior (the likelihood).
     """
@@ -71,11 +71,11 @@ def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
     for row in rows:
         if row["fitted"] and row["quantity"] in scaled.index:
             row |= {str(k): v for k, v in scaled.loc[str(row["quantity"])].items()}
-    told = {str(row["quantity"]) for row in rows}
+    done = {str(row["quantity"]) for row in rows}
     rows += [
         {"quantity": name, "prior": rows[0]["prior"], "fitted": True, **scaled.loc[name].to_dict()}
         for name in scaled.index
-        if name not in told
+        if name not in done
     ]
     return pd.DataFrame([{"trait": trait, **row} for row in rows], columns=COLUMNS)
 
@@ -83,7 +83,7 @@ def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
 def _row(tree: xr.DataTree, found: Alternative, prob: float) -> dict[str, object]:
     mean, sd = found.moments()
     lower, upper = found.interval(prob)
-    expected = induced(tree, found)
+    expected = prior_probabilities(tree, found)
     return {
         "quantity": found.quantity,
         "prior": found.name,
@@ -103,10 +103,10 @@ def _row(tree: xr.DataTree, found: Alternative, prob: float) -> dict[str, object
     }
 
 
-def induced(tree: xr.DataTree, found: Alternative) -> tuple[float, float, float]:
-    """Prior P(h² < 0.01), P(h² < 0.05), P(h² > 0.9); nan where it is not known.
+def prior_probabilities(tree: xr.DataTree, found: Alternative) -> tuple[float, float, float]:
+    """Return the prior P(h² < 0.01), P(h² < 0.05) and P(h² > 0.9); nan if unknown.
 
-    In closed form where x is h²; of the fit's own prior otherwise from its prior draws.
+    They are exact if x is h². Otherwise those of the prior of the fit come from its prior draws.
     """
     limits = np.array([0.01, 0.05, 0.9])
     if found.prior is not None and found.direct:
@@ -121,11 +121,11 @@ def induced(tree: xr.DataTree, found: Alternative) -> tuple[float, float, float]
 
 
 def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
-    """Power-scaling sensitivity of h², shares and realised PVE to prior and likelihood.
+    """Compute the power-scaling sensitivity of h², shares and realised PVE.
 
-    All priors of parameters are scaled together, those of latent genetic values are not: they
-    are part of the model. β and the variances are scaled where they stand, in the joint density
-    of y, so that scaling does not depend on what an engine has integrated out.
+    The priors of all parameters are scaled together, except those of latent genetic values, which
+    are part of the model. Scaling uses the joint density with β and the variances as parameters, so
+    that it does not depend on the variables that an engine integrates out.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``psense_prior psense_likelihood``, a row for each quantity that varies; empty if
-        the fit has no ``log_prior`` and ``log_likelihood``.
+        Columns ``psense_prior psense_likelihood``, one row per quantity that varies; empty unless
+        the fit has ``log_prior`` and ``log_likelihood``.
     """
     columns = ["psense_prior", "psense_likelihood"]
     if not {"log_prior", "log_likelihood"} <= set(tree.children):
@@ -169,7 +169,7 @@ def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
 
 
 def _log_prior(tree: xr.DataTree) -> Floats:
-    """Log prior density (chain, draw) of all parameters but latent vectors."""
+    """Sum the log prior density (chain, draw) of all parameters except latent vectors."""
     posterior = tree["posterior"].to_dataset()
     names = [
         str(name)
@@ -180,7 +180,7 @@ def _log_prior(tree: xr.DataTree) -> Floats:
 
 
 def _sum(tree: xr.DataTree, group: str, names: list[str] | None = None) -> Floats:
-    """Sum (chain, draw) of the variables of a group, over all their entries."""
+    """Sum the variables of a group over all their entries (chain, draw)."""
     found = tree[group].to_dataset()
     parts = []
     for name in found.data_vars if names is None else names:

@@ -1,4 +1,4 @@
-"""The models that the checks know: one trait, one variance a kernel, effects integrated out."""
+"""Models that the checks support: one trait, one variance per kernel, marginal over effects."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def contrasts_of(model: pm.Model) -> Contrasts:
     Raises
     ------
     InputError
-        Unless its phenotype is a marginal normal distribution of one trait.
+        Unless its phenotype has a marginal normal distribution of one trait.
     """
     marginal = marginal_of(model)
     found = None if marginal is None else marginal.contrasts(observed_phenotype(model))
     if found is None:
-        raise _not_simple("its phenotype is no marginal normal distribution of one trait")
+        raise _not_simple("its phenotype is not a marginal normal distribution of one trait")
     return found
 
 
 def coefficients(model: pm.Model, tree: xr.DataTree, most: int = 1000) -> Floats:
-    """Draws (at most `most`, K) of the coefficients of V from a fit of the model.
+    """Return draws (at most `most`, K) of the coefficients of V from a fit of the model.
 
     Raises
     ------
     InputError
-        Where they are not the variances of the components: several effects of a level, or
-        components in another order than the terms of the covariance.
+        If they are not the variances of the components: a level has several effects, or the order
+        of the components differs from the order of the terms of the covariance.
     """
     posterior = tree["posterior"].to_dataset()
     variance = posterior["variance"].transpose("chain", "draw", "component").to_numpy()
@@ -65,9 +65,9 @@ def coefficients(model: pm.Model, tree: xr.DataTree, most: int = 1000) -> Floats
 
 
 def _not_simple(why: str) -> InputError:
-    """The error for models that these checks cannot serve."""
+    """Make the error for a model that these checks do not support."""
     return InputError(
-        f"a model that the checks of relatives do not know: {why}",
+        f"a model that the checks of relatives do not support: {why}",
         "one trait, the random effects integrated out, a variance for each kernel",
         "look at the residuals in the report instead",
     )

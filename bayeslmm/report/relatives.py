@@ -180,8 +180,8 @@ def family_words(check: FamilyCheck) -> Markup:
     words = Markup(
         "Families, by {}: the mean of {:,} of {:,} lies in the 95\N{NO-BREAK SPACE}% interval that "
         "everybody outside the family leads to expect; {:,} to {:,} would be usual (binomial p {})."
-    ).format(check.basis, inside, count, *check.usual(), p_value(check.p_value()))
-    worst = check.named()
+    ).format(check.basis, inside, count, *check.expected_inside(), p_value(check.p_value()))
+    worst = check.outliers()
     if worst:
         told = [
             Markup("{} ({:,} records, {} standard deviations {})").format(

@@ -178,7 +178,7 @@ def notes(facts: Facts, each: list[Alternative], rows: list[Row], all_rows: list
     out = []
     told = [one.prior for one in each if one.prior is not None and one.prior.name != "own"]
     if len(told) > 1:
-        out.append("; ".join(f"{one.name}: {one.words}" for one in told) + ".")
+        out.append("; ".join(f"{one.name}: {one.description}" for one in told) + ".")
     if any(one.share is not None for one in each):
         out.append("One kernel: the exact density of h² is reweighted, without Monte Carlo error.")
     elif len(rows) > 1:

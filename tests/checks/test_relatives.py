@@ -231,7 +231,7 @@ def test_right_models_pass() -> None:
     assert [words for one in found for words in alarms(one)] == []
     for worst in ([f.families.p_worst() for f in found], [f.records.p_worst() for f in found]):
         assert kstest(worst, "uniform").pvalue > 0.001
-    assert found[0].families.usual() == (35, 40)  # of 40, 38 expected
+    assert found[0].families.expected_inside() == (35, 40)  # of 40, 38 expected
     outside = sum(one.families.outside() for one in found) / (40 * FAMILIES)
     assert outside == pytest.approx(0.05, abs=0.017)  # three standard errors of 1600 families
     z = np.concatenate([one.records.z for one in found])
@@ -282,7 +282,7 @@ def test_a_family_that_is_shifted() -> None:
         if families.p_worst() < 0.001:
             assert any(words.startswith("family F7 lies") for words in alarms(found))
         assert families.basis == "family IDs"
-        assert [families.names[i] for i in families.named()] == ["F7"]
+        assert [families.names[i] for i in families.outliers()] == ["F7"]
         assert families.p_worst() < 0.01
         said = str(family_words(families))
         assert "<bdi>F7</bdi> (15 records" in said
@@ -352,7 +352,7 @@ def test_several_kernels_see_the_household_that_one_does_not_know() -> None:
 
 def test_contrasts_need_one_trait_and_a_definite_covariance() -> None:
     two = case("bivariate")
-    with pytest.raises(InputError, match="no marginal normal distribution of one trait"):
+    with pytest.raises(InputError, match="not a marginal normal distribution of one trait"):
         contrasts_of(models.load("bivariate")(two.cohort, *two.matrices))
     one = case("dominance")
     contrasts = contrasts_of(models.load("dominance")(one.cohort, *one.matrices))
@@ -377,7 +377,7 @@ def test_what_makes_a_family() -> None:
     everybody = Relationship(np.full((10, 10), 0.5) + 0.5 * np.eye(10), alone.individuals)
     groups, basis = families_of(everybody.individuals, everybody, each)
     assert groups == {}
-    assert "hang together" in basis
+    assert "relationships connect more than a third" in basis
     twice, _ = families_of(alone.individuals, alone, np.r_[each, 3])
     assert twice["i2"].tolist() == [2, 3, 10]
 

@@ -30,7 +30,7 @@ TABLE = {
 @pytest.mark.parametrize(
     "prior",
     [one for one in ALTERNATIVES if one.name in TABLE],
-    ids=lambda one: getattr(one, "words", str(one))[:40],
+    ids=lambda one: getattr(one, "description", str(one))[:40],
 )
 def test_what_a_prior_expects_is_the_published_table(prior: SharePrior) -> None:
     found = prior.below(np.array([0.01, 0.05, 0.1, 0.9]))
@@ -41,7 +41,7 @@ def test_what_a_prior_expects_is_the_published_table(prior: SharePrior) -> None:
 @pytest.mark.parametrize(
     "prior",
     [*ALTERNATIVES, beta_prior(0.3, 4.0), pc_prior(5.0), half_t_prior(7.0)],
-    ids=lambda one: getattr(one, "words", str(one))[:40],
+    ids=lambda one: getattr(one, "description", str(one))[:40],
 )
 def test_densities_integrate_to_the_distribution_function(prior: SharePrior) -> None:
     # over logit x, to 1e-26 of either end; half-t is itself a quadrature of 4000 nodes
