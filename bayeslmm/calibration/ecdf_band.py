@@ -1,12 +1,12 @@
-"""Simultaneous bands of the empirical distribution of values that should be uniform.
+"""Simultaneous confidence bands of the empirical distribution function of uniform values.
 
     R_i = #{u ≤ z_i} ~ Binomial(N, z_i),   z_i = i/K,   i = 1, ..., K - 1
     γ = 2 min_i min{P(X ≤ R_i), P(X ≥ R_i)},   X ~ Binomial(N, z_i)
 
-γ is the level of the narrowest pointwise band that the whole curve stays in. The counts are a
-Markov chain, ``R_i - R_{i-1} | R_{i-1} ~ Binomial(N - R_{i-1}, (z_i - z_{i-1})/(1 - z_{i-1}))``,
-so that the probability of staying within any limits, and with it the p-value of γ and the level
-of a band of 95 %, are had without simulation.
+γ is the level of the narrowest pointwise band that holds the entire curve. The counts are a Markov
+chain, ``R_i - R_{i-1} | R_{i-1} ~ Binomial(N - R_{i-1}, (z_i - z_{i-1})/(1 - z_{i-1}))``. Hence the
+probability to stay within given limits, the p-value of γ and the level of a 95 % band are computed
+exactly, without simulation.
 
 Reference: Säilynoja, Bürkner & Vehtari (2022) Stat Comput 32:32, section 2.
 """
@@ -24,8 +24,8 @@ from scipy.stats import binom
 from bayeslmm.numerics.arrays import Counts, Floats
 
 POINTS = 100  # K
-ROUNDING = 1e-9  # two levels that differ by less are the same number
-LEAST = 1e-15  # smallest p-value that float64 can tell from zero
+ROUNDING = 1e-9  # levels that differ by less are equal
+LEAST = 1e-15  # smallest p-value returned: 1 - P(inside) is not accurate below it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,13 +35,13 @@ class Band:
     Parameters
     ----------
     z
-        (K - 1,) where the curve is looked at.
+        (K - 1,) evaluation points.
     lower, upper
-        (K - 1,) limits of the proportion of values up to z, both inside the band.
+        (K - 1,) limits of the proportion of values up to z; both are inside the band.
     gamma
-        Its pointwise level: each point alone is outside with a probability of at most γ.
+        Pointwise level: a single point is outside with probability at most γ.
     prob
-        Probability that the whole curve of uniform values is inside: at least what was asked for.
+        Probability that the entire curve of uniform values is inside, at least the nominal one.
     """
 
     z: Floats
@@ -52,18 +52,18 @@ class Band:
 
 
 def evaluation_points(points: int = POINTS) -> Floats:
-    """z_i = i/K (K - 1,)."""
+    """Return z_i = i/K (K - 1,)."""
     return np.arange(1, points) / points
 
 
 def proportions(values: ArrayLike, points: int = POINTS) -> Floats:
-    """Proportion of the values in (0, 1) that is at most z_i (K - 1,)."""
+    """Compute the proportion of the values in (0, 1) that are at most z_i (K - 1,)."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     return np.searchsorted(ordered, evaluation_points(points), side="right") / ordered.size
 
 
 def statistic(values: ArrayLike, points: int = POINTS) -> float:
-    """γ of values in (0, 1): small where their distribution is not uniform.
+    """Compute γ of values in (0, 1), which is small if they are not uniform.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def statistic(values: ArrayLike, points: int = POINTS) -> float:
 
 
 def p_value(values: ArrayLike, points: int = POINTS) -> float:
-    """P(γ of as many uniform values ≤ γ of these), exact; at least 1e-15."""
+    """Compute the exact p-value of γ: P(γ of as many uniform values ≤ γ of these), ≥ 1e-15."""
     size = np.size(values)
     level = statistic(values, points) * (1 + ROUNDING)
     return float(min(1.0, max(LEAST, 1.0 - inside_probability(size, *limits(size, level, points)))))
@@ -86,14 +86,14 @@ def p_value(values: ArrayLike, points: int = POINTS) -> float:
 
 @lru_cache(maxsize=32)
 def simultaneous_band(n: int, prob: float = 0.95, points: int = POINTS) -> Band:
-    """The band of N uniform values with the probability `prob`.
+    """Compute the band that holds the curve of N uniform values with probability `prob`.
 
     Parameters
     ----------
     n
         N, the number of values.
     prob
-        Probability that the whole curve is inside.
+        Probability that the entire curve is inside.
     points
         K.
     """
@@ -110,7 +110,7 @@ def simultaneous_band(n: int, prob: float = 0.95, points: int = POINTS) -> Band:
 
 
 def limits(n: int, gamma: float, points: int = POINTS) -> tuple[Counts, Counts]:
-    """The smallest and the largest count (K - 1,) whose level is at least γ."""
+    """Return the smallest and the largest count (K - 1,) with a pointwise level of at least γ."""
     z = evaluation_points(points)
     half = 0.5 * gamma
     lower = np.asarray(binom.ppf(half, n, z))  # smallest r with P(X ≤ r) ≥ γ/2
@@ -120,7 +120,7 @@ def limits(n: int, gamma: float, points: int = POINTS) -> tuple[Counts, Counts]:
 
 
 def inside_probability(n: int, lower: Counts, upper: Counts) -> float:
-    """P(lower_i ≤ R_i ≤ upper_i for all i) of N uniform values, by the recursion over i.
+    """Compute P(lower_i ≤ R_i ≤ upper_i for all i) for N uniform values, by recursion over i.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def inside_probability(n: int, lower: Counts, upper: Counts) -> float:
 
 
 def _binomial(size: Counts, count: Counts, chance: float) -> Floats:
-    """P(X = count), X ~ Binomial(size, chance); 0 for impossible counts."""
+    """Compute P(X = count), X ~ Binomial(size, chance); 0 for impossible counts."""
     rest = size - count
     possible = (count >= 0) & (rest >= 0)
     k, m = np.where(possible, count, 0), np.where(possible, rest, 0)

@@ -1,8 +1,8 @@
-"""The state of a calibration on disk: a line for every simulation that is done.
+"""Checkpoint file of a calibration: one JSON line per finished simulation.
 
-The first line says what is calibrated; a run with other options does not touch the file. Lines are
-appended and flushed to disk one by one, so that a run that is killed loses the simulations in work
-and nothing else; half a line at the end is cut off when the run goes on.
+The first line holds the options; a run with other options does not change the file. Each line is
+flushed to disk when it is appended, so that a killed run loses only the simulations in progress.
+Resuming removes an incomplete last line.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Unit:
     Parameters
     ----------
     index
-        Which: its random numbers are the child of this number of the seed.
+        Its number i; its random numbers come from child i of the seed.
     size
-        Number of near-independent draws that the truth was ranked among.
+        Number of near-independent draws among which the truth was ranked.
     u
-        (q,) normalised rank of the truth, (rank + uniform)/(size + 1); NaN where it has none.
+        (q,) normalised rank of the truth, (rank + uniform)/(size + 1); NaN if undefined.
     z
         (q,) (truth - posterior mean) / posterior sd.
     pareto_k, fell_back, problem
-        As of `bayeslmm.inference.engine.Replicate`.
+        As in `bayeslmm.inference.engine.Replicate`.
     seconds
         Wall time.
     """
@@ -55,24 +55,25 @@ class Unit:
 def open_parts(
     path: PathArg, facts: Mapping[str, Any]
 ) -> Iterator[tuple[dict[int, Unit], Callable[[Unit], None]]]:
-    """The simulations that a file holds, and a function that appends one.
+    """Open a checkpoint file: read its simulations, and yield a function that appends one.
 
     Parameters
     ----------
     path
-        The file; it is made if it is not there.
+        The file; created if it does not exist.
     facts
-        Everything that the numbers depend on, for JSON.
+        Everything that determines the numbers, JSON-serialisable.
 
     Yields
     ------
     dict, function
-        Units by index; ``append(unit)``, on disk when it returns.
+        Units by index; ``append(unit)``, which returns when the unit is on disk.
 
     Raises
     ------
     InputError
-        A file of another calibration, with what differs; no space.
+        If the file is of another calibration (the message names the differences), or the disk is
+        full.
     """
     path = Path(path)
     header = json.dumps({"calibration": FORMAT, **facts}, ensure_ascii=True, sort_keys=True)
@@ -109,7 +110,7 @@ def _teaching(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path, header: dict[str, Any]) -> tuple[dict[int, Unit], int]:
-    """The units, and the length of the whole lines; 0 where there is nothing to keep."""
+    """Read the units; also return the length of the complete lines, 0 without any."""
     if not path.exists():
         return {}, 0
     done: dict[int, Unit] = {}
@@ -132,7 +133,7 @@ def _read(path: Path, header: dict[str, Any]) -> tuple[dict[int, Unit], int]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A whole line; None for half a one."""
+    """Parse a line; None if it is incomplete."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -154,8 +155,10 @@ def _check(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         raise _other(path, "a file that no calibration wrote")
     names = [name for name in wanted if found.get(name) != wanted[name]]
     if names:
-        said = "; ".join(f"{n} {_short(found.get(n))}, now {_short(wanted[n])}" for n in names[:3])
-        raise _other(path, f"simulations of another calibration ({said})")
+        differences = "; ".join(
+            f"{n} {_short(found.get(n))}, now {_short(wanted[n])}" for n in names[:3]
+        )
+        raise _other(path, f"simulations of another calibration ({differences})")
 
 
 def _short(value: Any) -> str:
@@ -166,7 +169,7 @@ def _short(value: Any) -> str:
 def _other(path: Path, found: str) -> InputError:
     return InputError(
         found,
-        "none, or those of the same model, data, engine, draws, seed and versions",
+        "no file, or simulations of the same model, data, engine, draws, seed and versions",
         "choose another --out, or delete the file to start anew",
         path=path,
     )

@@ -1,9 +1,9 @@
-"""Records and matrices to calibrate a model on: whatever its file asks for.
+"""Records and matrices for the calibration of a model file, as its file requires.
 
-Without matrices of the user's: 48 individuals in 12 families of two parents and two children,
-typed at 20 unlinked variants for each kernel that the model names, so that the kernels can be told
-apart and h² is not vague although there are few records. The phenotype of a problem only sets the
-units of the priors: it is exchanged in every simulation.
+By default they are 48 individuals in 12 families of two parents and two children, with 20 unlinked
+variants for each kernel that the model names. So few variants make the kernels distinguishable and
+h² well estimated in spite of the few records. The phenotype of a problem only sets the units of the
+priors: every simulation replaces it.
 """
 
 from __future__ import annotations
@@ -42,38 +42,38 @@ TRAITS = ("a", "b")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """What a model is calibrated on.
+    """Data set for the calibration of a model.
 
     Parameters
     ----------
     cohort
-        The records: an intercept, a covariate, and the columns that the model asks for.
+        The records: an intercept, a covariate, and the columns that the model needs.
     matrices
-        Relationships, variants and groupings by the name that the model asks for.
-    words
-        What they are, in a sentence.
+        Relationships, variants and groupings, by their names in the model.
+    description
+        A phrase for the report.
     """
 
     cohort: Cohort
     matrices: Mapping[str, Any]
-    words: str
+    description: str
 
 
 def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
-    """A small simulated problem for a model file.
+    """Simulate a small problem for a model file.
 
     Parameters
     ----------
     file
-        Its `COLUMNS`, `OPTIONAL_COLUMNS`, `SEVERAL_TRAITS`, the names of its matrices and whether
-        it takes further ones say what it needs.
+        The model; its `COLUMNS`, `OPTIONAL_COLUMNS`, `SEVERAL_TRAITS` and matrices determine the
+        data.
     several
-        Two records of each of 24 individuals instead of one of 48.
+        Two records of each of 24 individuals instead of one of each of 48.
 
     Raises
     ------
     InputError
-        For a column that is none of dam, environment, group and household.
+        If the model needs a column other than dam, environment, group or household.
     """
     _check_columns(file)
     names = file.matrices()
@@ -84,8 +84,8 @@ def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
         relationships = {name: Relationship(A, people, name=name, **usual) for name in names}
         offspring = np.arange(SIRES + DAMS, len(A))
         cohort = _records(file, people, offspring)
-        words = f"{N} offspring of {SIRES} sires and {DAMS} dams, with their pedigree"
-        return Problem(cohort, relationships, words)
+        description = f"{N} offspring of {SIRES} sires and {DAMS} dams, with their pedigree"
+        return Problem(cohort, relationships, description)
     q = N // 2 if several else N
     people = _people(q)
     who = np.repeat(np.arange(q), N // q)
@@ -99,15 +99,15 @@ def small_problem(file: ModelFile, *, several: bool = False) -> Problem:
         kernels = {f"part{k}": family_kernel(q, k) for k in (1, 2, 3)}
         matrices = {name: Relationship(K, people, name=name) for name, K in kernels.items()}
     cohort = _records(file, people, who)
-    words = f"{q} simulated individuals in families of {FAMILY}"
+    description = f"{q} simulated individuals in families of {FAMILY}"
     if len(who) > q:
-        words += f", {len(who) // q} records each"
+        description += f", {len(who) // q} records each"
     if file.more() is not None and names:
         matrices |= _household(cohort)
-        words += ", who also share households"
+        description += ", who also share households"
     if file.several_traits:
-        words += f", {len(TRAITS)} traits"
-    return Problem(cohort, matrices, f"{words}; {VARIANTS} variants a kernel")
+        description += f", {len(TRAITS)} traits"
+    return Problem(cohort, matrices, f"{description}; {VARIANTS} variants per kernel")
 
 
 def given_problem(
@@ -118,31 +118,31 @@ def given_problem(
     seed: int = 1,
     several: bool = False,
 ) -> Problem:
-    """A problem on the user's own relationships.
+    """Make a problem with the user's relationships.
 
     Parameters
     ----------
     file
         The model.
     relationships
-        By the name that the model asks for.
+        Relationship matrices, by their names in the model.
     n
-        Individuals, a random choice of those that all matrices have; default all.
+        Number of individuals, a random sample of those in all matrices; default all.
     seed
-        Of the choice.
+        Seed of the sample.
     several
         Two records of each individual instead of one.
 
     Raises
     ------
     InputError
-        Fewer than `n` individuals; a model that needs dams, which a matrix does not tell; columns
-        of no known role.
+        If there are fewer than `n` individuals, if the model needs dams, which a matrix does not
+        hold, or if it needs an unknown column.
     """
     _check_columns(file)
     if "dam" in file.columns:
         raise InputError(
-            f"the model {file.name} needs the dam of every record, and a matrix names none",
+            f"the model {file.name} needs the dam of every record, which a matrix does not hold",
             "the simulated pedigree",
             "leave out --grm",
             path=file.path,
@@ -164,19 +164,19 @@ def given_problem(
     who = np.repeat(np.arange(len(people)), 2 if several else 1)
     cohort = _records(file, people, who)
     matrices: dict[str, Any] = dict(relationships)
-    words = f"{len(people)} individuals of your matrices {', '.join(relationships)}"
+    description = f"{len(people)} individuals of your matrices {', '.join(relationships)}"
     if set(file.matrices()) == set(relationships) and file.more() is not None and file.matrices():
         matrices |= _household(cohort)
-        words += ", in simulated households"
+        description += ", in simulated households"
     if several:
-        words += ", two records each"
-    return Problem(cohort, matrices, words)
+        description += ", two records each"
+    return Problem(cohort, matrices, description)
 
 
 def _check_columns(file: ModelFile) -> None:
     if unknown := [name for name in file.columns if name not in COLUMNS]:
         raise InputError(
-            f"the model {file.name} needs the column '{unknown[0]}', of no known meaning",
+            f"the model {file.name} needs the column '{unknown[0]}', whose meaning is unknown",
             f"columns among {', '.join(COLUMNS)}",
             "calibrate it from Python, with your own cohort: "
             "bayeslmm.calibration.sbc.calibrate(file(cohort, ...), n_sims=1000)",
@@ -185,7 +185,7 @@ def _check_columns(file: ModelFile) -> None:
 
 
 def _records(file: ModelFile, people: pd.MultiIndex, who: NDArray[np.intp]) -> Cohort:
-    """Records of the individuals `who`: y, an intercept, a covariate x, the columns asked for."""
+    """Make records of the individuals `who`: y, intercept, covariate x, the model's columns."""
     rng = np.random.default_rng(31)
     n = len(who)
     X = np.column_stack([np.ones(n), 3.0 + rng.standard_normal(n)])
@@ -208,7 +208,7 @@ def _records(file: ModelFile, people: pd.MultiIndex, who: NDArray[np.intp]) -> C
 
 
 def _household(cohort: Cohort) -> dict[str, Grouping]:
-    """Households of four records that cut across the families."""
+    """Group the records into households of four that are crossed with the families."""
     groups = max(2, cohort.n // FAMILY)
     return {"household": Grouping("household", tuple(f"h{k % groups}" for k in range(cohort.n)))}
 

@@ -1,4 +1,4 @@
-"""Simulations in several processes, each of which builds the model once, with one thread."""
+"""Simulations in several processes; each builds the model once and uses one thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bayeslmm.calibration.parts import Unit
 from bayeslmm.calibration.run import Setup, Study, prepare, simulate_one
 from bayeslmm.errors import BayesLMMError, BayesLMMWarning, ModelError
 
-AHEAD = 3  # simulations in work or waiting, a process
+AHEAD = 3  # simulations running or queued per process
 
 _STUDY: Study | None = None  # of a process of the pool
 
@@ -27,12 +27,12 @@ _STUDY: Study | None = None  # of a process of the pool
 def run_units(
     study: Study, indices: Iterable[int], workers: int, done: Callable[[Unit], None]
 ) -> None:
-    """Run simulations; `done` gets each when it is there, in whatever order.
+    """Run simulations and call `done` with each result, in any order.
 
     Raises
     ------
     ModelError
-        A process that died, for instance because the memory was full.
+        If a process dies, for instance for lack of memory.
     """
     waiting = list(indices)
     if workers <= 1 or len(waiting) <= 1:
@@ -83,7 +83,7 @@ def _start(payload: bytes) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its processes: they end themselves."""
+    """Exit when the parent process is gone: a killed parent cannot end its children."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])

@@ -1,7 +1,7 @@
-"""What a calibration found: ranks of every quantity, their table, a verdict.
+"""Result of a calibration: ranks of every quantity, their table, a verdict.
 
-Each quantity is judged by a simultaneous 95 % band of the empirical distribution of its ranks
-(Säilynoja et al. 2022, Stat Comput 32:32), all of them by Holm's rule.
+Each quantity is tested with a simultaneous 95 % band of the empirical distribution of its ranks
+(Säilynoja et al. 2022, Stat Comput 32:32), with Holm's correction over the quantities.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bayeslmm.calibration.ecdf_band import proportions, simultaneous_band
 from bayeslmm.numerics.arrays import Floats
 
 LEVEL = 0.05  # of the verdict over all quantities
-MOST_FAILED = 0.01  # share of fits that may fail before the verdict does
+MOST_FAILED = 0.01  # largest share of failed fits of a calibrated model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,27 +27,27 @@ class Calibration:
     Parameters
     ----------
     model, words
-        Name of the model, and what it was calibrated on.
+        Name of the model, and a description of the data it was calibrated on.
     engine, engine_reason
-        The engine and why it.
+        The engine and the reason for its choice.
     draws, seed
-        Draws asked for in every simulation; seed.
+        Requested draws per simulation; seed.
     names
         (q,) quantities.
     u
-        (n, q) normalised ranks in (0, 1) of the truths; NaN of a fit that failed.
+        (n, q) normalised ranks in (0, 1) of the truths; NaN for a failed fit.
     z
         (n, q) (truth - posterior mean) / posterior sd.
     p
-        (q,) p-values of uniform ranks (`bayeslmm.calibration.ecdf_band.p_value`); NaN without any.
+        (q,) p-values of uniformity (`bayeslmm.calibration.ecdf_band.p_value`); NaN without ranks.
     sizes
-        (n,) near-independent draws that the truths were ranked among.
+        (n,) number of near-independent draws among which the truths were ranked.
     pareto_k
-        (n,) k̂ of the importance weights; 0 without them.
+        (n,) k̂ of the importance weights; 0 without weights.
     fell_back
         (n,) Did importance sampling fail, so that the draws come from NUTS?
     problems
-        (n,) why a fit counts as failed; "" where it does not.
+        (n,) reason why a fit counts as failed; "" for the others.
     seconds
         (n,) wall time of each simulation.
     """
@@ -75,23 +75,23 @@ class Calibration:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """(n,) fits that are left out of the ranks."""
+        """Flags (n,) of the failed fits, which have no ranks."""
         return np.array([bool(text) for text in self.problems], dtype=np.bool_)
 
     def ranks(self, name: str) -> Floats:
-        """The normalised ranks of a quantity, of the fits that did not fail."""
+        """Return the normalised ranks of a quantity over the successful fits."""
         values = self.u[:, self.names.index(name)]
         return np.asarray(values[np.isfinite(values)])
 
     def ecdf(self, name: str) -> pd.DataFrame:
-        """Empirical distribution of the ranks of a quantity, and the band that should hold it.
+        """Return the empirical distribution of a quantity's ranks, with its simultaneous band.
 
         Columns
         -------
         z
             Normalised rank, 0.01 to 0.99.
         proportion
-            Proportion of the ranks that are at most z.
+            Proportion of ranks of at most z.
         lower, upper
             Limits of the simultaneous 95 % band of as many uniform ranks.
         """
@@ -102,24 +102,24 @@ class Calibration:
         )
 
     def table(self) -> pd.DataFrame:
-        """A row a quantity.
+        """Summarise the ranks, one row per quantity.
 
         Columns
         -------
         quantity, n_sims, n_ranked
             Simulations, and those whose fit did not fail.
         p, p_holm
-            p-value of uniform ranks, exact for the band; the same after Holm's correction.
+            Exact p-value of uniform ranks; the same after Holm's correction.
         inside
             Is the curve within its simultaneous 95 % band?
         mean_z
-            Mean of (truth - posterior mean)/posterior sd: 0 ± 1/√n if right.
+            Mean of (truth - posterior mean)/posterior sd: 0 ± 1/√n if calibrated.
         coverage_50, coverage_95
-            How often the central 50 % and 95 % intervals held the truth.
+            Coverage of the central 50 % and 95 % intervals.
         ok
-            p_holm of at least 0.05.
+            Is p_holm at least 0.05?
         n_fell_back, n_failed, pareto_k_max
-            Of all fits, the same in every row.
+            Over all fits, the same in every row.
         """
         rows = []
         for k, name in enumerate(self.names):
@@ -151,25 +151,25 @@ class Calibration:
         return bool(self.table()["ok"].all() and self.failed.mean() <= MOST_FAILED)
 
     def verdict(self) -> str:
-        """The verdict in words."""
+        """Return the verdict as a sentence."""
         table = self.table()
         bad = table[~table["ok"]].sort_values("p")
         count = self.n_sims - int(self.failed.sum())
-        words = []
+        problems = []
         if len(bad):
-            told = [
+            ranks = [
                 f"{q} (p = {p:.2g})" for q, p in zip(bad["quantity"], bad["p_holm"], strict=True)
             ]
-            more = f" and {len(told) - 5} more" if len(told) > 5 else ""
-            words.append(f"the ranks of {', '.join(told[:5])}{more} are not uniform")
+            more = f" and {len(ranks) - 5} more" if len(ranks) > 5 else ""
+            problems.append(f"the ranks of {', '.join(ranks[:5])}{more} are not uniform")
         if self.failed.mean() > MOST_FAILED:
             common, times = Counter(p for p in self.problems if p).most_common(1)[0]
-            words.append(
+            problems.append(
                 f"{int(self.failed.sum())} of {self.n_sims} fits failed, more than 1 in 100 "
                 f"(for instance, {times} times: {common})"
             )
-        if words:
-            return f"NOT CALIBRATED: {'; '.join(words)}"
+        if problems:
+            return f"NOT CALIBRATED: {'; '.join(problems)}"
         least = table.iloc[int(table["p_holm"].to_numpy().argmin())]
         return (
             f"calibrated: in {count} simulations the ranks of all {len(table)} quantities are "
@@ -186,12 +186,12 @@ def inside(u: Floats, prob: float = 0.95) -> bool:
 
 
 def covered(u: Floats, prob: float) -> float:
-    """How often the central interval of probability `prob` held the truth."""
+    """Return the coverage of the central interval of probability `prob`."""
     return float(np.mean(np.abs(u - 0.5) <= 0.5 * prob)) if u.size else np.nan
 
 
 def holm(p: Floats) -> Floats:
-    """p-values (m,) after Holm's correction; NaN stays.
+    """Adjust p-values (m,) by Holm's method; NaN stays NaN.
 
     Examples
     --------

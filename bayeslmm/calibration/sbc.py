@@ -3,8 +3,9 @@
     θ ~ p(θ),   y ~ p(y | θ),   θ_1, ..., θ_L ~ p(θ | y) by the engine
 
 If the engine is right, the rank of f(θ, y) among f(θ_1, y), ..., f(θ_L, y) is uniform for every f
-(Talts et al. 2018, arXiv:1804.06788). Each f is judged by a simultaneous 95 % band of the empirical
-distribution of its ranks (Säilynoja et al. 2022, Stat Comput 32:32), all of them by Holm's rule.
+(Talts et al. 2018, arXiv:1804.06788). Each f is tested with a simultaneous 95 % band of the
+empirical distribution of its ranks (Säilynoja et al. 2022, Stat Comput 32:32), with Holm's
+correction.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bayeslmm.calibration.processes import run_units
 from bayeslmm.calibration.result import Calibration
 from bayeslmm.calibration.run import Setup, Study, build, prepare
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.distributions.phenotype import set_phenotype
+from bayeslmm.distributions.phenotype import observed_phenotype, set_phenotype
 from bayeslmm.errors import InputError
 from bayeslmm.inference.engine import Sampler
 from bayeslmm.models.file import ModelFile
@@ -54,43 +55,44 @@ def calibrate(
     parts: PathArg | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Simulation-based calibration.
+    """Run a simulation-based calibration.
 
     Parameters
     ----------
     model
         A model, or a model file such as ``bayeslmm.models.load("dominance")``. The phenotype of a
-        model only sets the units of its priors, and is as it was when the function returns.
+        model only sets the units of its priors, and is restored when the function returns.
     n_sims
-        Simulations, at least 20.
+        Number of simulations, at least 20.
     engine
-        As for `bayeslmm.fit`; or a function ``(model, draws, rng) → Drawn`` of your own
-        (`bayeslmm.Drawn`).
+        As for `bayeslmm.fit`, or your own function ``(model, draws, rng) → Replicate``
+        (`bayeslmm.Replicate`).
     draws
-        Near-independent draws that each truth is ranked among.
+        Number of near-independent draws among which each truth is ranked.
     seed
-        Simulation i depends on the seed and on i alone: more simulations begin with the same ones.
+        Simulation i depends only on the seed and i, so that a longer run starts with the same
+        simulations.
     workers
-        Processes, one thread each. A script that asks for several keeps its own code under
-        ``if __name__ == "__main__":``. The result does not depend on it.
+        Number of processes, with one thread each. A script that uses several must keep its code
+        under ``if __name__ == "__main__":``. The result does not depend on the number.
     cohort, matrices
-        For a model file: the records and the matrices by name; default a small simulated problem
+        For a model file: records, and matrices by name; default a small simulated problem
         (`bayeslmm.calibration.problem.small_problem`).
     priors
-        For a model file, in words: ``{"h2": "beta(2, 2)"}``.
+        For a model file, as text: ``{"h2": "beta(2, 2)"}``.
     words
-        What the cohort is, for the report.
+        Description of the cohort for the report.
     parts
-        A file that keeps every simulation as soon as it is done. With the same arguments (but
-        `n_sims` and `workers`) a later call goes on from it.
+        Checkpoint file, which stores each finished simulation. A later call with the same arguments
+        (except `n_sims` and `workers`) resumes from it.
     progress
         ``progress(done, total)``.
 
     Raises
     ------
     InputError, ModelError
-        Impossible options; a model that cannot be simulated or served; `parts` of another
-        calibration.
+        If options are invalid, if the model cannot be simulated or fitted by the engine, or if
+        `parts` holds another calibration.
     """
     if n_sims < FEWEST or draws < FEWEST or workers < 1:
         raise InputError(
@@ -99,7 +101,7 @@ def calibrate(
             "for instance n_sims=1000, draws=100",
         )
     setup, built, words = _setup(model, cohort, matrices, priors, words, engine, draws, seed)
-    before = np.asarray(built.rvs_to_values[built["phenotype"]].eval())
+    before = observed_phenotype(built)
     digest = _digest(setup, built)
     study = prepare(setup, built)
     units: dict[int, Unit] = {}
@@ -146,22 +148,22 @@ def _setup(
     if cohort is not None:
         problem = Problem(cohort, matrices or {}, words or f"{cohort.n} records of yours")
         setup = Setup(model, problem, given, engine, draws, seed)
-        return setup, build(setup), problem.words
-    setup, built = first_that_builds(
+        return setup, build(setup), problem.description
+    setup, built = build_first(
         [Setup(model, small_problem(model, several=several), given, engine, draws, seed)
          for several in (False, True)]
     )  # fmt: skip
     assert setup.problem is not None
-    return setup, built, setup.problem.words
+    return setup, built, setup.problem.description
 
 
-def first_that_builds(setups: list[Setup]) -> tuple[Setup, pm.Model]:
-    """The first problem that the model takes: one record of each individual, else several.
+def build_first(setups: list[Setup]) -> tuple[Setup, pm.Model]:
+    """Build the model on the first setup that it accepts: one record per individual, or several.
 
     Raises
     ------
     InputError
-        What the model says of the last.
+        The model's error for the last setup, if it accepts none.
     """
     for setup in setups[:-1]:
         try:
@@ -172,7 +174,7 @@ def first_that_builds(setups: list[Setup]) -> tuple[Setup, pm.Model]:
 
 
 def _digest(setup: Setup, model: pm.Model) -> str:
-    """SHA-256 of the data that the numbers depend on."""
+    """Compute the SHA-256 of the data."""
     digest = hashlib.sha256()
 
     def add(array: Any) -> None:

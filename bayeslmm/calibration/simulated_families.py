@@ -1,4 +1,4 @@
-"""Families and a pedigree made for calibration: their genotypes, kernels and parents."""
+"""Simulated families and a pedigree for calibration: genotypes, kernels, parents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIRES, DAMS = 6, 12  # parents of the pedigree for maternal effects, before the 
 
 
 def standardised_families(n: int, seed: int, variants: int = VARIANTS) -> Floats:
-    """Standardised dosages (n, variants) of families of two parents and two children."""
+    """Simulate standardised dosages (n, variants) of families of two parents and two children."""
     rng = np.random.default_rng([seed, 2022])
     frequency = rng.uniform(0.2, 0.8, variants)
     haplotypes = (rng.random((n, 2, variants)) < frequency).astype(np.float64)
@@ -29,23 +29,23 @@ def standardised_families(n: int, seed: int, variants: int = VARIANTS) -> Floats
 
 
 def family_kernel(n: int, seed: int) -> Floats:
-    """Relationship of such families (n, n): the mean of zzᵀ over the variants."""
+    """Compute the relationship of such families (n, n): the mean of zzᵀ over the variants."""
     W = standardised_families(n, seed)
     return np.asarray(W @ W.T / VARIANTS)
 
 
 def sire_of(k: int) -> int:
-    """The sire of offspring k, 0, ..., SIRES - 1."""
+    """Return the sire of offspring k, 0, ..., SIRES - 1."""
     return (k // FAMILY + k % 2) % SIRES
 
 
 def dam_of(k: int) -> int:
-    """The dam of offspring k, 0, ..., DAMS - 1."""
+    """Return the dam of offspring k, 0, ..., DAMS - 1."""
     return k // FAMILY % DAMS
 
 
 def pedigree_kernel() -> Floats:
-    """A of 6 sires, 12 dams and 48 offspring: each dam has four, by two sires (Henderson 1976)."""
+    """Compute A of 6 sires, 12 dams and 48 offspring, four a dam by two sires (Henderson 1976)."""
     founders = SIRES + DAMS
     A = np.eye(founders + N)
     for k in range(N):

@@ -59,7 +59,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
                 cohort=None if problem is None else problem.cohort,
                 matrices=None if problem is None else problem.matrices,
                 priors=priors,
-                words="" if problem is None else problem.words,
+                words="" if problem is None else problem.description,
                 parts=parts,
                 progress=progress,
             )
@@ -89,7 +89,7 @@ def _problem(
         return None
     from bayeslmm.calibration.problem import given_problem
     from bayeslmm.calibration.run import Setup
-    from bayeslmm.calibration.sbc import first_that_builds
+    from bayeslmm.calibration.sbc import build_first
 
     kernels = source.kernels(file.matrices(), file.more() is not None, source.individuals)
     setups = [
@@ -103,7 +103,7 @@ def _problem(
         )
         for several in (False, True)
     ]
-    return first_that_builds(setups)[0].problem
+    return build_first(setups)[0].problem
 
 
 def _write(
