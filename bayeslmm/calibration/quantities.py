@@ -1,11 +1,11 @@
-"""What is calibrated: quantities f(θ, y) at the truth and at every draw, by the same formulas.
+"""Test quantities f(θ, y) of a calibration, computed alike for the truth and for every draw.
 
-Besides the parameters (h², shares, variances, correlations, total sd, β) and the realised PVE
+They are the parameters (h², shares, variances, correlations, total sd, β), the realised PVE, and
 
     log p(y | θ)        h² log p(y | θ)        max_i |E[g_i | y, θ]|
 
-which depend on the data: a posterior that ignores them has uniform ranks of every parameter, but
-not of these (Modrák et al. 2023, Bayesian Anal 20:461).
+The last three depend on the data. They detect a posterior that ignores the data: it has uniform
+ranks of every parameter, but not of these (Modrák et al. 2023, Bayesian Anal 20:461).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pymc.logprob.basic import logp
 from pytensor.graph.replace import vectorize_graph
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.inference.compiled import OFTEN, evaluator
 from bayeslmm.inference.densities import log_likelihood_draws
 from bayeslmm.inference.effects import covariance_draws, flat
 from bayeslmm.inference.pve import add_genetic
 from bayeslmm.inference.quantities import columns, quantities
-from bayeslmm.inference.tree import PYTHON, Variables, add_named_quantities, dataset
+from bayeslmm.inference.tree import Variables, add_named_quantities, dataset
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.kernel_marginal import KernelMarginal
 from bayeslmm.numerics.arrays import Floats
 
 LOG_LIKELIHOOD = "log_likelihood"
 MAX_BLUP = "max_blup"
-TOLD = ("variance", "h2", "sigma2", "repeatability", "r_", "residual_variance", "pve_", "beta")
-SAME = 1e-7  # two quantities, or one and one minus the other, that differ by less are one
+TABULATED = ("variance", "h2", "sigma2", "repeatability", "r_", "residual_variance", "pve_", "beta")
+SAME = 1e-7  # quantities a and b are duplicates if a - b, or a - (1 - b), is below this
 
 
 def quantities_at(
@@ -44,7 +44,7 @@ def quantities_at(
     rng: np.random.Generator,
     truth: Variables | None = None,
 ) -> dict[str, Floats]:
-    """Every quantity at draws of θ, given the phenotype that the model holds now.
+    """Compute every quantity at draws of θ, given the model's current phenotype.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def quantities_at(
     log_likelihood
         (draws,) log p(y | θ).
     rng
-        For the draws of the random effects given y and θ, behind the realised PVE.
+        Generator for the random effects given y and θ, which the realised PVE needs.
     truth
-        The realised PVE of the first draw, (1, 1, ...), where its random effects are known.
+        Realised PVE of the first draw, (1, 1, ...), if its random effects are known.
 
     Returns
     -------
     dict
-        (draws,) by name.
+        (draws,) values of each quantity by name.
     """
     found = dict(variables)
     add_named_quantities(found)
@@ -70,8 +70,10 @@ def quantities_at(
     parts = add_genetic(model, found, rng, keep=False)
     for name, (dims, value) in (truth or {}).items():
         found[name] = (dims, np.concatenate([value, found[name][1][:, 1:]], axis=1))
-    told = {name: value for name, value in found.items() if name.startswith(TOLD)}
-    out = {name: values[0] for name, values in quantities(_dataset(model, told, parts)).items()}
+    tabulated = {name: value for name, value in found.items() if name.startswith(TABULATED)}
+    out = {
+        name: values[0] for name, values in quantities(_dataset(model, tabulated, parts)).items()
+    }
     further = {name: found[name] for name in _further(model)}
     out |= {name: values[0] for name, values in columns(_dataset(model, further, [])).items()}
     out[LOG_LIKELIHOOD] = log_likelihood
@@ -88,7 +90,7 @@ ORDER = (
 
 
 def _place(name: str) -> tuple[int, str]:
-    """Quantities in the order in which they are told; within a kind by name."""
+    """Return the sort key of a quantity: its kind in `ORDER`, then its name."""
     for k, start in enumerate(ORDER):
         if name.startswith(start) and name != "h2_log_likelihood":
             return k, name
@@ -96,13 +98,13 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _further(model: pm.Model) -> list[str]:
-    """Parameters that no table reports: the total sd, and correlations of single effects."""
+    """Name the parameters missing in tables: the total sd, and correlations of single effects."""
     names = [rv.name for rv in model.free_RVs]
     return [name for name in names if name == "total_sd" or _correlation(name)]
 
 
 def _correlation(name: str) -> bool:
-    """Of two effects; r_g_place and r_g_factor are auxiliaries of a matrix."""
+    """Is it a correlation of two effects? r_g_place and r_g_factor are auxiliary variables."""
     return name.startswith("r_") and not name.endswith(("_place", "_factor"))
 
 
@@ -111,12 +113,12 @@ def _dataset(model: pm.Model, variables: Variables, parts: list[str]) -> xr.Data
 
 
 def distinct(samples: list[dict[str, Floats]]) -> list[str]:
-    """Names of the quantities that vary and that no other says already.
+    """Return the names of the quantities that vary and do not duplicate another.
 
     Parameters
     ----------
     samples
-        Quantities at one draw of several truths.
+        Quantities at one draw for each of several truths.
     """
     kept: dict[str, Floats] = {}
     common = [name for name in samples[0] if all(name in one for one in samples)]
@@ -136,31 +138,31 @@ def distinct(samples: list[dict[str, Floats]]) -> list[str]:
 
 
 def log_likelihood_at(model: pm.Model, variables: Variables) -> Floats:
-    """(draws,) log p(y | θ) of any model at draws (chain, draw, ...), of its current y."""
+    """Compute log p(y | θ) (draws,) of any model at draws (chain, draw, ...), y its current one."""
     marginal = marginal_of(model)
     if marginal is not None:
         c = covariance_draws(model, variables)
         return log_likelihood_draws(marginal, observed_phenotype(model), flat(variables, "beta"), c)
-    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    y = observed_phenotype(model)
     points = [np.asarray(variables[rv.name][1]) for rv in model.free_RVs]
     return np.asarray(_density(model)(y, *(x.reshape(-1, *x.shape[2:]) for x in points)))
 
 
 def _density(model: pm.Model) -> Callable[..., Any]:
-    """``(y, draws of every free variable) → log p(y | θ)``, compiled once."""
+    """Compile ``(y, draws of every free variable) → log p(y | θ)``, once per model."""
     function: Any = getattr(model, "bayeslmm_calibration", None)
     if function is None:
         y = pt.vector(dtype="float64")
         total = logp(model["phenotype"], y).sum()
         points = [pt.tensor(dtype=v.dtype, shape=(None, *v.type.shape)) for v in model.free_RVs]
         graph = vectorize_graph(total, dict(zip(model.free_RVs, points, strict=True)))
-        function = pytensor.function([y, *points], graph, mode=PYTHON, on_unused_input="ignore")
+        function = evaluator([y, *points], graph, OFTEN)
         model.bayeslmm_calibration = function
     return function  # type: ignore[no-any-return]
 
 
 def max_blup(model: pm.Model, variables: Variables) -> dict[str, Floats]:
-    """(draws,) of max |E[g | y, θ]| over the records; of several traits one each.
+    """Compute max |E[g | y, θ]| over the records (draws,), for each trait.
 
     Empty for a model that neither integrates the random effects out nor has a latent ``g`` with
     the factor of its kernel.
@@ -181,7 +183,7 @@ def max_blup(model: pm.Model, variables: Variables) -> dict[str, Floats]:
 
 
 def _latent_blup(model: pm.Model, variables: Variables) -> list[Floats]:
-    """The same density with g integrated out says what g is expected to be."""
+    """Compute E[g | y, θ] of a latent g from the marginal density of the same model."""
     marginal = getattr(model, "bayeslmm_calibration_marginal", None)
     if marginal is None:
         factor = model["g"].tag.factor

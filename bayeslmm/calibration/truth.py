@@ -1,10 +1,9 @@
-"""Truths of a model: parameters from its priors, random effects, y.
+"""Draw from the prior predictive of a model: parameters, random effects, y.
 
     θ ~ p(θ),   u ~ p(u | θ),   y = Xβ + Σ W u + ε
 
-Everything is read off the PyMC graph. Where the phenotype is one of our marginal distributions the
-random effects, which such a model integrates out, are drawn forward, so that what is realised in a
-simulation (the PVE) is known; otherwise y is drawn from the graph itself.
+θ is drawn from the PyMC graph. If the phenotype is one of our marginal distributions, u and y are
+simulated from the marginal, so that the realised PVE is known; otherwise y is drawn from the graph.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import marginal_of, parameters_of, set_phenotype
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.tree import PYTHON, Variables, chain_draw, improper_priors
+from bayeslmm.inference.compiled import OFTEN
+from bayeslmm.inference.tree import Variables, chain_draw, improper_priors
 from bayeslmm.likelihood.realised import TraitParts, realised_pve
 from bayeslmm.numerics.arrays import Floats
 
@@ -36,12 +36,12 @@ class Truth:
     Parameters
     ----------
     variables
-        θ and everything that the model derives from it, one draw: (1, 1, ...) by name.
+        One draw of θ and of all deterministics, (1, 1, ...) by name.
     y
         (n,) phenotype.
     pve
-        Realised PVE, one draw, as `bayeslmm.inference.pve.add_genetic` names them; empty where
-        the random effects are parameters of the model, or unknown.
+        One draw of the realised PVE, with the names of `bayeslmm.inference.pve.add_genetic`; empty
+        if the random effects are parameters of the model, or unknown.
     """
 
     variables: Variables
@@ -49,11 +49,11 @@ class Truth:
     pve: Variables
 
 
-def exchange(model: pm.Model, y: Floats) -> None:
-    """Give a model another phenotype; the units of its priors stay as they are.
+def replace_phenotype(model: pm.Model, y: Floats) -> None:
+    """Replace the phenotype of a model, and keep the units of its priors.
 
-    `set_phenotype` takes them from y, and then the prior of the fit would not be the one that the
-    truth was drawn from.
+    `set_phenotype` would take the units from y, so that the prior of the fit would differ from the
+    prior of the truth.
     """
     kept = {name: model[name].get_value() for name in UNITS if name in model.named_vars}
     set_phenotype(model, y)
@@ -61,12 +61,12 @@ def exchange(model: pm.Model, y: Floats) -> None:
 
 
 def simulator(model: pm.Model) -> Callable[[np.random.SeedSequence], Truth]:
-    """A function that draws a truth from a seed; what it compiles it compiles once.
+    """Compile a function that draws a truth from a seed.
 
     Raises
     ------
     ModelError
-        For a model that cannot be drawn from: a prior without a distribution (``flat()``).
+        If a prior is improper (``flat()``).
     """
     if flat := improper_priors(model):
         raise ModelError(
@@ -78,7 +78,7 @@ def simulator(model: pm.Model) -> Callable[[np.random.SeedSequence], Truth]:
     marginal = marginal_of(model)
     outputs = [*named, *(parameters_of(model) if marginal is not None else [phenotype])]
     _freeze(outputs)
-    function = compile_graph([], outputs, random_seed=False, mode=PYTHON)
+    function = compile_graph([], outputs, random_seed=False, mode=OFTEN)
     streams = find_rng_nodes(outputs)
 
     def draw(seed: np.random.SeedSequence) -> Truth:
@@ -99,8 +99,8 @@ def simulator(model: pm.Model) -> Callable[[np.random.SeedSequence], Truth]:
 def _freeze(outputs: list[Any]) -> None:
     """Make the constants of a graph read-only.
 
-    nutpie makes them so when it compiles the model. A function compiled before has writeable views
-    of some of them, which NumPy cannot broadcast any more from then on.
+    nutpie does the same when it compiles the model. Functions compiled before that hold writeable
+    views of some constants, which NumPy cannot broadcast afterwards.
     """
     for variable in ancestors(outputs):
         if isinstance(variable, Constant) and isinstance(variable.data, np.ndarray):
@@ -108,7 +108,7 @@ def _freeze(outputs: list[Any]) -> None:
 
 
 def _realised(traits: list[TraitParts]) -> Variables:
-    """Realised PVE of one draw, in the shape of `bayeslmm.inference.pve.add_genetic`."""
+    """Compute the realised PVE of one draw, shaped as in `bayeslmm.inference.pve.add_genetic`."""
     found = [realised_pve(*trait) for trait in traits]
     out: Variables = {}
     for name in found[0]:

@@ -8,6 +8,7 @@ import numpy as np
 import pymc as pm
 
 from bayeslmm.distributions.marginal import MarginalRV
+from bayeslmm.distributions.variables import operation, parameters
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.priors.units import units
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def marginal_of(model: pm.Model) -> Marginal | None:
     """The density behind a model's phenotype; None where the random effects are parameters."""
-    op = model["phenotype"].owner.op
+    op = operation(model["phenotype"])
     return op.handle() if isinstance(op, MarginalRV) else None
 
 
@@ -32,8 +33,7 @@ def require_marginal(model: pm.Model) -> Marginal:
 
 def parameters_of(model: pm.Model) -> list[Any]:
     """The inputs of the phenotype's density beyond β, as variables of the graph."""
-    rv = model["phenotype"]
-    return list(rv.owner.op.dist_params(rv.owner))[1:]
+    return parameters(model["phenotype"])[1:]
 
 
 def observed_phenotype(model: pm.Model) -> Floats:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.distributions.marginal import Handle
+from bayeslmm.distributions.phenotype import observed_phenotype
 from bayeslmm.errors import InputError
 from bayeslmm.system.atomic import PathArg, atomic_path, require_space
 from bayeslmm.system.versions import exact_versions
@@ -148,7 +149,7 @@ def open_checkpoint(
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise InputError("is a file", "a folder for the checkpoint", "give another", path=path)
-    y = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    y = observed_phenotype(model)
     data = {variable.name: variable.get_value() for variable in model.data_vars}
     fingerprint = {
         **{name: str(value) for name, value in settings.items()},

@@ -11,8 +11,9 @@ from pymc.model.transform.conditioning import remove_value_transforms
 from pytensor.graph.replace import vectorize_graph
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.inference.compiled import OFTEN, evaluator, log_densities_of
 from bayeslmm.inference.effects import covariance_draws, flat
-from bayeslmm.inference.tree import PYTHON, Variables
+from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.marginal import Marginal, Parameters
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.executor import run
@@ -40,13 +41,13 @@ def log_densities(model: pm.Model, variables: Variables) -> tuple[Variables, Var
     chains, draws = variables["variance"][1].shape[:2]
     plain = remove_value_transforms(model)
     values = [plain.rvs_to_values[rv] for rv in plain.free_RVs]
-    outputs = [plain.logp(vars=[rv]) for rv in plain.free_RVs]
+    outputs = log_densities_of(plain, plain.free_RVs, jacobian=True)
     marginal = marginal_of(model)
     if marginal is None:
         outputs += [plain.logp(vars=plain.observed_RVs, sum=False)[0]]
     points = [pytensor.tensor.tensor(dtype=v.dtype, shape=(None, *v.type.shape)) for v in values]
     graphs = vectorize_graph(outputs, dict(zip(values, points, strict=True)))
-    function = pytensor.function(points, graphs, mode=PYTHON, on_unused_input="ignore")
+    function = evaluator(points, graphs, OFTEN)
     given = [flat(variables, rv.name, keep=True) for rv in plain.free_RVs]
     starts = range(0, chains * draws, BLOCK)
     blocks = [function(*(value[i : i + BLOCK] for value in given)) for i in starts]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 
 from bayeslmm.distributions.phenotype import observed_phenotype, parameters_of, require_marginal
-from bayeslmm.inference.tree import PYTHON, Variables
+from bayeslmm.inference.compiled import evaluator
+from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.marginal import BLOCK, Effects
 from bayeslmm.numerics.arrays import Codes, Floats
 
@@ -53,7 +53,7 @@ def covariance_draws(model: pm.Model, variables: Variables) -> list[Floats]:
         points = [pt.tensor(dtype=v.dtype, shape=(None, *v.type.shape)) for v in model.free_RVs]
         given = dict(zip(model.free_RVs, points, strict=True))
         graphs = vectorize_graph(wanted, given)
-        function = pytensor.function(points, graphs, mode=PYTHON, on_unused_input="ignore")
+        function = evaluator(points, graphs)
         model.bayeslmm_covariance = function
     points = [flat(variables, rv.name, keep=True) for rv in model.free_RVs]
     count = len(points[0])

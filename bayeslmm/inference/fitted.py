@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslmm.distributions.phenotype import observed_phenotype
 from bayeslmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def model_of(tree: xr.DataTree, model: pm.Model | None = None) -> pm.Model:
                 "give the model too: model=...",
             )
         model = kept[1]
-    now = np.asarray(model.rvs_to_values[model["phenotype"]].eval())
+    now = observed_phenotype(model)
     then = tree["observed_data"]["phenotype"].to_numpy()
     if now.shape != then.shape or not np.array_equal(now, then):
         raise InputError(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 
+from bayeslmm.distributions.variables import kind, parameters
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.tree import PYTHON
+from bayeslmm.inference.compiled import compile_function, shape_of
 from bayeslmm.numerics.arrays import Floats
 
 
@@ -49,24 +48,14 @@ def split_parts(model: pm.Model, behind: set[Any]) -> tuple[list[Any], list[Any]
     if others := free - set(chosen) - set(effects):
         raise ModelError(f"{', '.join(sorted(rv.name for rv in others))} belong to neither part")
     for rv in effects:
-        if _kind(rv) not in ("NormalRV", "MvNormalRV", "FlatRV"):
+        if kind(rv) not in ("NormalRV", "MvNormalRV", "FlatRV"):
             raise ModelError(f"the prior of {rv.name} is not normal, so β cannot be integrated out")
         if set(ancestors([rv])) & (free - {rv}):
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
-    flats = [_kind(rv) == "FlatRV" for rv in effects]
+    flats = [kind(rv) == "FlatRV" for rv in effects]
     if any(flats) and not all(flats):
         raise ModelError("β mixes flat and normal priors")
     return chosen, effects
-
-
-def _kind(rv: Any) -> str:
-    """The class of a variable's distribution: "NormalRV"."""
-    return type(rv.owner.op).__name__
-
-
-def prior_parameters(rv: Any) -> list[Any]:
-    """The parameters of a variable's distribution, as variables of the graph."""
-    return list(rv.owner.op.dist_params(rv.owner))
 
 
 def exchangeable_data(model: pm.Model) -> dict[str, Any]:
@@ -78,47 +67,27 @@ def exchangeable_data(model: pm.Model) -> dict[str, Any]:
     }
 
 
-def compile_function(
-    inputs: list[Any], shared: list[Any], outputs: list[Any]
-) -> Callable[..., list[Any]]:
-    """A function of `inputs` and of the values of the shared data, safe between threads."""
-    stand_ins = [pt.tensor(dtype=v.dtype, shape=v.type.shape) for v in shared]
-    function = pytensor.function(
-        [*inputs, *stand_ins],
-        outputs,
-        givens=dict(zip(shared, stand_ins, strict=True)),
-        mode=PYTHON,
-        on_unused_input="ignore",
-    )
-    lock = threading.Lock()
-
-    def call(*arguments: Any) -> list[Any]:
-        with lock:
-            return [np.array(value, dtype=np.float64) for value in function(*arguments)]
-
-    return call
-
-
 def effects_prior_function(
     model: pm.Model, effects: list[Any], inputs: list[Any]
 ) -> Callable[..., EffectsPrior]:
     """Mean and factor of β = b₀ + A γ for normal γ, by the graph of β at 0 and its Jacobian."""
     values = [model.rvs_to_values[rv] for rv in effects]
     (beta,) = model.replace_rvs_by_values([model["beta"]])
-    k = [int(np.prod(rv.shape.eval())) for rv in effects]
+    shapes = [shape_of(rv) for rv in effects]
+    k = [int(np.prod(shape)) for shape in shapes]
     flat = pt.dmatrix()  # many points at once
     parts = [
-        flat[:, sum(k[:i]) : sum(k[: i + 1])].reshape((flat.shape[0], *rv.shape.eval()))
-        for i, rv in enumerate(effects)
+        flat[:, sum(k[:i]) : sum(k[: i + 1])].reshape((flat.shape[0], *shape))
+        for i, shape in enumerate(shapes)
     ]
     beta = vectorize_graph(beta, dict(zip(values, parts, strict=True)))
     evaluate = compile_function([flat], inputs, [beta])
-    improper = any(_kind(rv) == "FlatRV" for rv in effects)
+    improper = any(kind(rv) == "FlatRV" for rv in effects)
     moments = []
     for rv in effects:
         if not improper:
-            mean, spread = prior_parameters(rv)
-            if _kind(rv) == "NormalRV":
+            mean, spread = parameters(rv)
+            if kind(rv) == "NormalRV":
                 moments += [pt.broadcast_to(mean, rv.shape), pt.broadcast_to(spread, rv.shape)]
             else:
                 moments += [mean, pt.linalg.cholesky(spread)]

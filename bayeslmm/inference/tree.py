@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.continuous import FlatRV, HalfFlatRV
 from pymc.distributions.shape_utils import change_dist_size
-from pytensor.compile.mode import Mode
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
+from bayeslmm.distributions.variables import IMPROPER, kind
+from bayeslmm.inference.compiled import OFTEN, evaluator, shape_of
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.models.family import family_of
 
 type Variables = dict[str, tuple[tuple[str, ...], Any]]
-
-PYTHON = Mode(linker="py", optimizer="fast_compile")  # small graphs, called with large arrays
 
 PACKAGES = ("bayeslmm", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray", "nutpie")
 
@@ -72,7 +69,7 @@ def add_named_quantities(variables: Variables) -> None:
 def improper_priors(model: pm.Model, behind: str | None = None) -> list[str]:
     """Names of the parameters, behind one variable or all, that are flat on a line or half-line."""
     free = set(model.free_RVs if behind is None else ancestors([model[behind]]))
-    flat = [rv for rv in model.free_RVs if type(rv.owner.op) in (FlatRV, HalfFlatRV)]
+    flat = [rv for rv in model.free_RVs if kind(rv) in IMPROPER]
     return [rv.name for rv in flat if rv in free]
 
 
@@ -91,19 +88,19 @@ def prior_draws(model: pm.Model, draws: int, seed: int) -> Variables | None:
 
 
 def _proper_draws(model: pm.Model, draws: int, seed: int) -> Variables:
-    latent = [rv for rv in model.free_RVs if int(np.prod(rv.shape.eval())) > 200]
+    latent = [rv for rv in model.free_RVs if int(np.prod(shape_of(rv))) > 200]
     free = [rv for rv in model.free_RVs if rv not in latent]
     derived = [v for v in model.deterministics if not set(ancestors([v])) & set(latent)]
     nested = any(set(ancestors([rv])) & set(free) - {rv} for rv in free)
     if nested:
         names = [v.name for v in (*free, *derived)]
-        drawn = pm.draw([*free, *derived], draws=draws, random_seed=seed, mode=PYTHON)
+        drawn = pm.draw([*free, *derived], draws=draws, random_seed=seed, mode=OFTEN)
         return chain_draw(model, dict(zip(names, drawn, strict=True)), 1)
     many = [change_dist_size(rv, (draws,), expand=True) for rv in free]
-    values = pm.draw(many, random_seed=seed, mode=PYTHON)
+    values = pm.draw(many, random_seed=seed, mode=OFTEN)
     points = [pt.tensor(dtype=v.dtype, shape=v.shape) for v in values]
     graphs = vectorize_graph(derived, dict(zip(free, points, strict=True)))
-    function = pytensor.function(points, graphs, mode=PYTHON, on_unused_input="ignore")
+    function = evaluator(points, graphs)
     found = {rv.name: value for rv, value in zip(free, values, strict=True)}
     found |= {v.name: value for v, value in zip(derived, function(*values), strict=True)}
     return chain_draw(model, found, 1)

@@ -21,6 +21,7 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype, require_marginal
 from bayeslmm.errors import ModelError
+from bayeslmm.inference.compiled import OFTEN, compile_function, log_densities_of, shape_of
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.parameters import (
     EDGE,
@@ -32,7 +33,6 @@ from bayeslmm.inference.exact.parameters import (
 )
 from bayeslmm.inference.graph import (
     EffectsPrior,
-    compile_function,
     effects_prior_function,
     exchangeable_data,
     split_parts,
@@ -117,7 +117,6 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
             raise ModelError(f"the prior of {rv.name} depends on other parameters")
     if flat := improper_priors(model, "variance"):
         raise ModelError(f"the prior of {', '.join(flat)} is improper")
-    require_usable_bounds(model, hyper)
     return hyper, effects
 
 
@@ -131,14 +130,16 @@ def marginal(model: pm.Model) -> Marginal:
     data = exchangeable_data(model)
     if kept is None:
         hyper, effects = _split(model)
+        direct = are_h2_and_total(model, hyper)
+        require_usable_bounds(model, hyper, direct)
         inputs = [model[name] for name in data]
-        behind = parameters_behind(model, hyper, inputs)
-        coordinates = grid_coordinates(model, hyper, inputs)
+        behind = parameters_behind(model, hyper, inputs, direct)
+        coordinates = grid_coordinates(model, hyper, inputs, direct)
         kept = (
             tuple(rv.name for rv in hyper),
             tuple(rv.name for rv in effects),
             coordinates,
-            _log_prior(model, hyper, inputs, behind),
+            _log_prior(model, hyper, inputs, None if direct else behind),
             effects_prior_function(model, effects, inputs),
             _variables(model, hyper, effects, inputs, behind, coordinates),
         )
@@ -149,13 +150,13 @@ def marginal(model: pm.Model) -> Marginal:
 
 
 def _log_prior(
-    model: pm.Model, hyper: list[Any], inputs: list[Any], behind: Inverse
+    model: pm.Model, hyper: list[Any], inputs: list[Any], behind: Inverse | None
 ) -> Callable[..., Floats]:
     values = [model.rvs_to_values[rv] for rv in hyper]
     points = [pt.dvector(), pt.dvector()]
-    densities = [model.logp(vars=[rv], jacobian=True) for rv in hyper]  # independent of each other
+    densities = log_densities_of(model, hyper, jacobian=True)  # independent of each other
     outputs = vectorize_graph(densities, dict(zip(values, points, strict=True)))
-    evaluate = compile_function(points, inputs, outputs)
+    evaluate = compile_function(points, inputs, outputs, OFTEN)
 
     ends = np.array([-EDGE, -0.9 * EDGE, EDGE, 0.9 * EDGE])
 
@@ -166,6 +167,9 @@ def _log_prior(
         slope = np.where(w > 0, high - less_high, low - less_low) / (0.1 * EDGE)
         tail = np.maximum(np.abs(w) - EDGE, 0.0) * slope
         return np.asarray(first[:-4].reshape(w.shape) + second.reshape(v.shape) + tail)
+
+    if behind is None:  # h² and τ themselves
+        return separate
 
     def log_prior(w: Floats, v: Floats, *arguments: Any) -> Floats:
         u1, u2, log_jacobian = behind(w, v, *arguments)
@@ -181,7 +185,7 @@ def _log_prior(
         slope = log_prior(end, v, *arguments) - log_prior(0.9 * end, v, *arguments)
         return np.asarray(value + beyond * slope / (0.1 * EDGE))
 
-    return separate if are_h2_and_total(model, hyper) else with_tails
+    return with_tails
 
 
 def _variables(
@@ -198,10 +202,10 @@ def _variables(
     points = [pt.tensor(dtype="float64", shape=(None,) * (1 + value.ndim)) for value in values]
     named = [*model.free_RVs, *model.deterministics]
     graphs = model.replace_rvs_by_values(named)
-    densities = [model.logp(vars=[rv], jacobian=False) for rv in model.free_RVs]
+    densities = log_densities_of(model, model.free_RVs, jacobian=False)
     outputs = vectorize_graph([*graphs, *densities], dict(zip(values, points, strict=True)))
     evaluate = compile_function(points, inputs, outputs)
-    shapes = [tuple(int(size) for size in rv.shape.eval()) for rv in effects]
+    shapes = [shape_of(rv) for rv in effects]
     stops = np.cumsum([int(np.prod(shape)) for shape in shapes])
 
     def variables(

@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 from scipy.special import log_expit
 
+from bayeslmm.distributions.variables import inputs_of
 from bayeslmm.errors import ModelError
+from bayeslmm.inference.compiled import OFTEN, compile_function, evaluator
 from bayeslmm.inference.exact.coordinates import Coordinates
-from bayeslmm.inference.graph import compile_function
-from bayeslmm.inference.tree import PYTHON
 from bayeslmm.numerics.arrays import Floats
 
 type Inverse = Callable[..., tuple[Floats, Floats, Floats]]
@@ -32,9 +31,9 @@ USUAL = ((0.0, 1.0), (0.0, np.inf))  # bounds of h² and of τ
 STEPS = 100  # of Newton's method, each at most 5 long
 
 
-def require_usable_bounds(model: pm.Model, hyper: list[Any]) -> None:
+def require_usable_bounds(model: pm.Model, hyper: list[Any], direct: bool) -> None:
     """A `ModelError` where a prior has bounds of its own that the grid does not know."""
-    if are_h2_and_total(model, hyper):
+    if direct:
         return
     free = (0.0, 1.0), (0.0, None)
     bounded = [rv.name for rv in hyper if _constant(_interval(model, rv)) not in (None, *free)]
@@ -51,7 +50,7 @@ def are_h2_and_total(model: pm.Model, hyper: list[Any]) -> bool:
     u1, u2 = np.array([0.047, 0.62, 0.88]), np.array([0.37, 7.4, 1.35])
     points = [pt.dvector(), pt.dvector()]
     variance = vectorize_graph(model["variance"], dict(zip(hyper, points, strict=True)))
-    found = pytensor.function(points, variance, mode=PYTHON, on_unused_input="ignore")(u1, u2)
+    found = evaluator(points, variance)(u1, u2)
     wanted = np.stack([u1 * u2**2, (1 - u1) * u2**2], axis=-1)
     if not np.allclose(found, wanted, rtol=1e-10):
         return False
@@ -73,7 +72,7 @@ def _interval(model: pm.Model, rv: Any) -> tuple[Any, Any] | None:
     transform = model.rvs_to_transforms[rv]
     if type(transform).__name__ != "Interval":
         return None
-    lower, upper = transform.args_fn(*rv.owner.inputs)
+    lower, upper = transform.args_fn(*inputs_of(rv))
     return lower, upper
 
 
@@ -86,13 +85,12 @@ def _constant(bounds: tuple[Any, Any] | None) -> tuple[Any, Any] | None:
 
 
 def grid_coordinates(
-    model: pm.Model, hyper: list[Any], inputs: list[Any]
+    model: pm.Model, hyper: list[Any], inputs: list[Any], direct: bool
 ) -> Callable[..., Coordinates]:
     """``(*data) → Coordinates``: the bounds of h² and τ where their priors have some."""
-    separate = are_h2_and_total(model, hyper)
     bounds: list[Any] = []
     for rv, usual in zip(hyper, USUAL, strict=True):
-        found = _interval(model, rv) if separate else None
+        found = _interval(model, rv) if direct else None
         given = usual if found is None or None in found else found
         bounds += [pt.as_tensor_variable(x) for x in given]
     evaluate = compile_function([], inputs, bounds)
@@ -109,14 +107,16 @@ def grid_coordinates(
     return coordinates
 
 
-def parameters_behind(model: pm.Model, hyper: list[Any], inputs: list[Any]) -> Inverse:
+def parameters_behind(
+    model: pm.Model, hyper: list[Any], inputs: list[Any], direct: bool
+) -> Inverse:
     """``(w, v, *data)`` → unconstrained parameters u₁, u₂ and ``log |∂u/∂(w, v)|``.
 
     For the parameters (h², τ) u = (w, v); any other pair is found by Newton's method on log σ² (one
     step when the variances are powers of the parameters), and taken as at |logit h²| = `EDGE`
     beyond it.
     """
-    if are_h2_and_total(model, hyper):
+    if direct:
         return _identity
     values = [model.rvs_to_values[rv] for rv in hyper]
     (variance,) = model.replace_rvs_by_values([model["variance"]])
@@ -124,7 +124,7 @@ def parameters_behind(model: pm.Model, hyper: list[Any], inputs: list[Any]) -> I
     slopes = [pt.grad(log, value) for log in logs for value in values]
     points = [pt.dvector(), pt.dvector()]
     outputs = vectorize_graph([*logs, *slopes], dict(zip(values, points, strict=True)))
-    evaluate = compile_function(points, inputs, outputs)
+    evaluate = compile_function(points, inputs, outputs, OFTEN)
     names = " and ".join(rv.name for rv in hyper)
 
     def solve(z: Floats, t: Floats, *arguments: Any) -> tuple[Floats, Floats, Floats]:

@@ -19,9 +19,9 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import observed_phenotype, parameters_of, require_marginal
 from bayeslmm.errors import ModelError
+from bayeslmm.inference.compiled import OFTEN, compile_function, log_densities_of, shape_of
 from bayeslmm.inference.graph import (
     EffectsPrior,
-    compile_function,
     effects_prior_function,
     exchangeable_data,
     split_parts,
@@ -157,7 +157,7 @@ def _parameters(
     log_prior = model.logp(vars=chosen, jacobian=True)
     flat = pt.dmatrix()
     given = dict(zip(layout.values, layout.parts(flat), strict=True))
-    evaluate = compile_function([flat], inputs, vectorize_graph([log_prior, *wanted], given))
+    evaluate = compile_function([flat], inputs, vectorize_graph([log_prior, *wanted], given), OFTEN)
 
     def parameters(u: Floats, *data: Any) -> tuple[Floats, list[Floats]]:
         log_prior, *found = evaluate(np.atleast_2d(u), *data)
@@ -181,7 +181,7 @@ def _pull(
     slopes = [pt.flatten(g) for g in pt.grad(total, layout.values, disconnected_inputs="ignore")]
     given = dict(zip(layout.values, layout.parts(flat), strict=True))
     graph = clone_replace(pt.concatenate(slopes), given)
-    evaluate = compile_function([flat, *cotangents], inputs, [graph])
+    evaluate = compile_function([flat, *cotangents], inputs, [graph], OFTEN)
 
     def pull(u: Floats, cotangents: list[Floats], *data: Any) -> Floats:
         return np.asarray(evaluate(u, *cotangents, *data)[0])
@@ -204,11 +204,11 @@ def _variables(
     given |= dict(zip(values, points, strict=True))
     named = [*model.free_RVs, *model.deterministics]
     graphs = model.replace_rvs_by_values(named)
-    densities = [model.logp(vars=[rv], jacobian=False) for rv in model.free_RVs]
+    densities = log_densities_of(model, model.free_RVs, jacobian=False)
     evaluate = compile_function(
         [flat, *points], inputs, vectorize_graph([*graphs, *densities], given)
     )
-    shapes = [tuple(int(size) for size in rv.shape.eval()) for rv in effects]
+    shapes = [shape_of(rv) for rv in effects]
     stops = np.cumsum([int(np.prod(shape)) for shape in shapes])
     ranks = [*(rv.ndim for rv in named), *(0 for _ in densities)]
 

@@ -23,17 +23,17 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 from scipy.special import betaln, gammaln
 
 from bayeslmm.distributions.phenotype import require_marginal
+from bayeslmm.distributions.variables import parameters
 from bayeslmm.errors import ModelError
+from bayeslmm.inference.compiled import evaluator
 from bayeslmm.inference.exact.quadrature import integrate_rows, likelihood_width, log_sum_exp
-from bayeslmm.inference.graph import prior_parameters
 from bayeslmm.inference.laplace.hyper import Hyper, hyper
-from bayeslmm.inference.tree import PYTHON, improper_priors
+from bayeslmm.inference.tree import improper_priors
 from bayeslmm.likelihood.one_kernel import LOG_2PI
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.priors.shares import LogRatio
@@ -160,7 +160,7 @@ def _shares_of(
     (a, b), alpha = _prior_of(model)
     point = pt.dmatrix()  # shares, a row each
     graph = vectorize_graph(model["h2"], {share: point})
-    function = pytensor.function([point], graph, mode=PYTHON)
+    function = evaluator([point], graph)
     counted = np.atleast_1d(function(np.eye(len(model.coords["component"]))))[:-1]
     return (a, b), alpha, tuple(bool(x > 0.5) for x in counted)
 
@@ -169,7 +169,7 @@ def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
     """(a, b) and α of the shares, whose density has to be that of `log_prior_of_ratios`."""
     share = model["share"]
     count = len(model.coords["component"]) - 1
-    given: list[Any] = [getattr(x, "data", None) for x in prior_parameters(share)]
+    given: list[Any] = [getattr(x, "data", None) for x in parameters(share)]
     if len(given) == 3 and all(x is not None for x in given) and np.ptp(given[2]) == 0:
         explained = (float(given[0]), float(given[1]))
         alpha = float(given[2][0])
@@ -178,7 +178,7 @@ def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
         graph = vectorize_graph(
             model.logp(vars=[share], sum=False)[0], {value: (p := pt.dmatrix())}
         )
-        found = pytensor.function([p], graph, mode=PYTHON)(u)
+        found = evaluator([p], graph)(u)
         if np.allclose(found, log_prior_of_ratios(u, explained, alpha), rtol=1e-9, atol=1e-9):
             return explained, alpha
     raise ModelError("the prior of the shares is not Beta times symmetric Dirichlet")
