@@ -1,8 +1,8 @@
-"""A simulation: a truth, a posterior, the ranks of the one in the other.
+"""One simulation: draw a truth and data, fit them, rank the truth among the posterior draws.
 
-Simulation i takes its random numbers from the i-th child of the seed and leaves nothing behind
-that another could see, so that the result depends neither on their order, nor on the number of
-processes (`bayeslmm.calibration.processes`), nor on where a run stopped and went on.
+Simulation i takes its random numbers from the i-th child of the seed and keeps no state. So the
+result does not depend on the order of the simulations, on the number of processes
+(`bayeslmm.calibration.processes`), or on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from bayeslmm.calibration.parts import Unit
 from bayeslmm.calibration.problem import Problem
 from bayeslmm.calibration.quantities import distinct, log_likelihood_at, quantities_at
-from bayeslmm.calibration.truth import Truth, exchange, simulator
+from bayeslmm.calibration.truth import Truth, replace_phenotype, simulator
 from bayeslmm.errors import BayesLMMWarning
 from bayeslmm.inference.choose import choose_engine
 from bayeslmm.inference.engine import Replicate, Sampler
@@ -27,24 +27,24 @@ from bayeslmm.inference.tree import Variables, chain_draw
 from bayeslmm.models.file import ModelFile
 from bayeslmm.numerics.arrays import Floats
 
-PILOTS = 12  # truths that tell which quantities vary and differ
-PILOT = 2**31  # spawn key of the first, far from the simulations'
+PILOTS = 12  # truths that show which quantities vary and differ
+PILOT = 2**31  # spawn key of the first, beyond all simulations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setup:
-    """What a process needs to know.
+    """Everything that a process needs to build the model and to run simulations.
 
     Parameters
     ----------
     model
         A model, or a model file with its problem and priors.
     problem, priors
-        For a model file.
+        Data and priors of a model file.
     engine
         Its name, or a function that draws (`bayeslmm.inference.engine.Replicate`).
     draws, seed
-        Draws that a truth is ranked among; seed.
+        Number of draws among which a truth is ranked; seed.
     """
 
     model: pm.Model | ModelFile
@@ -62,11 +62,11 @@ class Study:
     Parameters
     ----------
     setup, model
-        What it was made from; the model, built.
+        Its setup; the built model.
     names
         (q,) the quantities.
     engine, reason
-        The engine, and why it.
+        The engine, and the reason for its choice.
     simulate, sample
         Functions that draw a truth and a posterior.
     """
@@ -94,7 +94,7 @@ def prepare(setup: Setup, model: pm.Model | None = None) -> Study:
     Raises
     ------
     BayesLMMError
-        A model that cannot be built, drawn from, or served by the engine.
+        If the model cannot be built, its prior not drawn from, or the engine not used.
     """
     with threadpool_limits(limits=1):
         model = build(setup) if model is None else model
@@ -108,7 +108,7 @@ def prepare(setup: Setup, model: pm.Model | None = None) -> Study:
         for k in range(PILOTS):
             seed = np.random.SeedSequence(setup.seed, spawn_key=(PILOT + k,))
             truth = simulate(seed)
-            exchange(model, truth.y)
+            replace_phenotype(model, truth.y)
             likelihood = log_likelihood_at(model, truth.variables)
             rng = np.random.default_rng(seed.spawn(1)[0])
             found = quantities_at(model, truth.variables, likelihood, rng, truth.pve)
@@ -117,13 +117,13 @@ def prepare(setup: Setup, model: pm.Model | None = None) -> Study:
 
 
 def simulate_one(study: Study, index: int) -> Unit:
-    """One simulation: a truth, a posterior, ranks."""
+    """Run one simulation: draw a truth and data, fit them, rank the truth."""
     start = time.perf_counter()
     seeds = np.random.SeedSequence(study.setup.seed, spawn_key=(index,)).spawn(4)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BayesLMMWarning)  # what they say is kept and counted
+        warnings.simplefilter("ignore", BayesLMMWarning)  # problems are counted in the result
         truth = study.simulate(seeds[0])
-        exchange(study.model, truth.y)
+        replace_phenotype(study.model, truth.y)
         drawn = study.sample(study.model, study.setup.draws, np.random.default_rng(seeds[1]))
         found = _compare(study, truth, drawn, np.random.default_rng(seeds[2]))
     u, z = ranked([found[name] for name in study.names], np.random.default_rng(seeds[3]))
@@ -136,7 +136,7 @@ def simulate_one(study: Study, index: int) -> Unit:
 def _compare(
     study: Study, truth: Truth, drawn: Replicate, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Quantities (1 + draws,): the truth first."""
+    """Compute the quantities (1 + draws,) of the truth, which is first, and of the draws."""
     draws = chain_draw(study.model, drawn.values, 1)
     joined: Variables = {
         name: (dims, np.concatenate([value, draws[name][1]], axis=1))
@@ -152,13 +152,13 @@ def _compare(
 
 
 def ranked(columns: Iterable[Floats], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Normalised rank u and z of the first value of every column among the others.
+    """Compute the normalised rank u and z of the first value of each column among the others.
 
-    u is nan where a value is nan or the truth infinite, z also where a draw is infinite or all are
-    equal.
+    u is nan if a value is nan or the truth is infinite, z also if a draw is infinite or all draws
+    are equal.
 
-    Ties are broken at random; within its rank u is uniform, so that it is uniform on (0, 1)
-    whatever the number of draws.
+    Ties are broken at random, and u is drawn uniformly within its rank. So a calibrated u is
+    uniform on (0, 1) for any number of draws.
     """
     u, z = [], []
     for values in columns:
