@@ -1,13 +1,13 @@
-"""Genetic values given the parameters: drawn and expected, for one trait and for several.
+"""Genetic values given the parameters: draws and expectations, for one or several traits.
 
 In the canonical basis Φ of a draw's G and R (`bayeslmm.likelihood.canonical`) the traits are
-independent: each is a one-trait problem with variances (h, 1 - h), and ``U = U'Φᵀ`` takes the
-values back. With one trait Φ is the total standard deviation. A draw from the prior is corrected by
-the covariance with the records (Matheron's rule)::
+independent: each is a one-trait problem with variances (h, 1 - h), and ``U = U'Φᵀ`` transforms
+back. With one trait Φ is the total standard deviation. Matheron's rule turns a prior draw into a
+draw given the records::
 
     u' = u* + h K (h K + (1 - h) I)⁻¹ (y' - Xβ' - u* - ε*)
 
-which costs O(p) a node, draw and trait in the eigenbasis of K.
+which costs O(p) per node, draw and trait in the eigenbasis of K.
 
 References
 ----------
@@ -25,11 +25,12 @@ from bayeslmm.errors import InputError
 from bayeslmm.likelihood.canonical import canonical_bases
 from bayeslmm.likelihood.one_kernel_solve import shrink
 from bayeslmm.numerics.arrays import Floats
+from bayeslmm.numerics.threads import ahead, blas_threads
 
 if TYPE_CHECKING:
     from bayeslmm.likelihood.spectrum import Spectrum
 
-NEGATIVE = 1e-8  # share of the largest eigenvalue down to which a negative one is rounding
+NEGATIVE = 1e-8  # largest relative size of negative eigenvalues due to rounding
 
 
 def draw_genetic(
@@ -41,7 +42,7 @@ def draw_genetic(
     rng: np.random.Generator,
     block: int = 250,
 ) -> Iterator[tuple[slice, Floats]]:
-    """Exact draws of U given Y and the parameters, in rotated coordinates ``Wᵀu_t``.
+    """Draw U given Y and the parameters exactly, in rotated coordinates ``Wᵀu_t``.
 
     Parameters
     ----------
@@ -54,9 +55,10 @@ def draw_genetic(
     spectrum
         Spectrum of K and X.
     rng
-        Source of randomness.
+        Source of randomness. Where BLAS may use several threads, another thread draws the next
+        block's numbers while this one is computed; the numbers are the same.
     block
-        Draws at a time.
+        Number of draws per block.
 
     Yields
     ------
@@ -66,22 +68,31 @@ def draw_genetic(
     Raises
     ------
     InputError
-        If G or R of a draw is no covariance, or G + R is singular.
+        If G or R of a draw is not a covariance matrix, or G + R is singular.
     """
-    for start in range(0, beta.shape[0], block):
-        part = slice(start, min(start + block, beta.shape[0]))
+    draws, T = genetic.shape[:2]
+    wide = spectrum.p + spectrum.nodes
+
+    def normals(start: int) -> tuple[Floats, Floats]:
+        """Draw the standard normal numbers of a block: of g and of ε."""
+        shape = (min(block, draws - start) * T, wide)
+        return rng.standard_normal(shape), rng.standard_normal(shape)
+
+    starts = range(0, draws, block)
+    for start, (z, e) in zip(starts, ahead(normals, starts, threads=blas_threads()), strict=True):
+        part = slice(start, min(start + block, draws))
         basis, r, a, b = canonical_problem(
             rotated, beta[part], genetic[part], residual[part], spectrum, start
         )
-        prior = np.sqrt(a) * draw_unit_genetic(spectrum, rng, r.shape[0])
-        noise = np.sqrt(b) * rng.standard_normal(r.shape)
+        prior = np.sqrt(a) * unit_genetic(spectrum, z)
+        noise = np.sqrt(b) * e
         yield part, back_to_traits(basis, prior + shrink(spectrum, r - prior - noise, a, b))
 
 
 def genetic_mean(
     rotated: Floats, beta: Floats, genetic: Floats, residual: Floats, spectrum: Spectrum
 ) -> Floats:
-    """E[U | Y, β, G, R] in rotated coordinates (draws, T, p + k): the mean of `draw_genetic`."""
+    """Compute E[U | Y, β, G, R] (draws, T, p + k) in rotated coordinates; see `draw_genetic`."""
     basis, r, a, b = canonical_problem(rotated, beta, genetic, residual, spectrum, 0)
     return back_to_traits(basis, shrink(spectrum, r, a, b))
 
@@ -94,7 +105,7 @@ def canonical_problem(
     spectrum: Spectrum,
     number: int,
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Φ (draws, T, T), canonical residuals (draws T, p + k) and variances, two (draws T, 1)."""
+    """Return Φ (draws, T, T), canonical residuals (draws T, p + k) and variances (draws T, 1)."""
     draws, T = genetic.shape[:2]
     p = spectrum.p
     basis, inverse, shares = canonical_draws(genetic, residual, number)
@@ -107,12 +118,12 @@ def canonical_problem(
 def canonical_draws(
     genetic: Floats, residual: Floats, number: int = 0
 ) -> tuple[Floats, Floats, Floats]:
-    """Φ, Φ⁻¹ (draws, T, T) and the shares (draws, T, 2) of draws of G and R.
+    """Compute Φ, Φ⁻¹ (draws, T, T) and the shares (draws, T, 2) of draws of G and R.
 
     Raises
     ------
     InputError
-        Naming the first draw that has none; `number` is that of the first draw given.
+        If a draw has no canonical basis; it names the draw, counted from `number`.
     """
     pair = [np.ascontiguousarray(A, dtype=np.float64) for A in (genetic, residual)]
     first, basis, inverse, shares = canonical_bases(*pair)
@@ -127,24 +138,29 @@ def canonical_draws(
 
 
 def back_to_traits(basis: Floats, values: Floats) -> Floats:
-    """Canonical values (draws T, any) as those of the traits (draws, T, any)."""
+    """Transform canonical values (draws T, any) to the traits (draws, T, any)."""
     draws, T = basis.shape[:2]
     return np.asarray(basis @ values.reshape(draws, T, -1))
 
 
 def draw_unit_genetic(spectrum: Spectrum, rng: np.random.Generator, size: int = 0) -> Floats:
-    """Wᵀg for g ~ N(0, K): (p + k,), or (size, p + k)."""
-    p, k = spectrum.p, spectrum.nodes
-    z = rng.standard_normal((max(size, 1), p + k))
-    root_s = np.sqrt(spectrum.eigenvalues)
-    scaled = np.divide(spectrum.coupling, root_s, out=np.zeros((p, k)), where=root_s > 0)
-    top = z[:, :p] @ root(spectrum.schur).T + z[:, p:] @ scaled.T
-    out = np.hstack([top, root_s * z[:, p:]])
+    """Draw Wᵀg for g ~ N(0, K): (p + k,), or (size, p + k)."""
+    z = rng.standard_normal((max(size, 1), spectrum.p + spectrum.nodes))
+    out = unit_genetic(spectrum, z)
     return out if size else out[0]
 
 
+def unit_genetic(spectrum: Spectrum, z: Floats) -> Floats:
+    """Transform standard normal rows z (any, p + k) to Wᵀg for g ~ N(0, K)."""
+    p, k = spectrum.p, spectrum.nodes
+    root_s = np.sqrt(spectrum.eigenvalues)
+    scaled = np.divide(spectrum.coupling, root_s, out=np.zeros((p, k)), where=root_s > 0)
+    top = z[:, :p] @ root(spectrum.schur).T + z[:, p:] @ scaled.T
+    return np.hstack([top, root_s * z[:, p:]])
+
+
 def root(A: Floats) -> Floats:
-    """F (..., T, T) with FFᵀ = A, covariances that may be singular.
+    """Compute F (..., T, T) with FFᵀ = A, for covariances that may be singular.
 
     Raises
     ------
