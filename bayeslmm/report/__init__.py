@@ -38,17 +38,17 @@ def report(
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns, or several traits in one tree.
+        Result of `bayeslmm.fit`, or several traits in one tree.
     path
-        The HTML file; written atomically, a folder that is missing is made.
+        The HTML file; written atomically. A missing folder is created.
     command
         The command that reproduces the fit. Default: the tree's attribute ``command``.
     relatedness
-        Histogram of the relationship matrix. Default: what `add_relatedness` has kept.
+        Histogram of the relationship matrix. Default: the one stored by `add_relatedness`.
     summary
-        `bayeslmm.heritability` of the tree, if it is there already. Default: computed.
+        Result of `bayeslmm.heritability` for the tree. Default: computed.
     prob
-        Probability of the intervals where `summary` is not given.
+        Probability of the intervals if `summary` is not given.
 
     Returns
     -------
@@ -75,11 +75,11 @@ def render(
     sensitivity: pd.DataFrame | None = None,
     diagnoses: Mapping[str, Diagnosis] | None = None,
 ) -> str:
-    """The report of a fit as the text of an HTML page; arguments as for `report`.
+    """Render the report of a fit as the text of an HTML page; arguments as for `report`.
 
-    `sensitivity` is `bayeslmm.prior_sensitivity` of the tree, and `diagnoses` are
-    `bayeslmm.diagnose` by trait, if they are there already. The same tree and arguments give the
-    same text.
+    `sensitivity` is the result of `bayeslmm.prior_sensitivity`, and `diagnoses` are results of
+    `bayeslmm.diagnose` by trait; by default both are computed. The same tree and arguments give
+    the same text.
     """
     from bayeslmm.posterior.summary import heritability, trait_trees
     from bayeslmm.report.overview import overview
@@ -89,7 +89,7 @@ def render(
     if not trait_trees(tree):
         raise InputError(
             "no posterior in the tree",
-            "what bayeslmm.fit returns, or the PREFIX.nc of bayeslmm h2",
+            "a result of bayeslmm.fit, or the PREFIX.nc of bayeslmm h2",
             "check that this is the file you meant",
         )
     table = heritability(tree, prob) if summary is None else summary
@@ -110,5 +110,5 @@ def render(
 
 
 def _rows_of(table: pd.DataFrame | None, trait: str) -> pd.DataFrame | None:
-    """Rows of one trait."""
+    """Select the rows of one trait."""
     return None if table is None else table[table["trait"].astype(str) == trait]

@@ -1,4 +1,4 @@
-"""The posterior beside other estimates, in the report: table, figure and words."""
+"""Comparison of the posterior with other estimates in the report: table, figure, sentences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bayeslmm.report.plots import Interval, interval_figure
 
 
 def agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:
-    """Table, figure and words; None where there is nothing beside the posterior."""
+    """Make table, figure and sentences; None without other estimates."""
     if facts.traits:
         return None
     try:
@@ -32,13 +32,13 @@ def agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:
     return {
         "figure": agreement_figure(found, key),
         "rows": [agreement_row(one) for one in found],
-        "words": agreement_words(found),
-        "warnings": [svg.clean(words) for words in disagreements(found)],
+        "sentences": agreement_sentences(found),
+        "warnings": [svg.clean(message) for message in disagreements(found)],
     }
 
 
 def agreement_row(one: Estimate) -> dict[str, str | Markup]:
-    """A row of the table."""
+    """Format a row of the table."""
     return {
         "source": name(one.source),
         "h2": number(one.h2, one.se, 3),
@@ -51,7 +51,7 @@ def agreement_row(one: Estimate) -> dict[str, str | Markup]:
 
 
 def agreement_figure(found: list[Estimate], key: str) -> Markup:
-    """Every estimate with its interval, on the posterior's scale."""
+    """Draw every estimate with its interval, on the posterior's scale."""
     shown = [one for one in found if math.isfinite(one.h2_here)]
     rows = []
     for one in shown:
@@ -73,8 +73,8 @@ def agreement_figure(found: list[Estimate], key: str) -> Markup:
     )
 
 
-def agreement_words(found: list[Estimate]) -> list[str]:
-    """Why the estimates differ, as far as they are there."""
+def agreement_sentences(found: list[Estimate]) -> list[str]:
+    """Explain why the estimates shown may differ."""
     sources = {one.source for one in found}
     by_name = {one.source: one for one in found}
     out = ["All but the posterior are estimates of other methods from the same records, as a check "
@@ -82,27 +82,27 @@ def agreement_words(found: list[Estimate]) -> list[str]:
     if "REML" in sources:
         edge = by_name["REML"].lower < 0.0 or by_name["REML"].upper > 1.0
         out.append(
-            "REML is the top of the restricted likelihood, the posterior’s mode with a flat prior. "
-            "Its interval takes the likelihood as symmetric, which it is not near 0 and 1"
-            + (": here it goes beyond them, and is not to be believed." if edge else ".")
+            "REML maximises the restricted likelihood; under a flat prior this is the posterior "
+            "mode. Its interval assumes a symmetric likelihood, which fails near 0 and 1"
+            + (": here the interval extends beyond them and is not valid." if edge else ".")
         )
     if "Haseman-Elston" in sources:
         wide = by_name["Haseman-Elston"].se / max(by_name["REML"].se, 1e-12)
         times = f": its standard error is {wide:.1f} times that of REML" * math.isfinite(wide)
         out.append(
-            "Haseman-Elston regression needs no normal distribution, but weighs all pairs alike, "
-            f"however much their relatives have said already{times}. It is not held within 0 and 1."
+            "Haseman-Elston regression needs no normal distribution, but weighs all pairs equally, "
+            f"although they are not independent{times}. It is not constrained to 0 to 1."
         )
     if any(source.startswith("GCTA") for source in sources):
         out.append(
-            "GCTA’s V(G)/Vp is on the scale of its matrix. Here the matrix has been divided by its "
+            "GCTA’s V(G)/Vp is on the scale of its matrix. Here the matrix is divided by its "
             "average semivariance among the individuals analysed, so that σ²ᵤ is the variance of "
             "genetic values among them; V(G) times that number is σ²ᵤ."
         )
     if any(source.startswith("GEMMA") for source in sources):
         out.append(
-            "GEMMA’s pve counts the genetic variance with the mean diagonal of the centred matrix, "
-            "(n − 1)/n of its average semivariance: nearly our scale. Its vg and ve are of the "
-            "matrix as it is."
+            "GEMMA’s pve multiplies vg by the mean diagonal of the centred matrix, (n − 1)/n of "
+            "its average semivariance: nearly our scale. Its vg and ve are on the scale of its "
+            "matrix."
         )
     return out

@@ -1,4 +1,4 @@
-"""The page of a calibration: a verdict, the curves with their bands, the table, how to redo it."""
+"""The page of a calibration: verdict, curves with their bands, table, command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bayeslmm.calibration.result import Calibration
 
 COLUMNS = 3
-MOST = 36  # curves that are shown, those with the smallest p first
+MOST = 36  # largest number of curves shown, smallest p first
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Row:
 
 
 def render_calibration(found: Calibration, command: str) -> str:
-    """The page as one file of HTML without scripts."""
+    """Render the page as one HTML file without scripts."""
     worst = found.table().sort_values("p", kind="stable")["quantity"].tolist()
     shown = set(worst[:MOST])
     names = [name for name in found.names if name in shown]
@@ -45,7 +45,7 @@ def render_calibration(found: Calibration, command: str) -> str:
         "calibration.html.jinja",
         found=found,
         model=clean(found.model),
-        words=clean(found.words),
+        description=clean(found.words),
         reason=clean(found.engine_reason),
         verdict=clean(found.verdict().partition(": ")[2]),
         command=clean(command),
@@ -63,7 +63,7 @@ def render_calibration(found: Calibration, command: str) -> str:
 
 
 def rows(found: Calibration) -> list[Row]:
-    """The table as text, in the order of the quantities."""
+    """Format the table, in the order of the quantities."""
     return [
         Row(
             quantity=quantity_name(str(row["quantity"])),
@@ -91,7 +91,7 @@ def _p(value: float) -> str:
 
 
 def curves_figure(found: Calibration, names: list[str], key: str) -> Markup:
-    """The ECDF of the ranks minus their expectation, with the simultaneous 95 % band.
+    """Draw the ECDF of the ranks minus the uniform one, with the simultaneous 95 % band.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def curves_figure(found: Calibration, names: list[str], key: str) -> Markup:
 
 
 def _curve(found: Calibration, name: str, ok: bool, first: bool, last: bool) -> Axes:
-    """The curve of one quantity; `first` of its row, `last` of its column."""
+    """Draw the curve of one quantity; `first` in its row, `last` in its column."""
     u = found.ranks(name)
     z = evaluation_points()
     ends = np.concatenate([[0.0], z, [1.0]])

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 SHOWN = {"h2": "h²", "sigma2_u": "σ²ᵤ", "sigma2_e": "σ²ₑ"}
-MOST = 6  # quantities shown
-LONGEST = 400  # points of a chain that a trace shows
+MOST = 6  # largest number of quantities shown
+LONGEST = 400  # largest number of points of a trace
 
 
 def chain_figure(facts: Facts, key: str) -> Markup:
-    """A row for each of a few quantities: the traces of the chains and the ranks of their draws."""
+    """Draw the traces and rank histograms of the chains, a row for each of a few quantities."""
     shown = shown_draws(facts)
     last = len(shown) - 1
     grid = [
@@ -32,15 +32,15 @@ def chain_figure(facts: Facts, key: str) -> Markup:
         for k, (name, draws) in enumerate(shown.items())
     ]
     names = ", ".join(clean(name) for name in shown)
-    words = f"Trace and rank plots of {names} by chain"
-    return draw(grid, key, words, width=FULL, height=34 + 168 * len(shown), ratios=(5, 4))
+    description = f"Trace and rank plots of {names} by chain"
+    return draw(grid, key, description, width=FULL, height=34 + 168 * len(shown), ratios=(5, 4))
 
 
 def shown_draws(facts: Facts, most: int = MOST) -> dict[str, Floats]:
-    """What is drawn, by label: h², σ²ᵤ and σ²ₑ of one kernel.
+    """Choose the draws to show, by label: h², σ²ᵤ and σ²ₑ with one kernel.
 
-    Of several components or traits every h² and then, up to `most` in all, the correlations and
-    the shares that have mixed worst.
+    With several components or traits these are every h² and then, up to `most` in all, the
+    correlations and the shares with the worst mixing.
     """
     posterior = facts.tree["posterior"].to_dataset()
     if len(facts.components) == 2:
@@ -72,7 +72,7 @@ def _trace(name: str, draws: Floats, *, first: bool, last: bool) -> Axes:
 
 
 def rank_counts(draws: Floats, bins: int = 20) -> NDArray[np.int64]:
-    """How many draws of each chain have a rank, among all of them, in each bin: (chains, bins)."""
+    """Count the draws of each chain by bins of their rank among all draws: (chains, bins)."""
     ranks = rankdata(draws.ravel()).reshape(draws.shape)
     edges = np.linspace(0.5, draws.size + 0.5, bins + 1)
     return np.stack([np.histogram(chain, edges)[0] for chain in ranks]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Plots of the posterior predictive checks, and of the kernel."""
+"""Figures of the posterior predictive checks and of the kernel."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from bayeslmm.report.numbers import plain
 from bayeslmm.report.relatedness import Relatedness
 from bayeslmm.report.svg import BLUE, MUTED, ORANGE
 
-LOW = 270.0  # height of the figures of the kernel, CSS pixels
+LOW = 270.0  # height of the kernel figures, CSS pixels
 
 
 def predictive_bands(observed: Floats, replicated: Floats) -> list[Mark]:
-    """Observed points (bins,) on medians, 50 and 95 % bands of replicated ones (r, bins)."""
+    """Mark observed values (bins,) over medians, 50 and 95 % bands of replicates (r, bins)."""
     at = np.arange(observed.size, dtype=np.float64)
     marks: list[Mark] = []
     for tail, opacity in ((0.025, 0.18), (0.25, 0.28)):
@@ -42,7 +42,7 @@ def predictive_bands(observed: Floats, replicated: Floats) -> list[Mark]:
 
 
 def variance_figure(check: VarianceCheck, key: str) -> Markup:
-    """Observed mean squared contrast by eigenvalue, on its predictive bands."""
+    """Draw the observed mean squared contrast by eigenvalue over its predictive bands."""
     axes = Axes(
         predictive_bands(check.observed, check.replicated),
         Axis(
@@ -57,16 +57,16 @@ def variance_figure(check: VarianceCheck, key: str) -> Markup:
     return draw(
         [[axes]],
         key,
-        "Mean squared error contrast in bins of the eigenvalue, observed points on the 50 and "
+        "Mean squared error contrast in bins of the eigenvalue, observed points over the 50 and "
         f"95 percent posterior predictive bands; {check.outside()} of {check.size.size} lie "
-        "outside the wide one",
+        "outside the 95 percent band",
     )
 
 
 def normal_figure(
     check: NormalCheck, key: str, what: str, title: str = "Normal quantiles"
 ) -> Markup:
-    """Quantile-quantile plot against the normal distribution with its pointwise band."""
+    """Draw a normal Q-Q plot with its pointwise band."""
     ends = check.expected[[0, -1]]
     axes = Axes(
         [
@@ -78,12 +78,12 @@ def normal_figure(
         Axis(f"{what}, standardised"),
         title,
     )
-    words = f"Quantile-quantile plot of {what} against the normal distribution"
-    return draw([[axes]], key, words)
+    description = f"Quantile-quantile plot of {what} against the normal distribution"
+    return draw([[axes]], key, description)
 
 
 def spectrum_figure(eigenvalues: Floats, key: str, most: int = 300) -> Markup:
-    """Sorted eigenvalues on logarithmic axes; zeros are left out."""
+    """Draw the sorted positive eigenvalues on logarithmic axes."""
     s = np.sort(eigenvalues[eigenvalues > 0])[::-1]
     rank = np.unique(np.geomspace(1, max(s.size, 1), most).astype(int))
     marks: list[Mark] = [Level(MUTED, y=1.0, dash=DASHED)]
@@ -96,12 +96,12 @@ def spectrum_figure(eigenvalues: Floats, key: str, most: int = 300) -> Markup:
         "Spectrum of the kernel",
     )
     largest = plain(float(s[0])) if s.size else "none"
-    words = f"Eigenvalues of the kernel in falling order, the largest is {largest}"
-    return draw([[axes]], key, words, height=LOW)
+    description = f"Eigenvalues of the kernel in descending order, the largest is {largest}"
+    return draw([[axes]], key, description, height=LOW)
 
 
 def relatedness_figure(found: Relatedness, key: str) -> Markup:
-    """Histograms of the entries off and on the diagonal of a relationship matrix."""
+    """Draw histograms of the off-diagonal and diagonal entries of a relationship matrix."""
     pictures = (
         (found.diagonal_counts, found.diagonal_edges, ORANGE, "individuals (diagonal)"),
         (found.counts, found.edges, BLUE, "pairs (off the diagonal)"),

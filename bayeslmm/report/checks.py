@@ -1,4 +1,4 @@
-"""Does the model fit? Figures and sentences of the posterior predictive checks."""
+"""Figures and sentences of the posterior predictive checks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from bayeslmm.report.svg import clean
 
 
 def checks_section(facts: Facts, key: str) -> dict[str, Any]:
-    """Posterior predictive checks: on contrasts, or on residuals where there are none; relatives.
+    """Show the posterior predictive checks of contrasts, or of residuals, and of relatives.
 
-    Of several kernels the contrasts are whitened by the Cholesky factor of V, if the fit keeps
-    them (`bayeslmm.report.relatives.add_relative_checks`).
+    With several kernels the contrasts are whitened by the Cholesky factor of V, if the fit stores
+    them (`bayeslmm.report.relatives.add_relative_checks`). Without contrasts residuals are shown.
     """
     if not facts.family.gaussian:
-        return {"figures": [], "words": [not_gaussian(facts)]}
+        return {"figures": [], "sentences": [not_gaussian(facts)]}
     found = relative_checks_of(facts.tree)
     if facts.spectral:
         out = contrast_checks(facts, key)
@@ -38,48 +38,48 @@ def checks_section(facts: Facts, key: str) -> dict[str, Any]:
         return residual_checks(facts, key)
     if found is not None:
         more = relatives_checks(found, key)
-        out = {name: [*out[name], *more[name]] for name in ("figures", "words")}
+        out = {name: [*out[name], *more[name]] for name in ("figures", "sentences")}
     return out
 
 
 def not_gaussian(facts: Facts) -> str:
-    """Why nothing was checked."""
+    """State why nothing was checked."""
     return (
         f"The phenotype is of the family {clean(facts.family.name)}. The checks of contrasts, "
-        "residuals and relatives are about a Gaussian one, and were not made."
+        "residuals and relatives need a Gaussian one, and were not made."
     )
 
 
 def whitened_checks(found: RelativeChecks, key: str) -> dict[str, Any]:
-    """Normality of the error contrasts, decorrelated by the covariance of several kernels."""
+    """Show the normality of the error contrasts, whitened by the covariance of several kernels."""
     normal = predictive.normal_check(found.whitened)
     what = "the error contrasts, whitened by the Cholesky factor of their covariance"
     return {
         "figures": [check_plots.normal_figure(normal, f"{key}-qq", "contrasts")],
-        "words": [normal_words(normal, what)],
+        "sentences": [normal_sentence(normal, what)],
     }
 
 
 def relatives_checks(found: RelativeChecks, key: str) -> dict[str, Any]:
-    """Pairs of relatives, families, and every record against all others."""
+    """Show the checks of pairs of relatives, of families and of single records."""
     figures: list[Markup] = []
     sentences: list[str | Markup] = []
     if found.pairs is not None:
         figures.append(relatives_plots.pair_figure(found.pairs, f"{key}-pairs"))
-        sentences.append(relatives.pair_words(found.pairs))
+        sentences.append(relatives.pair_sentences(found.pairs))
     if len(found.families.z) > 1:
         figures.append(relatives_plots.family_figure(found.families, f"{key}-families"))
-    sentences.append(relatives.family_words(found.families))
+    sentences.append(relatives.family_sentences(found.families))
     normal = predictive.normal_check(found.records.z)
     title = "Each record against all others"
     what = "leave-one-out residuals"
     figures.append(check_plots.normal_figure(normal, f"{key}-loo-qq", what, title))
-    sentences.append(relatives.record_words(found.records))
-    return {"figures": figures, "words": sentences}
+    sentences.append(relatives.record_sentences(found.records))
+    return {"figures": figures, "sentences": sentences}
 
 
 def contrast_checks(facts: Facts, key: str) -> dict[str, Any]:
-    """Variance of the contrasts by eigenvalue, and their normality."""
+    """Show the variance of the contrasts by eigenvalue, and their normality."""
     s, e = facts.constant("eigenvalue"), facts.constant("contrasts")
     assert s is not None
     assert e is not None
@@ -93,34 +93,34 @@ def contrast_checks(facts: Facts, key: str) -> dict[str, Any]:
             check_plots.variance_figure(check, f"{key}-ppc"),
             check_plots.normal_figure(normal, f"{key}-qq", "contrasts"),
         ],
-        "words": [variance_words(check), normal_words(normal, "the contrasts")],
+        "sentences": [variance_sentence(check), normal_sentence(normal, "the contrasts")],
     }
 
 
 def residual_checks(facts: Facts, key: str) -> dict[str, Any]:
-    """Residuals of each trait against its total variance; relatives stay correlated."""
+    """Show the residuals of each trait against its total variance, relatives not decorrelated."""
     X = facts.constant("design")
     if X is None:
-        return {"figures": [], "words": ["The model has no design: nothing could be checked."]}
+        return {"figures": [], "sentences": ["The model has no design: nothing could be checked."]}
     y = np.asarray(facts.tree["observed_data"]["phenotype"].to_numpy(), dtype=np.float64)
     residual = y - X @ facts.draws("beta").reshape(-1, X.shape[1]).mean(axis=0)
     figures, sentences = [], []
     for number_, trait in enumerate(facts.traits or [""]):
-        figure, words = _residual_check(facts, trait, residual, X, f"{key}-qq-{number_}")
+        figure, more = _residual_check(facts, trait, residual, X, f"{key}-qq-{number_}")
         figures.append(figure)
-        sentences += words
+        sentences += more
     sentences.append(
-        "These residuals hold the random effects as well, and without the contrasts of a single "
-        "kernel relatives cannot be decorrelated, so that this is a coarse check: of scale, "
-        "skewness and outliers."
+        "These residuals include the random effects, and relatives cannot be decorrelated without "
+        "the contrasts of a single kernel. So this is only a coarse check of scale, skewness and "
+        "outliers."
     )
-    return {"figures": figures, "words": sentences}
+    return {"figures": figures, "sentences": sentences}
 
 
 def _residual_check(
     facts: Facts, trait: str, residual: Floats, X: Floats, key: str
 ) -> tuple[Markup, list[str | Markup]]:
-    """Residuals of one trait (the only one: "") against the variance that the model gives it."""
+    """Compare the residuals of one trait ("" for the only one) with their model variance."""
     mine = [trait_of(one, facts.traits) == trait for one in facts.components]
     total = facts.draws("variance")[..., np.array(mine)].sum(axis=-1).ravel()
     own = residual[records_of(facts, trait, X)]
@@ -137,20 +137,20 @@ def _residual_check(
     )
     return (
         check_plots.normal_figure(normal, key, what),
-        [sentence, normal_words(normal, f"the {what}")],
+        [sentence, normal_sentence(normal, f"the {what}")],
     )
 
 
 def records_of(facts: Facts, trait: str, X: Floats) -> NDArray[np.bool_]:
-    """Records (n,) of one of several traits: those in which its intercept stands."""
+    """Select the records (n,) of one of several traits, by its intercept column."""
     column = f"intercept[{trait}]"
     if not trait or column not in facts.covariates:
         return np.ones(X.shape[0], dtype=np.bool_)
     return np.asarray(X[:, facts.covariates.index(column)] != 0)
 
 
-def variance_words(check: VarianceCheck) -> str:
-    """The check of variance by eigenvalue in a sentence."""
+def variance_sentence(check: VarianceCheck) -> str:
+    """Describe the check of the variance by eigenvalue."""
     bins, outside = check.size.size, check.outside()
     kind = "as it should be" if outside <= max(1, round(0.15 * bins)) else "more than chance"
     return (
@@ -161,8 +161,8 @@ def variance_words(check: VarianceCheck) -> str:
     )
 
 
-def normal_words(check: NormalCheck, what: str) -> str:
-    """The check of normality in a sentence."""
+def normal_sentence(check: NormalCheck, what: str) -> str:
+    """Describe the check of normality."""
     verdict = ""
     if (abs(check.kurtosis) > 1 or abs(check.skewness) > 0.5) and check.share_outside > 0:
         verdict = (

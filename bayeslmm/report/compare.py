@@ -1,4 +1,4 @@
-"""The page of a model comparison: one self-contained HTML file, as the report of a fit."""
+"""The page of a model comparison: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslmm.report import compare_plots, plots
-from bayeslmm.report import compare_text as compare_words
+from bayeslmm.report import compare_plots, compare_text, plots
 from bayeslmm.report.compare_tables import model_rows, share_rows, untested_rows, zero_rows
 from bayeslmm.report.compared_fit import Fit
 from bayeslmm.report.drawing import FULL
@@ -33,12 +32,12 @@ def render_comparison(
     command: str | None = None,
     prob: float = 0.95,
 ) -> str:
-    """The report of a comparison as the text of an HTML page.
+    """Render the report of a comparison as the text of an HTML page.
 
     Parameters
     ----------
     comparison
-        What `bayeslmm.comparison.table.weigh_models` returned.
+        Result of `bayeslmm.comparison.table.weigh_models`.
     fits
         The models, each once.
     zeros
@@ -46,19 +45,21 @@ def render_comparison(
     cohort
         The records.
     untested
-        Why other models have no such tests, by model
+        Reason for the absence of such tests, by model
         (`bayeslmm.comparison.zero_tests.why_no_zeros`).
     command
-        What reproduces it.
+        The command that reproduces the comparison.
     prob
         Probability of the intervals.
     """
     table = comparison.table
     names = [str(one) for one in table["model"]]
     by_name = {one.name: one for one in fits}
-    first = comparison.left_out[names[0]]
+    first = comparison.leave_one_out[names[0]]
     best = np.asarray(first.elpd_i)
-    differences = {one: best - np.asarray(comparison.left_out[one].elpd_i) for one in names[1:]}
+    differences = {
+        one: best - np.asarray(comparison.leave_one_out[one].elpd_i) for one in names[1:]
+    }
     shares = share_rows([by_name[one] for one in names], prob)
     return fill(
         "compare.html.jinja",
@@ -67,19 +68,19 @@ def render_comparison(
         n=cohort.n,
         people=len(cohort.people),
         covariates=list(cohort.covariates),
-        words=compare_words.conclusions(comparison),
-        limits=compare_words.limits(comparison, repeated=len(cohort.people) < cohort.n),
+        sentences=compare_text.conclusions(comparison),
+        limits=compare_text.limits(comparison, repeated=len(cohort.people) < cohort.n),
         sick=[one for one in fits if not one.diagnosis.ok],
         rows=model_rows(comparison),
         elpd=compare_plots.elpd_figure(table, "elpd"),
         pointwise=compare_plots.pointwise_figure(
             cohort.y, differences, names[0], cohort.trait, "pointwise"
         ),
-        pointwise_words=compare_words.pointwise(differences, names[0]),
+        pointwise_sentence=compare_text.pointwise(differences, names[0]),
         pit=compare_plots.pit_figure(
-            {one: np.asarray(comparison.left_out[one].pit) for one in names}, "pit"
+            {one: np.asarray(comparison.leave_one_out[one].pit) for one in names}, "pit"
         ),
-        pit_words=compare_words.pits(comparison),
+        pit_sentence=compare_text.pits(comparison),
         shares=shares,
         share_figure=plots.interval_figure(
             [row["interval"] for row in shares],
@@ -102,13 +103,15 @@ def render_comparison(
 
 
 def provenance(fits: Sequence[Fit]) -> list[tuple[str, str]]:
-    """Engines, files, seeds and versions."""
+    """List engines, files, seeds and versions."""
     rows = []
     for one in fits:
         attrs = one.tree.attrs
         file = f"{attrs.get('model_file', '')}, SHA-256 {str(attrs.get('model_sha256', ''))[:16]}…"
-        words = f"{attrs.get('engine', '')} engine ({attrs.get('engine_reason', '')})"
-        rows.append((clean(one.name), clean(words if one.name == "fixed" else f"{words}; {file}")))
+        engine = f"{attrs.get('engine', '')} engine ({attrs.get('engine_reason', '')})"
+        rows.append(
+            (clean(one.name), clean(engine if one.name == "fixed" else f"{engine}; {file}"))
+        )
     attrs = fits[0].tree.attrs
     versions = json.loads(attrs.get("versions", "{}"))
     rows.append(("seed, draws", clean(f"{attrs.get('seed', '–')}, {attrs.get('draws', '–')}")))

@@ -15,12 +15,12 @@ HEAD = ("elpd", "SE", "difference", "its SE", "weight", "log p(y)", "largest k")
 
 
 def comparison_lines(comparison: Comparison, cohort: Cohort) -> list[str]:
-    """The table and what it says, in lines.
+    """Format the table and the conclusions as lines of text.
 
     Parameters
     ----------
     comparison
-        What `bayeslmm.comparison.table.weigh_models` returned.
+        Result of `bayeslmm.comparison.table.weigh_models`.
     cohort
         The records.
     """
@@ -41,6 +41,6 @@ def comparison_lines(comparison: Comparison, cohort: Cohort) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Two decimals, in nats; "-" where there is none, no sign of zero."""
+    """Format nats to two decimals; "-" for nan, and zero without a sign."""
     text = f"{value:.2f}"
     return "-" if text == "nan" else text.removeprefix("-") if text == "-0.00" else text

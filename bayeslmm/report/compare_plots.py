@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-BAND = 1.358  # √n times the largest distance of 95 % of uniform samples (Kolmogorov)
-DASHES = (SOLID, DASHED, DOTTED, (4.0, 1.5, 1.0, 1.5))  # of each four models
+BAND = 1.358  # 95 % quantile of √n sup |ECDF - uniform| (Kolmogorov)
+DASHES = (SOLID, DASHED, DOTTED, (4.0, 1.5, 1.0, 1.5))  # repeated for every four models
 
 
 def elpd_figure(table: pd.DataFrame, key: str) -> Markup:
-    """elpd of every model with its standard error, and beside it the differences with theirs."""
+    """Draw elpd and its difference from the best model, both with standard errors."""
     names = [short(name, 22) for name in table["model"]]
     left = _estimates(table, "elpd", "se", BLUE, names, "elpd, nats (line: ± 1 SE)")
-    words = "difference from the first, nats (line: ± 1 SE)"
-    right = _estimates(table, "elpd_diff", "diff_se", ORANGE, [""] * len(names), words)
+    xlabel = "difference from the first, nats (line: ± 1 SE)"
+    right = _estimates(table, "elpd_diff", "diff_se", ORANGE, [""] * len(names), xlabel)
     return draw(
         [[left, right]],
         key,
@@ -52,7 +52,7 @@ def elpd_figure(table: pd.DataFrame, key: str) -> Markup:
 def _estimates(
     table: pd.DataFrame, value: str, error: str, colour: str, names: list[str], xlabel: str
 ) -> Axes:
-    """Estimates with their standard errors, a row for each model; 0 is marked of unnamed rows."""
+    """Draw estimates with standard errors, one row per model; mark 0 if rows have no names."""
     rows = -np.arange(len(table), dtype=np.float64)
     x, se = (table[column].to_numpy(dtype=np.float64) for column in (value, error))
     zero = [] if any(names) else [Level(MUTED, x=0.0)]
@@ -71,7 +71,7 @@ def _estimates(
 def pointwise_figure(
     y: Floats, differences: Mapping[str, Floats], best: str, trait: str, key: str
 ) -> Markup:
-    """Of every record: how much better the best model predicts it than each other, against y."""
+    """Draw each record's log density under the best model minus each other model, against y."""
     shown = list(differences.items())[:3]
     every = np.concatenate([np.zeros(1), *(values for _, values in shown)])
     low, high = Axis().limits(every)
@@ -96,7 +96,7 @@ def pointwise_figure(
 
 
 def pit_figure(pits: Mapping[str, Floats], key: str) -> Markup:
-    """Empirical distribution of the leave-one-out PIT less the uniform one, by model."""
+    """Draw the ECDF of the leave-one-out PIT minus the uniform one, by model."""
     width = BAND / np.sqrt(min(values.size for values in pits.values()))
     lines = []
     for k, (name, values) in enumerate(pits.items()):
@@ -113,7 +113,7 @@ def pit_figure(pits: Mapping[str, Floats], key: str) -> Markup:
     return draw(
         [[axes]],
         key,
-        "Empirical distribution of the leave-one-out probability integral transform less the "
+        "Empirical distribution of the leave-one-out probability integral transform minus the "
         "uniform distribution, a line for each model, with a 95 percent band",
         width=FULL,
         height=288,

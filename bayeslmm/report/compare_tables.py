@@ -1,4 +1,4 @@
-"""The tables of a model comparison, cell by cell as text."""
+"""The tables of a model comparison, formatted as text."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from bayeslmm.inference.quantities import component_names, quantities
 from bayeslmm.posterior.summary import describe, exact_share
-from bayeslmm.report import compare_text as compare_words
-from bayeslmm.report import plots
+from bayeslmm.report import compare_text, plots
 from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, p_value, plain, probability, sign, span
 from bayeslmm.report.svg import clean
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def model_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """The table of the models."""
+    """Format the table of the models."""
     chances = comparison.probabilities
     rows = []
     for row in comparison.table.to_dict(orient="records"):
@@ -37,9 +36,7 @@ def model_rows(comparison: Comparison) -> list[dict[str, str]]:
                 "elpd": number(row["elpd"], row["se"]),
                 "se": plain(row["se"], 2),
                 "diff": number(row["elpd_diff"], max(row["diff_se"], 0.1)),
-                "diff_se": plain(
-                    row["diff_se"] if row["diff_se"] > compare_words.ALIKE else 0.0, 2
-                ),
+                "diff_se": plain(row["diff_se"] if row["diff_se"] > compare_text.ALIKE else 0.0, 2),
                 "weight": f"{row['weight']:.2f}",
                 "k": f"{sign(f'{row["pareto_k_max"]:.2f}')}",
                 "log_ml": "–" if evidence is None else sign(f"{evidence.log_ml:.2f}"),
@@ -54,7 +51,7 @@ def model_rows(comparison: Comparison) -> list[dict[str, str]]:
 
 
 def share_rows(fits: Sequence[Fit], prob: float) -> list[dict[str, Any]]:
-    """h² and the share of every component, model by model."""
+    """Format h² and the share of every component, by model."""
     rows = []
     for one in fits:
         if one.tree.attrs.get("model") == "fixed":
@@ -90,7 +87,7 @@ def share_rows(fits: Sequence[Fit], prob: float) -> list[dict[str, Any]]:
 
 
 def zero_rows(zeros: Mapping[str, Sequence[ZeroTest]]) -> list[dict[str, Any]]:
-    """The tests of zero shares."""
+    """Format the tests of zero shares."""
     rows = []
     for model, tests in zeros.items():
         for test in tests:
@@ -102,7 +99,7 @@ def zero_rows(zeros: Mapping[str, Sequence[ZeroTest]]) -> list[dict[str, Any]]:
                     "null": null.format(parts),
                     "evidence": ratio(test.by_evidence),
                     "density": ratio(test.by_density),
-                    "verdict": compare_words.strength(test.by_evidence.log10),
+                    "verdict": compare_text.strength(test.by_evidence.log10),
                     "p": p_value(test.p_value).removeprefix("= "),
                 }
             )
@@ -112,17 +109,17 @@ def zero_rows(zeros: Mapping[str, Sequence[ZeroTest]]) -> list[dict[str, Any]]:
 def untested_rows(
     names: Sequence[str], zeros: Mapping[str, Sequence[ZeroTest]], why: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Models without tests of zero shares, in the order of the table, and why they have none."""
-    usual = "its variances are not shares of one total"
+    """List the models without tests of zero shares and the reason, in the order of the table."""
+    default = "its variances are not shares of one total"
     return [
-        (one, why.get(one, usual))
+        (one, why.get(one, default))
         for one in names
         if one in why or (one in zeros and not zeros[one])
     ]
 
 
 def ratio(found: Ratio) -> str:
-    """log₁₀ BF with its Monte Carlo standard error."""
+    """Format log₁₀ BF with its Monte Carlo standard error."""
     if math.isnan(found.log10):
         return "–"
     if found.mcse < 5e-4:

@@ -1,4 +1,4 @@
-"""The sentences of the model comparison: what it says, and what it does not."""
+"""Sentences of the model comparison: conclusions and limitations."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bayeslmm.comparison.table import Comparison
 
 
-CLEAR = 2.0  # standard errors of a difference of elpd that count as more than noise
-SMALL = 4.0  # nats of elpd below which a difference is small, whatever its standard error
-ALIKE = 1e-6  # nats that are rounding
-CLOSE = math.log(3.0)  # nats of log evidence that are "barely worth mentioning"
+CLEAR = 2.0  # a larger elpd difference, in standard errors, is reported as a difference
+SMALL = 4.0  # a smaller elpd difference, in nats, is not reported whatever its standard error
+ALIKE = 1e-6  # nats; smaller differences are rounding error
+CLOSE = math.log(3.0)  # nats; a smaller difference of log evidence is "barely worth mentioning"
 
 
 def conclusions(comparison: Comparison) -> list[Markup]:
-    """What the comparison says: prediction, evidence, and where the two part."""
+    """State the conclusions by prediction and by evidence, and where the two disagree."""
     table = comparison.table
     best = str(table["model"].to_numpy()[0])
     out = [_of_prediction(comparison)]
@@ -38,9 +38,9 @@ def conclusions(comparison: Comparison) -> list[Markup]:
             out.append(
                 Markup(
                     "The two criteria put different models first, {} and {}. Prediction hardly "
-                    "charges for a component that does nothing; the marginal likelihood charges "
-                    "for every value that the prior allowed and the data refused. Where they part, "
-                    "what the one has beside the other is at most small."
+                    "penalises a component without effect; the marginal likelihood penalises the "
+                    "prior mass on values that the data exclude. If they disagree, the additional "
+                    "component is at most small."
                 ).format(name(best), name(likely))
             )
     return out
@@ -52,7 +52,7 @@ def _of_prediction(comparison: Comparison) -> Markup:
     diff = np.abs(table["elpd_diff"].to_numpy(dtype=np.float64))
     se = table["diff_se"].to_numpy(dtype=np.float64)
     out = Markup(
-        "<strong>Prediction.</strong> {} predicts a record best from all the others"
+        "<strong>Prediction.</strong> {} predicts a record best from all other records"
     ).format(name(names[0]))
     close = [
         one
@@ -84,36 +84,35 @@ def _of_evidence(comparison: Comparison) -> Markup:
     chances = comparison.probabilities
     ordered = sorted(chances, key=lambda one: -chances[one])
     first, second = ordered[0], ordered[1]
-    gap = comparison.evidence[first].log_ml - comparison.evidence[second].log_ml
-    words = Markup(
-        "<strong>Marginal likelihood.</strong> If all {} models were equally probable before, {} "
-        "has now the probability {}"
+    difference = comparison.evidence[first].log_ml - comparison.evidence[second].log_ml
+    out = Markup(
+        "<strong>Marginal likelihood.</strong> With equal prior probabilities of the {} models, {} "
+        "has the posterior probability {}"
     ).format(len(ordered), name(first), probability(chances[first]))
-    words += Markup(", {} {}").format(name(second), probability(chances[second]))
-    if gap < CLOSE:
-        words += Markup(
+    out += Markup(", {} {}").format(name(second), probability(chances[second]))
+    if difference < CLOSE:
+        out += Markup(
             ": the two differ by a factor of {} only, which is barely worth mentioning"
-        ).format(plain(math.exp(gap), 2))
-    return words + Markup(".")
+        ).format(plain(math.exp(difference), 2))
+    return out + Markup(".")
 
 
 def limits(comparison: Comparison, *, repeated: bool = False) -> list[Markup | str]:
-    """What the comparison does not say; `repeated`: individuals have several records."""
+    """State the limitations of the comparison; `repeated`: individuals have several records."""
     out: list[Markup | str] = [
-        "None of the models is thereby shown to be true. Both criteria only rank those that were "
-        "named; a model that describes the data badly can be the best of them. See whether the PIT "
-        "below is uniform.",
-        "Leave-one-out asks for one record when all "
+        "No model is shown to be true. Both criteria only rank the models compared, and the best "
+        "of them can still describe the data badly. Check that the PIT below is uniform.",
+        "Leave-one-out predicts one record from all "
         + (
-            "others are known, those of the same individual included. "
+            "others, including those of the same individual. "
             if repeated
-            else "its relatives are known. "
+            else "others, including its relatives. "
         )
-        + "That a model is good at it says little about new "
+        + "Success at this says little about new "
         + ("individuals" if repeated else "families")
         + ", and nothing about causes.",
-        "The standard errors count the records as so many independent comparisons. Relatives are "
-        "not quite that, so that they are somewhat too small.",
+        "The standard errors treat the records as independent. Relatives are not, so the standard "
+        "errors are somewhat too small.",
         "Posterior probabilities of the models, and Bayes factors, depend on the priors of the "
         "variances however many data there are. These are the priors of the model files, or those "
         "given.",
@@ -121,7 +120,7 @@ def limits(comparison: Comparison, *, repeated: bool = False) -> list[Markup | s
     worst = float(comparison.table["pareto_k_max"].max())
     unresolved = {
         one: len(found.unresolved)
-        for one, found in comparison.left_out.items()
+        for one, found in comparison.leave_one_out.items()
         if getattr(found, "unresolved", ())
     }
     if unresolved:
@@ -133,36 +132,38 @@ def limits(comparison: Comparison, *, repeated: bool = False) -> list[Markup | s
         )  # fmt: skip
     else:
         shown = sign(f"{worst:.2f}")
-        out.append(f"Largest Pareto k̂ after correction: {shown}; the leave-one-out values hold.")
+        out.append(
+            f"Largest Pareto k̂ after correction: {shown}; the leave-one-out values are reliable."
+        )
     out += [clean(note) for note in comparison.notes]
     return out
 
 
 def pointwise(differences: Mapping[str, Floats], best: str) -> Markup:
-    """How many records carry the difference from the next best model."""
+    """Describe how the difference from the next best model is distributed over the records."""
     second, values = next(iter(differences.items()))
     if np.abs(values).max() < ALIKE:
         return Markup("{} and {} predict every record alike.").format(name(best), name(second))
     total = float(values.sum())
     better = int(np.count_nonzero(values > 0))
-    words = Markup("{} predicts {:,} of {:,} records better than {} does. ").format(
+    out = Markup("{} predicts {:,} of {:,} records better than {} does. ").format(
         name(best), better, values.size, name(second)
     )
     order = np.sort(np.abs(values))[::-1]
     share = float(order[: max(1, values.size // 100)].sum() / max(order.sum(), 1e-300))
-    words += Markup(
+    out += Markup(
         "The sum of the differences is {}; the hundredth of the records with the largest ones "
         "holds {:.0f}\N{NO-BREAK SPACE}% of their absolute sum."
     ).format(plain(total, 3), 100 * share)
     if share > 0.25:
-        words += Markup(" A few records decide: look at them before you believe the ranking.")
-    return words
+        out += Markup(" A few records decide: look at them before you believe the ranking.")
+    return out
 
 
 def pits(comparison: Comparison) -> Markup:
-    """Whose PIT leaves the band."""
+    """Name the models whose PIT leaves the band."""
     outside = []
-    for one, found in comparison.left_out.items():
+    for one, found in comparison.leave_one_out.items():
         values = np.sort(np.asarray(found.pit))
         level = np.arange(1, values.size + 1) / values.size
         distance = float(
@@ -184,7 +185,7 @@ def pits(comparison: Comparison) -> Markup:
 
 
 def strength(log10: float) -> str:
-    """A Bayes factor in words (Kass & Raftery 1995)."""
+    """Describe the strength of a Bayes factor (Kass & Raftery 1995)."""
     if math.isnan(log10):
         return "not available"
     word = "barely worth mentioning"

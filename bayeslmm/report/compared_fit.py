@@ -1,4 +1,4 @@
-"""One of the models of a comparison: its fit and how healthy it is."""
+"""One of the models of a comparison: its fit and diagnosis."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Fit:
     Parameters
     ----------
     name
-        What it is called in the comparison.
+        Its name in the comparison.
     tree, model
         Fit and model.
     diagnosis
-        Health of its draws.
+        Diagnosis of its draws.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Fit:
     diagnosis: Diagnosis
 
     def facts(self) -> dict[str, Any]:
-        """What the record of the run says of it."""
+        """Return its facts for the record of the run."""
         attrs = dict(self.tree.attrs)
         kept = ("model", "model_file", "model_sha256", "engine", "engine_reason", "draws", "chains")
         return {

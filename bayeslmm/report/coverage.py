@@ -1,4 +1,4 @@
-"""Coverage and power of a planned study in words, and as a page."""
+"""Coverage and power of a planned study as text and as a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {"hdi": "HDI", "eti": "equal-tailed", "reml_wald": "REML ± z SE"}
 
 
 def coverage_lines(table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float) -> list[str]:
-    """Coverage in words and as a table of text, for the terminal."""
+    """Format coverage as sentences and a text table, for the terminal."""
     lines = [*map(clean, _coverage_lead(table, facts, prob)), ""]
     groups = [NAMES[method] for method in dict.fromkeys(table["method"])]
     lines.append(" " * 7 + "".join(f"{name:^25}" for name in groups).rstrip())
@@ -33,7 +33,7 @@ def coverage_lines(table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float
 
 
 def power_lines(table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float) -> list[str]:
-    """Power in words and as a table of text, for the terminal."""
+    """Format power as sentences and a text table, for the terminal."""
     lines = [*map(clean, _power_lead(table, facts, prob)), ""]
     lines.append("      n    h²  expected SE  width  P(interval excludes 0)  P(test rejects 0)")
     lines += [
@@ -47,18 +47,18 @@ def power_lines(table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float) -
 def coverage_page(
     table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float, command: str | None = None
 ) -> str:
-    """The page of ``bayeslmm coverage``.
+    """Render the page of ``bayeslmm coverage``.
 
     Parameters
     ----------
     table
-        From `bayeslmm.study.coverage.estimate_coverage`.
+        Result of `bayeslmm.study.coverage.estimate_coverage`.
     facts
-        kernel (in words), n, expected_se_at_0, priors.
+        kernel (a phrase), n, expected_se_at_0, priors.
     prob
         Probability of the intervals.
     command
-        The command that made it.
+        The command that made the table.
     """
     from bayeslmm.report.coverage_plots import coverage_figure
 
@@ -83,7 +83,7 @@ def coverage_page(
 def power_page(
     table: pd.DataFrame, facts: Mapping[str, Any], *, prob: float, command: str | None = None
 ) -> str:
-    """The page of ``bayeslmm power``; arguments as for `coverage_page`."""
+    """Render the page of ``bayeslmm power``; arguments as for `coverage_page`."""
     from bayeslmm.report.coverage_plots import power_figure
 
     rows = [
@@ -133,7 +133,7 @@ def _coverage_lead(table: pd.DataFrame, facts: Mapping[str, Any], prob: float) -
     if len(fixed):
         worst = min(_rows(fixed), key=lambda row: row["coverage"])
         lead.append(
-            f"At one fixed h² the HDI holds it least often at h² = {worst['h2']:g}: in "
+            f"At one fixed h² the HDI has its lowest coverage at h² = {worst['h2']:g}: "
             f"{_of(worst['coverage'])}."
         )
     se = float(facts["expected_se_at_0"])
@@ -175,27 +175,26 @@ def _of(share: float) -> str:
 
 
 _COVERAGE_NOTES = (
-    "Averaged over the prior, an exact posterior interval has its nominal coverage: that is what "
-    "checks the computation. At one fixed h² it may have more or less, most of all near 0 and 1 "
-    "and where the data say little.",
-    "An equal-tailed interval leaves out something on both sides, so it never holds h² = 0 or "
-    "h² = 1, and there its line falls to zero below the picture; the HDI, which our results give, "
-    "holds them. The grey band is the Monte Carlo error around the nominal coverage.",
+    "Averaged over the prior, an exact posterior interval has its nominal coverage; this checks "
+    "the computation. At one fixed h² the coverage may be higher or lower, most of all near 0 and "
+    "1 and where the data are weak.",
+    "An equal-tailed interval excludes a tail on both sides, so it never holds h² = 0 or h² = 1, "
+    "and its line falls to zero there; the HDI, which our results give, can hold them. The grey "
+    "band is the Monte Carlo error around the nominal coverage.",
     "REML ± z SE is the restricted maximum likelihood estimate between 0 and 1 with its standard "
-    "error by average information, cut to 0 and 1: what GCTA prints. z is 1.96 for 95 %.",
-    "The mean error is that of the posterior mean, or of the REML estimate. Near 0 and 1 the "
-    "posterior mean is drawn inwards: look at the mode, and at the interval, too.",
+    "error by average information, cut to 0 and 1, as in GCTA. z is 1.96 for 95 %.",
+    "The mean error refers to the posterior mean, or to the REML estimate. Near 0 and 1 the "
+    "posterior mean is shrunk inwards: also look at the mode and at the interval.",
     "All of this depends on the eigenvalues of the relationship matrix only, not on the phenotype, "
     "as long as it is Gaussian.",
 )
 _POWER_NOTES = (
-    "The interval excludes 0 when the shortest interval with its probability begins above 0. The "
-    "test of h² = 0 is the exact restricted likelihood ratio test at 5 %; at h² = 0 it rejects in "
-    "5 % by its construction.",
-    "The expected standard error is that of REML, from the information of the eigenvalues at the "
-    "true h². Near 0 and 1 estimates cannot spread on both sides, and it says too much.",
-    "For other numbers of individuals, fewer are drawn at random from the matrix; more, or any "
-    "number from segments, are taken for unrelated individuals with as many effective segments "
-    "(1 / variance of the relationships), whose eigenvalues follow the law of Marchenko and "
-    "Pastur.",
+    "The interval excludes 0 if the shortest interval of its probability begins above 0. The test "
+    "of h² = 0 is the exact restricted likelihood ratio test at 5 %; at h² = 0 it rejects in 5 % "
+    "by construction.",
+    "The expected standard error of REML comes from the information of the eigenvalues at the "
+    "true h². It is too large near 0 and 1, where estimates cannot spread to both sides.",
+    "A smaller number of individuals is a random sample from the matrix. A larger one, or any "
+    "number with --me, stands for unrelated individuals with the same effective number of segments "
+    "(1 / variance of the relationships), whose eigenvalues follow the Marchenko-Pastur law.",
 )

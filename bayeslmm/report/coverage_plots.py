@@ -25,14 +25,14 @@ from bayeslmm.report.svg import BLUE, CHAINS, GREEN, INK, MUTED, ORANGE, RULE
 if TYPE_CHECKING:
     import pandas as pd
 
-NOISE = 1.96  # Monte Carlo standard errors that the band around the nominal coverage spans
+NOISE = 1.96  # half width of the band around the nominal coverage, in Monte Carlo standard errors
 HEIGHT = 317.0  # of the figures, CSS pixels
 TRUE_H2 = Axis("true h²", -0.02, 1.02)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the line of a method or of a sample size is drawn, and its label."""
+    """Line style and label of a method or of a sample size."""
 
     label: str
     colour: str
@@ -49,9 +49,9 @@ METHODS = {
 
 
 def coverage_figure(table: pd.DataFrame, prob: float, key: str) -> Markup:
-    """Coverage and mean width of the three intervals against the true h²."""
+    """Draw coverage and mean width of the three intervals against the true h²."""
     fixed = table[table["h2"].map(lambda value: not isinstance(value, str))]
-    # an equal-tailed interval never holds 0 or 1: its line leaves the picture there
+    # an equal-tailed interval never holds 0 or 1: its line leaves the chart there
     worst = float(fixed.loc[fixed["method"] != "eti", "coverage"].min())
     floor = max(0.0, min(worst if worst == worst else prob, prob - 0.06) - 0.01)
     noise = NOISE * np.sqrt(prob * (1 - prob) / max(int(table["n_reps"].max()), 1))
@@ -74,12 +74,12 @@ def coverage_figure(table: pd.DataFrame, prob: float, key: str) -> Markup:
         "Width",
         legend="inside",
     )
-    words = "Coverage and mean width of three intervals of h² against the true h²"
-    return draw([[left, right]], key, words, width=FULL, height=HEIGHT)
+    description = "Coverage and mean width of three intervals of h² against the true h²"
+    return draw([[left, right]], key, description, width=FULL, height=HEIGHT)
 
 
 def power_figure(table: pd.DataFrame, key: str) -> Markup:
-    """Width of the interval and power against the true h², a line for each n."""
+    """Draw the width of the interval and power against the true h², a line for each n."""
     width: list[Mark] = []
     power: list[Mark] = []
     sizes = list(table.groupby("n", sort=True))
@@ -103,8 +103,8 @@ def power_figure(table: pd.DataFrame, key: str) -> Markup:
         "Interval excludes 0",
         legend="inside",
     )
-    words = "Width of the interval of h² and probability that it excludes 0"
-    return draw([[left, right]], key, words, width=FULL, height=HEIGHT)
+    description = "Width of the interval of h² and probability that it excludes 0"
+    return draw([[left, right]], key, description, width=FULL, height=HEIGHT)
 
 
 def _line(x: Any, y: Any, look: Look) -> Line:

@@ -1,4 +1,4 @@
-"""Densities of h² on [0, 1], to be drawn: from the quadrature, or from draws."""
+"""Densities of h² on [0, 1] for figures, from the quadrature or from draws."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EDGE = 1e-5
 
 
 def bounded_density(draws: Floats, x: Floats) -> Floats:
-    """Kernel density of draws in [0, 1] at x, reflected at both ends.
+    """Estimate the density of draws in [0, 1] at x by a kernel, reflected at both ends.
 
-    A normal kernel with Silverman's width ``0.9 min(sd, IQR/1.34) n^(-1/5)``; reflection keeps the
-    mass in [0, 1] and the density at the edges finite.
+    The kernel is normal with Silverman's width ``0.9 min(sd, IQR/1.34) n^(-1/5)``. Reflection keeps
+    the mass in [0, 1] and the density at the edges finite.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def bounded_density(draws: Floats, x: Floats) -> Floats:
 
 
 def posterior_density(facts: Facts, x: Floats) -> Floats:
-    """Posterior density of h² at x (k,) in [0, 1]: exact where the fit holds the quadrature."""
+    """Compute the posterior density of h² at x (k,), exact if the fit has a quadrature."""
     exact = quadrature(facts, "density")
     if exact is None:
         return bounded_density(facts.draws("h2").ravel(), x)
@@ -58,10 +58,10 @@ def posterior_density(facts: Facts, x: Floats) -> Floats:
 
 
 def prior_density(facts: Facts, x: Floats) -> Floats | None:
-    """Prior density of h² at x, if the fit knows it.
+    """Compute the prior density of h² at x (k,), or None if the fit has no prior.
 
-    The quadrature's prior stands only where the posterior has mass, so the ends are filled from
-    draws, if there are any, or left out.
+    The quadrature holds the prior only where the posterior has mass. Beyond it the density comes
+    from prior draws, or is nan without any.
     """
     draws = facts.prior("h2")
     from_draws = None if draws is None else bounded_density(draws, x)
@@ -78,10 +78,10 @@ def prior_density(facts: Facts, x: Floats) -> Floats | None:
 
 
 def quadrature(facts: Facts, name: str) -> tuple[Floats, Floats] | None:
-    """Nodes h² (k,) and a density there, without the nodes nearer to 0 or 1 than `EDGE`.
+    """Return the nodes h² (k,) and a density there, without nodes within `EDGE` of 0 or 1.
 
-    What lies nearer is no wider than a hair in any figure, and there the density of h² is the
-    small difference of large numbers on the logit scale.
+    The excluded part is invisible in a figure. There the density of h² is a small difference of
+    large numbers on the logit scale.
     """
     if "quadrature" not in facts.tree.children:
         return None
@@ -94,6 +94,6 @@ def quadrature(facts: Facts, name: str) -> tuple[Floats, Floats] | None:
 
 
 def zoom(lower: float, upper: float) -> tuple[float, float]:
-    """The part of [0, 1] that shows an interval and as much again around it."""
+    """Return the part of [0, 1] that shows an interval with as much room around it."""
     width = max(upper - lower, 1e-4)
     return max(lower - 0.6 * width, 0.0), min(upper + 0.6 * width, 1.0)

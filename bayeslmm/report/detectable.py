@@ -1,4 +1,4 @@
-"""The box "What could this study have found?": from the spectrum, not from the phenotype."""
+"""The box "What could this study have found?", from the spectrum alone, not the phenotype."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bayeslmm.report.facts import Facts
 from bayeslmm.report.numbers import number, percent
 from bayeslmm.study.detectable import ExpectedInterval, expected_intervals
 
-VAGUE = 0.8  # of an interval as wide as this it says nothing that it excludes 0
-WANTED = 0.8  # power that studies are planned for
+VAGUE = 0.8  # width of an interval beyond which excluding 0 is not informative
+POWER = 0.8  # usual target of power calculations
 
 
 @lru_cache(maxsize=8)
 def _kept(eigenvalues: bytes, prob: float) -> tuple[ExpectedInterval, ...]:
-    """Traits of the same individuals share the answer."""
+    """Cache the result, which traits of the same individuals share."""
     return tuple(expected_intervals(np.frombuffer(eigenvalues), prob=prob))
 
 
 def detectable_section(facts: Facts) -> dict[str, Any] | None:
-    """Rows and a sentence; None where there is no spectrum of one kernel and one trait."""
+    """Make rows and a sentence; None without the spectrum of one kernel and one trait."""
     s = facts.constant("eigenvalue")
     if s is None or not facts.spectral or facts.traits or float(np.var(s)) < SPREAD:
         return None
@@ -40,25 +40,25 @@ def detectable_section(facts: Facts) -> dict[str, Any] | None:
             }
             for one in found
         ],
-        "words": sentence(found, facts.n),
+        "sentence": sentence(found, facts.n),
     }
 
 
 def sentence(found: tuple[ExpectedInterval, ...], n: int) -> Markup:
-    """The smallest of the true values that such a study would tell from 0."""
+    """State the smallest true h² that such a study would distinguish from 0."""
     if min(one.width for one in found) > VAGUE:
         return Markup(
             "<strong>Next to nothing:</strong> whatever the true h², the interval would cover "
-            "almost all of 0 to 1. A wide interval is what these {:,} records and this kernel "
-            "give, not a result about the trait."
+            "almost all of 0 to 1. A wide interval is due to these {:,} records and this kernel, "
+            "and is not a result about the trait."
         ).format(n)
-    enough = [one for one in found if one.excludes_0 >= WANTED and one.width <= VAGUE]
+    enough = [one for one in found if one.excludes_0 >= POWER and one.width <= VAGUE]
     if not enough:
         last = found[-1]
         return Markup(
-            "<strong>Too little to tell h² from 0 reliably:</strong> even at a true h² of {:g} the "
+            "<strong>Too little to distinguish h² from 0:</strong> even at a true h² of {:g} the "
             "interval would exclude 0 in only {} of studies like this one. An interval that "
-            "reaches 0 is no sign that the trait is not heritable."
+            "reaches 0 is no evidence that the trait is not heritable."
         ).format(last.h2, percent(last.excludes_0))
     first = enough[0]
     return Markup(

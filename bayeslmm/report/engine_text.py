@@ -1,4 +1,4 @@
-"""How the posterior was computed, and how far to trust it, in words."""
+"""Sentences about the computation of the posterior and its reliability."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEALTHY = (
 
 
 def engine(facts: Facts) -> str:
-    """How the posterior was computed."""
+    """Describe how the posterior was computed."""
     if "pareto_k" in facts.statistics:
         return fallen_back(facts) if facts.chains else laplace(facts)
     chains, draws = facts.draws("variance").shape[:2]
@@ -38,43 +38,42 @@ def engine(facts: Facts) -> str:
 
 
 def laplace(facts: Facts) -> str:
-    """Importance sampling: what was done, k̂ and its meaning, ESS, evidence."""
+    """Describe the importance sampling: method, k̂ and its meaning, ESS, evidence."""
     known = facts.statistics
     k, ess = float(known.get("pareto_k", math.nan)), float(known["ess_importance"])
     text = (
-        "Laplace engine: β and the random effects are integrated out, the few parameters that are "
-        "left are drawn from a proposal that is fitted to their posterior, and weighted by its "
-        "exact density (importance sampling); β is then drawn exactly, given each of them."
+        "Laplace engine: β and the random effects are integrated out. The few remaining parameters "
+        "are drawn from a proposal fitted to their posterior, and weighted by its exact density "
+        "(importance sampling). β is then drawn exactly, given each of these draws."
     )
     if "evaluations" in known:
         text += f" It took {int(known['evaluations']):,} evaluations of the density."
     text += (
-        f" Pareto k̂ of the weights is {k_hat(k)}: {pareto_words(k)}. The importance ESS is "
-        f"{ess:,.0f}: the draws, resampled by weight, hold as much as that many independent ones, "
-        "so that it bounds every ESS of the table."
+        f" Pareto k̂ of the weights is {k_hat(k)}: {pareto_meaning(k)}. The importance ESS is "
+        f"{ess:,.0f}: the draws, resampled by weight, are worth that many independent ones, so "
+        "that it bounds every ESS of the table."
     )
     return f"{text} {evidence(facts)}".strip()
 
 
 def k_hat(k: float) -> str:
-    """A k̂ to two decimals; "∞" where the weights are degenerate."""
+    """Format k̂ to two decimals; "∞" if the weights are degenerate."""
     return "∞" if math.isinf(k) else sign(f"{k:.2f}")
 
 
-def pareto_words(k: float) -> str:
-    """What a k̂ means (Vehtari et al. 2024)."""
+def pareto_meaning(k: float) -> str:
+    """State the meaning of k̂ (Vehtari et al. 2024)."""
     if k < GOOD:
         return "good (below 0.5 the weights have a finite variance)"
     if k < PARETO_K:
         return "usable (between 0.5 and 0.7 the smoothed weights converge, more slowly)"
     return (
-        "not to be trusted (from 0.7 on, weighted means do not settle at any number of draws that "
-        "could be taken)"
+        "unreliable (from 0.7 on, weighted means do not converge at any practical number of draws)"
     )
 
 
 def evidence(facts: Facts) -> str:
-    """The log marginal likelihood with its Monte Carlo standard error, if there is one."""
+    """State the log marginal likelihood with its Monte Carlo standard error, if known."""
     known = facts.statistics
     if "log_evidence" not in known or "improper" in known:
         return ""
@@ -85,28 +84,28 @@ def evidence(facts: Facts) -> str:
 
 
 def fallen_back(facts: Facts) -> str:
-    """Importance sampling that failed, and what gave the draws instead."""
+    """Describe a fall-back from failed importance sampling to NUTS."""
     k = float(facts.statistics.get("pareto_k", math.nan))
     chains, draws = facts.draws("variance").shape[:2]
     return (
-        f"Laplace engine, gone on to NUTS: the weights of its importance sampling were not good "
-        f"enough (Pareto k̂ = {k_hat(k)}; it has to be below {PARETO_K}, with enough draws "
-        "of weight), so that they were thrown away. The draws come from NUTS on the same density, "
-        "β and the random effects integrated out, preconditioned by the Hessian at its mode: "
+        f"Laplace engine, fallen back to NUTS: the importance weights were unreliable (Pareto "
+        f"k̂ = {k_hat(k)}; it has to be below {PARETO_K}, with enough effective draws), and "
+        "were discarded. The draws come from NUTS on the same density, β and the random effects "
+        "integrated out, preconditioned by the Hessian at its mode: "
         f"{chains} chains of {draws:,} draws; β is drawn exactly, given each of them. The log "
-        f"marginal likelihood is not known then. {HEALTHY}"
+        f"marginal likelihood is then unknown. {HEALTHY}"
     )
 
 
 def rounds(facts: Facts) -> list[str]:
-    """What the Laplace engine did, step by step."""
+    """List the steps of the Laplace engine."""
     text = facts.statistics.get("rounds")
     found = json.loads(text) if isinstance(text, str) else []
     return [clean(one) for one in found]
 
 
 def energy(facts: Facts) -> str:
-    """Divergences and E-BFMI, where there are any."""
+    """State divergences and E-BFMI, if known."""
     found = facts.diagnosis
     parts = []
     if found.divergences is not None:
@@ -118,12 +117,12 @@ def energy(facts: Facts) -> str:
 
 
 def importance_card(facts: Facts) -> tuple[str, str, Markup] | None:
-    """k̂ for the top of the page: (name, number, words)."""
+    """Make the k̂ card at the top of the page: (name, number, note)."""
     k = facts.number("pareto_k")
     if math.isnan(k):
         return None
     if facts.chains:
         note = Markup("of importance sampling, which failed: the draws come from NUTS")
     else:
-        note = Markup("of the importance weights: {}").format(pareto_words(k))
+        note = Markup("of the importance weights: {}").format(pareto_meaning(k))
     return "Pareto k̂", k_hat(k), note

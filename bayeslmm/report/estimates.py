@@ -23,12 +23,12 @@ SHARES = {
     "covariance": "2 cov(Xβ, g)",
     "residual": "residual ε",
 }
-MOST_BARS = 12  # shares that the figure shows; the table has all
-MOST_EFFECTS = 60  # fixed effects shown; the rest stands in the table of the results
+MOST_BARS = 12  # largest number of shares in the figure; the table has all
+MOST_EFFECTS = 60  # largest number of fixed effects shown; the table of results has all
 
 
 def estimate_row(facts: Facts, quantity: str, label: str) -> dict[str, str]:
-    """A row of a table of estimates."""
+    """Format a row of a table of estimates."""
     sd = facts.number(quantity, "sd")
     return {
         "label": label,
@@ -39,13 +39,13 @@ def estimate_row(facts: Facts, quantity: str, label: str) -> dict[str, str]:
 
 
 def interval_of(facts: Facts, quantity: str, label: str) -> plots.Interval:
-    """A row of an interval plot."""
+    """Make a row of an interval plot."""
     mean, lower, upper = (facts.number(quantity, column) for column in ("mean", "lower", "upper"))
     return plots.Interval(label, mean, lower, upper)
 
 
 def pve_section(facts: Facts, key: str) -> dict[str, Any] | None:
-    """Realised PVE by var(y), and by the sum of the parts."""
+    """Show the realised PVE relative to var(y) and to the sum of the parts."""
     realised, shares = pve_labels(facts)
     if not realised:
         return None
@@ -70,7 +70,7 @@ def pve_section(facts: Facts, key: str) -> dict[str, Any] | None:
 
 
 def pve_labels(facts: Facts) -> tuple[dict[str, str], dict[str, str]]:
-    """Quantities of the realised proportions, over var(y) and over the sum, with their labels."""
+    """Label the quantities of realised PVE, relative to var(y) and to the sum of the parts."""
     realised, shares = {}, {}
     parts = [one.removeprefix("pve_share[").removesuffix("]") for one in facts.rows("pve_share[")]
     total = "random" if any(one.split(", ")[-1] == "random" for one in parts) else "parts"
@@ -89,7 +89,7 @@ def pve_labels(facts: Facts) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def variance_section(facts: Facts, key: str) -> dict[str, Any]:
-    """Variance components: each one, and their sum without the residual."""
+    """Show the variance components and their sum without the residual."""
     labels = variance_labels(facts)
     interval = facts.interval_of(next(iter(labels)))
     return {
@@ -106,7 +106,7 @@ def variance_section(facts: Facts, key: str) -> dict[str, Any]:
 
 
 def variance_labels(facts: Facts) -> dict[str, str]:
-    """Quantities of the variance table with their labels."""
+    """Label the quantities of the variance table."""
     if len(facts.components) == 2:
         found = {f: label for f, label in VARIANCE.items() if f in facts.table.index}
         if found:
@@ -116,7 +116,7 @@ def variance_labels(facts: Facts) -> dict[str, str]:
 
 
 def effects_section(facts: Facts) -> dict[str, Any]:
-    """Fixed effects on the scale of the data."""
+    """Show the fixed effects on the scale of the data."""
     quantities = facts.rows("beta[")
     return {
         "interval": facts.interval_of(quantities[0]) if quantities else "",

@@ -1,4 +1,4 @@
-"""What the report knows about one trait: its tree read once, into plain values."""
+"""Facts of one trait for the report, read once from its tree."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ class Facts:
     Parameters
     ----------
     trait
-        Its name, as it stands in the data (not yet fit to be shown).
+        Its name in the data, not escaped.
     tree
         Its tree.
     table
         Its rows of `bayeslmm.posterior.summary.heritability`, by quantity.
     diagnosis
-        `bayeslmm.inference.diagnostics.diagnose`.
+        Result of `bayeslmm.inference.diagnostics.diagnose`.
     attrs
         Attributes of the tree, JSON decoded.
     prior_share
-        Posterior over prior variance of h²; nan if the fit has no prior draws or several traits.
+        Posterior variance of h² divided by its prior variance; nan without prior draws, or with
+        several traits.
     genetic
-        Components that h² counts (`genetic_components`).
+        Components that h² includes (`genetic_components`).
     """
 
     trait: str
@@ -53,35 +54,35 @@ class Facts:
     genetic: list[str]
 
     def number(self, quantity: str, column: str = "mean") -> float:
-        """A cell of the table; nan if there is no such row."""
+        """Return a cell of the table; nan without such a row."""
         if quantity not in self.table.index:
             return float("nan")
         return float(self.table[column].to_numpy()[self.table.index.get_loc(quantity)])
 
     def rows(self, prefix: str) -> list[str]:
-        """Quantities of the table that start so, in its order."""
+        """Return the quantities of the table that start with `prefix`, in its order."""
         return [str(name) for name in self.table.index if str(name).startswith(prefix)]
 
     @property
     def n(self) -> int:
-        """Number of records analysed: of individuals, where each has one."""
+        """Number of records analysed, which is the number of individuals if each has one."""
         return int(self.tree["observed_data"].sizes["individual"])
 
     @property
     def people(self) -> int:
-        """Number of individuals analysed; fewer than `n` where they have several records."""
+        """Number of individuals analysed, smaller than `n` if they have several records."""
         for one in self.relationships.values():
             return min(int(one.get("n_individuals", self.n)), self.n)
         return self.n
 
     @property
     def relationships(self) -> dict[str, dict[str, Any]]:
-        """What is recorded about each relationship, by its name in the model."""
+        """Recorded facts of each relationship, by its name in the model."""
         return dict(self.attrs.get("relationships") or {})
 
     @property
     def traits(self) -> list[str]:
-        """Names of the traits of a model of several; empty for one trait."""
+        """Names of the traits of a multi-trait model; empty for one trait."""
         posterior = self.tree["posterior"]
         if "trait" not in posterior["h2"].dims:
             return []
@@ -89,7 +90,7 @@ class Facts:
 
     @property
     def h2_rows(self) -> dict[str, str]:
-        """Quantity of every h² by trait: ``{trait: "h2"}``, or ``"h2[A]"`` of several traits."""
+        """Quantity of each trait's h²: ``{trait: "h2"}``, or ``"h2[A]"`` for several traits."""
         return {name: f"h2[{name}]" for name in self.traits} or {self.trait: "h2"}
 
     @property
@@ -119,7 +120,7 @@ class Facts:
 
     @property
     def chains(self) -> bool:
-        """Whether the draws are Markov chains (also where the Laplace engine went on to NUTS)."""
+        """Whether the draws are Markov chains (also if the Laplace engine fell back to NUTS)."""
         return not self.exact and not math.isfinite(importance_ess(self.tree))
 
     @property
@@ -135,7 +136,7 @@ class Facts:
 
     @property
     def signed(self) -> list[str]:
-        """Components that are a covariance: some of their draws are negative."""
+        """Components that are covariances, with some negative draws."""
         lowest = self.draws("variance").min(axis=(0, 1))
         return [name for name, low in zip(self.components, lowest, strict=True) if low < 0]
 
@@ -145,18 +146,18 @@ class Facts:
         return [str(name) for name in self.tree["posterior"]["covariate"].to_numpy()]
 
     def draws(self, name: str) -> Floats:
-        """Posterior draws (chain, draw, ...)."""
+        """Return the posterior draws (chain, draw, ...)."""
         variable = self.tree["posterior"].to_dataset()[name].transpose("chain", "draw", ...)
         return np.asarray(variable.to_numpy(), dtype=np.float64)
 
     def prior(self, name: str) -> Floats | None:
-        """Prior draws (draws,) of a scalar, if there are any."""
+        """Return the prior draws (draws,) of a scalar, or None."""
         if "prior" not in self.tree.children or name not in self.tree["prior"]:
             return None
         return np.asarray(self.tree["prior"][name].to_numpy(), dtype=np.float64).ravel()
 
     def constant(self, name: str) -> Floats | None:
-        """A constant of the model, if there is such a one."""
+        """Return a constant of the model, or None."""
         if name not in self.tree["constant_data"]:
             return None
         return np.asarray(self.tree["constant_data"][name].to_numpy(), dtype=np.float64)
@@ -183,16 +184,16 @@ class Facts:
 def read_facts(
     tree: xr.DataTree, summary: pd.DataFrame, diagnoses: Mapping[str, Diagnosis] | None = None
 ) -> list[Facts]:
-    """Facts of every trait of a fit, in the order of the tree.
+    """Read the facts of every trait of a fit, in the order of the tree.
 
     Parameters
     ----------
     tree
         A fit of one trait or of several.
     summary
-        Its `bayeslmm.posterior.summary.heritability`.
+        Result of `bayeslmm.posterior.summary.heritability`.
     diagnoses
-        Its `bayeslmm.inference.diagnostics.diagnose` by trait, where it is there already.
+        Results of `bayeslmm.inference.diagnostics.diagnose` by trait; computed by default.
     """
     from bayeslmm.posterior.summary import prior_contribution, trait_trees
 
@@ -213,10 +214,10 @@ def read_facts(
 
 
 def genetic_components(tree: xr.DataTree, most: int = 500) -> list[str]:
-    """Components that the h² of one trait counts: those whose shares add to it in every draw.
+    """Find the components of h², the shares that sum to it in every draw, of one trait.
 
-    The model alone says what h² is; which components it takes is read off `most` of its draws by
-    least squares. Empty for several traits, and where h² is no sum of shares.
+    Only the model file defines h², so the components are recovered from `most` draws by least
+    squares. The result is empty for several traits, and if h² is not a sum of shares.
     """
     posterior = tree["posterior"].to_dataset()
     if "trait" in posterior["h2"].dims:

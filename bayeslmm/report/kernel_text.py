@@ -1,4 +1,4 @@
-"""Where the kernels come from, how they are scaled, and their spectrum, in words."""
+"""Sentences about the origin, scale and spectrum of the kernels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ESTIMATORS = {
     "hadamard": "products, entry by entry, of two other kernels (epistasis)",
     "group": "1 for two individuals of the same group, 0 otherwise",
     "gxe": "another kernel by environments (genotype by environment)",
-    "file": "read from a file as it stands",
+    "file": "read from a file, unchanged",
 }
 
 UNSCALED = {
@@ -39,7 +39,7 @@ SCALED = Markup(
 
 
 def kernels(facts: Facts) -> list[Markup]:
-    """Sentences about every kernel of the fit; of more than two, see `kernel_table`."""
+    """Describe each kernel of the fit; `kernel_table` lists more than two."""
     known = facts.relationships
     if not known:
         names = Markup(", ").join(name(one) for one in facts.components[:-1])
@@ -50,7 +50,7 @@ def kernels(facts: Facts) -> list[Markup]:
 
 
 def kernel(facts: Facts, component: str) -> Markup:
-    """Where a relationship comes from, how it is scaled, and h² on other scales."""
+    """Describe the origin and the scale of a relationship, and h² on other scales."""
     known = facts.relationships[component]
     environment = " of the environment (not counted in h²)" if is_environment(known) else ""
     out = Markup("Kernel {}{}: {}{}, {:,} individuals{}. ").format(
@@ -65,7 +65,7 @@ def kernel(facts: Facts, component: str) -> Markup:
     if known.get("kernel_scale") == "none":
         return out + _unscaled(known, simple=simple)
     factor = float(known.get("factor", 1.0))
-    out += Markup("It has been ") + SCALED.format(
+    out += Markup("It is ") + SCALED.format(
         plain(factor, 6),
         Markup("σ²<sub>u</sub>") if simple else "its σ²",
         "g" if simple else "its part",
@@ -87,22 +87,22 @@ def _how(known: dict[str, Any]) -> str:
 
 
 def is_environment(known: dict[str, Any]) -> bool:
-    """Whether a relationship is one of the environment, which h² does not count."""
+    """Is it a relationship by shared environment, which h² does not include?"""
     return str(known.get("kind", "genetic")) == "environment"
 
 
 def _unscaled(known: dict[str, Any], *, simple: bool) -> Markup:
-    if (words := UNSCALED.get(str(known.get("estimator")))) is not None:
-        return Markup("{}").format(words)
+    if (scale := UNSCALED.get(str(known.get("estimator")))) is not None:
+        return Markup("{}").format(scale)
     variance = Markup("σ²<sub>u</sub>") if simple else "its σ²"
     return Markup(
-        "It stands on its own scale (--kernel-scale none): {} is the variance of an individual"
-        " with K<sub>ii</sub> = 1, and h² counts on that scale."
+        "It is not rescaled (--kernel-scale none): {} is the variance of an individual"
+        " with K<sub>ii</sub> = 1, and h² is on that scale."
     ).format(variance)
 
 
 def kernel_table(facts: Facts) -> list[dict[str, str]]:
-    """A row for each of three or more kernels; empty for fewer."""
+    """Make a row for each of three or more kernels; empty for fewer."""
     known = facts.relationships
     if len(known) <= 2:
         return []
@@ -121,22 +121,22 @@ def kernel_table(facts: Facts) -> list[dict[str, str]]:
 
 
 def scales(known: dict[str, dict[str, Any]]) -> list[Markup]:
-    """How several kernels are scaled: a sentence for those that are and each kind that is not."""
+    """Describe the scales of several kernels: a sentence for the scaled and each unscaled kind."""
     out = []
     if any(one.get("kernel_scale") != "none" for one in known.values()):
         out.append(
-            Markup("Each scaled kernel has been ")
+            Markup("Each scaled kernel is ")
             + SCALED.format("the number in the table", "its σ²", "its part")
         )
     unscaled = [one for one in known.values() if one.get("kernel_scale") == "none"]
     for estimator in dict.fromkeys(str(one.get("estimator")) for one in unscaled):
-        words = _unscaled({"estimator": estimator}, simple=False)
-        out.append(Markup("{}: {}").format(ESTIMATORS.get(estimator, clean(estimator)), words))
+        scale = _unscaled({"estimator": estimator}, simple=False)
+        out.append(Markup("{}: {}").format(ESTIMATORS.get(estimator, clean(estimator)), scale))
     return out
 
 
 def other_scales(facts: Facts, factor: float) -> Markup:
-    """The genetic variance and h² on the undivided kernel and as GEMMA reports it."""
+    """State the genetic variance and h² for the unscaled kernel and as GEMMA reports them."""
     h2 = facts.draws("h2").ravel()
     sigma2_u = facts.draws("variance")[..., 0].ravel() / factor
     raw = h2 / factor / (h2 / factor + 1.0 - h2)
@@ -154,8 +154,8 @@ def other_scales(facts: Facts, factor: float) -> Markup:
     )
 
 
-def spectrum_words(facts: Facts) -> str:
-    """Rank and largest eigenvalue in a sentence, with a hint where one dominates."""
+def spectrum_sentence(facts: Facts) -> str:
+    """State rank and largest eigenvalue, with a hint if one dominates."""
     s = facts.constant("eigenvalue")
     assert s is not None
     rank = int(np.count_nonzero(s))
@@ -164,11 +164,11 @@ def spectrum_words(facts: Facts) -> str:
     if share > 0.05:
         hint = (
             " More than 5\N{NO-BREAK SPACE}% on one axis is a sign of population structure or "
-            "large families; principal components among the covariates are worth a try."
+            "large families; consider principal components as covariates."
         )
     return (
         f"{rank:,} of {s.size:,} eigenvalues among the error contrasts are not zero. The largest "
         f"is {plain(float(s.max()))}, {percent(share)} of their sum.{hint} The variance of the "
-        f"eigenvalues, {plain(float(np.var(s)))}, is what makes h² visible; at 0 (all equal to 1) "
-        "it could not be told from noise."
+        f"eigenvalues, {plain(float(np.var(s)))}, determines the information about h²; at 0 (all "
+        "equal to 1) h² is not identified."
     )

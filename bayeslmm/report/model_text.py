@@ -1,4 +1,4 @@
-"""The model in words and as a formula; its priors."""
+"""The model as formula and as sentences; its priors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import name
 from bayeslmm.report.svg import clean
 
-FEW = 4  # kernels that the formula writes out one by one
+FEW = 4  # largest number of kernels that the formula writes out
 
 PARAMETERS = {
     "h2": "h²",
@@ -63,44 +63,44 @@ FORMULAS = {
 
 SENTENCES = {
     "repeated": (
-        "A record is the sum of fixed effects Xβ, the genetic value u of its individual (as alike "
-        "between two individuals as the kernel K says), what else stays with the individual from "
-        "record to record (c, the permanent environment), and a residual ε. Z says whose a record "
-        "is."
+        "A record is the sum of fixed effects Xβ, the genetic value u of its individual (with "
+        "covariance between individuals proportional to the kernel K), the permanent environment c "
+        "of the individual, and a residual ε. Z assigns records to individuals."
     ),
     "maternal": (
         "A record is the sum of fixed effects Xβ, the individual’s own (direct) genetic effect a, "
-        "its dam’s genetic effect m on the trait of her offspring, what else a dam’s offspring "
-        "share (c), and a residual ε. a and m are inherited together: σₐₘ is their covariance, "
-        "and may be negative. It counts once in the variance of a record, because dam and "
-        "offspring share half of their genes."
+        "its dam’s genetic effect m on the trait of her offspring, the common environment c of a "
+        "dam’s offspring, and a residual ε. a and m are correlated: σₐₘ is their covariance, and "
+        "may be negative. It appears once in the variance of a record, because dam and offspring "
+        "share half of their genes."
     ),
     "gxe": (
         "Every individual has a genetic intercept u₀ and a genetic slope u₁ on the environment x "
         "(standardised to mean 0 and variance 1): σ²₀ is the genetic variance at the mean "
-        "environment, σ²₁ what differs between environments. ε is a residual, with a variance of "
-        "its own in each group if there are groups."
+        "environment, σ²₁ the variance of the slopes. ε is a residual, with one variance per group "
+        "if there are groups."
     ),
     "bivariate": (
-        "Each trait is the sum of its fixed effects, a genetic value that is as alike between two "
-        "individuals as the kernel K says, and a residual. G and R are the covariance matrices of "
-        "the genetic values and of the residuals over the traits; r_g and r_e are their "
-        "correlations."
+        "Each trait is the sum of its fixed effects, a genetic value whose covariance between two "
+        "individuals is proportional to the kernel K, and a residual. G and R are the covariance "
+        "matrices of the genetic values and of the residuals over the traits; r_g and r_e are "
+        "their correlations."
     ),
 }
 
 ONE = (
-    "The phenotype is the sum of fixed effects Xβ, a genetic value g that is as alike between two "
-    "individuals as the kernel K says, and a residual ε."
+    "The phenotype is the sum of fixed effects Xβ, a genetic value g whose covariance between two "
+    "individuals is proportional to the kernel K, and a residual ε."
 )
 MANY = (
-    "The phenotype is the sum of fixed effects Xβ, one random part for each component, which is as "
-    "alike between two individuals as the kernel of the component says, and a residual ε."
+    "The phenotype is the sum of fixed effects Xβ, one random effect for each component, whose "
+    "covariance between two individuals is proportional to the kernel of the component, and a "
+    "residual ε."
 )
 
 
 def formula(facts: Facts, model: str) -> list[Markup]:
-    """Lines of the formula of a model of the gallery, as HTML.
+    """Return the lines of the formula of a gallery model, as HTML.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ def _many_kernels(facts: Facts, names: list[str]) -> list[Markup]:
 
 
 def sentence(facts: Facts, model: str) -> str:
-    """What the formula says."""
+    """Return the sentences that explain the formula."""
     return SENTENCES.get(model, ONE if len(facts.components) == 2 else MANY)
 
 
 def typeset(text: str) -> Markup:
-    """A formula as HTML.
+    """Convert a formula to HTML.
 
     Examples
     --------
@@ -180,14 +180,14 @@ def _inline(text: str) -> Markup:
 
 
 def priors(facts: Facts) -> list[tuple[str, str]]:
-    """Parameter and prior in words."""
+    """List each parameter with a description of its prior."""
     known: dict[str, str] = facts.attrs.get("priors", {})
     return [
-        (PARAMETERS.get(key, clean(key)), clean(_plainly(words)))
-        for key, words in sorted(known.items(), key=lambda item: item[0] not in ("h2", "share"))
+        (PARAMETERS.get(key, clean(key)), clean(_plainly(prior)))
+        for key, prior in sorted(known.items(), key=lambda item: item[0] not in ("h2", "share"))
     ]
 
 
-def _plainly(words: str) -> str:
-    """A prior that the model states in PyMC's notation, as far as we can say it better."""
-    return re.sub(r"^Uniform\(([^,]+), ([^)]+)\)$", r"uniform between \1 and \2", words)
+def _plainly(prior: str) -> str:
+    """Translate a uniform prior from PyMC's notation; return others unchanged."""
+    return re.sub(r"^Uniform\(([^,]+), ([^)]+)\)$", r"uniform between \1 and \2", prior)

@@ -1,4 +1,4 @@
-"""Names from the data as they are shown, and lists of them in words."""
+"""Names from the data, escaped for the page, and lists of them in a sentence."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bayeslmm.report.svg import clean
 
 
 def name(value: object) -> Markup:
-    """A name from the data, escaped and kept apart from the direction of the text around it."""
+    """Escape a name from the data and isolate its text direction."""
     return Markup("<bdi>{}</bdi>").format(clean(value))
 
 
 def listed(parts: Iterable[str | Markup], last: str = " and ") -> Markup:
-    """Parts as a list in a sentence, "a, b and c"; what is no Markup is escaped."""
+    """Join parts as a list in a sentence, "a, b and c"; plain text is escaped."""
     found = list(parts)
     if len(found) < 2:
         return Markup("").join(found)
@@ -24,19 +24,19 @@ def listed(parts: Iterable[str | Markup], last: str = " and ") -> Markup:
 
 
 def some(names: Sequence[str], most: int = 4) -> Markup:
-    """Names in a sentence; of more than `most` the first ones and how many more there are."""
+    """Join names in a sentence: the first `most`, and the number of the others."""
     if len(names) <= most + 1:
         return listed(name(one) for one in names)
     return listed([*(name(one) for one in names[:most]), f"{len(names) - most} more"])
 
 
 def title(facts: Facts) -> Markup:
-    """The trait, or the traits of a model of several."""
+    """Return the name of the trait, or of the traits of a multi-trait model."""
     return listed(name(one) for one in facts.traits or [facts.trait])
 
 
 def sample(facts: Facts) -> str:
-    """Individuals and, where that is another number, records."""
+    """State the number of individuals and, if it differs, of records."""
     individuals = f"{facts.people:,} individual{'s' if facts.people != 1 else ''}"
     if facts.people == facts.n:
         return individuals

@@ -1,4 +1,4 @@
-"""Numbers as they are read: rounded to what the posterior knows."""
+"""Numbers for the reader, rounded to the precision of the posterior."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 
 
 def decimals(spread: float, digits: int = 2) -> int:
-    """Decimals that show `digits` significant digits of a standard deviation or width."""
+    """Return the decimals that show `digits` significant digits of a standard deviation."""
     if not math.isfinite(spread) or spread <= 0:
         return 3
     return min(max(digits - 1 - math.floor(math.log10(spread)), 0), 8)
 
 
 def number(value: float, spread: float = float("nan"), digits: int = 2) -> str:
-    """A number to the precision of its standard deviation, "–" if it is missing.
+    """Format a number to the precision of its standard deviation; "–" for nan.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def number(value: float, spread: float = float("nan"), digits: int = 2) -> str:
 
 
 def plain(value: float, digits: int = 3) -> str:
-    """A number by itself: `digits` significant digits, in powers of ten outside 1e-4 .. 1e6."""
+    """Format a number to `digits` significant digits, with powers of ten outside 1e-4 .. 1e6."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -41,14 +41,14 @@ def plain(value: float, digits: int = 3) -> str:
 
 
 def power(value: float, places: int = 1) -> str:
-    """A number as a multiple of a power of ten, "3.6 × 10⁻⁵"."""
+    """Format a number as a multiple of a power of ten, "3.6 × 10⁻⁵"."""
     mantissa, exponent = f"{value:.{places}e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return sign(f"{mantissa} × 10{raised}")
 
 
 def probability(value: float) -> str:
-    """A probability: "0.03", "< 0.0001", "> 0.9999"."""
+    """Format a probability: "0.03", "< 0.0001", "> 0.9999"."""
     if math.isnan(value):
         return "–"
     if value < 1e-4:
@@ -59,14 +59,14 @@ def probability(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """A simulated p-value with its sign: "= 0.031", "= 2.8 × 10⁻⁵"."""
+    """Format a simulated p-value with its sign: "= 0.031", "= 2.8 × 10⁻⁵"."""
     if math.isnan(value):
         return "not available"
     return f"= {power(value)}" if value < 1e-3 else f"= {value:.2g}"
 
 
 def percent(share: float) -> str:
-    """A share in percent, to two digits."""
+    """Format a share in percent, to two digits."""
     if math.isnan(share):
         return "–"
     if 0 < share < 1e-3:
@@ -83,7 +83,7 @@ def sign(text: str) -> str:
 
 
 def span(lower: float, upper: float, spread: float = float("nan")) -> str:
-    """An interval, "0.54–0.66"; "−0.1 to 0.2" where a bound is negative."""
+    """Format an interval, "0.54–0.66"; "−0.1 to 0.2" if a bound is negative."""
     if lower == upper:
         return number(lower, spread)
     between = " to " if lower < 0 else "–"

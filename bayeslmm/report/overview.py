@@ -1,4 +1,4 @@
-"""Several traits at a glance: a table, and h² of all of them in one figure."""
+"""Overview of several traits: a table, and their h² in one figure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bayeslmm.report.numbers import number, p_value, probability, span
 from bayeslmm.report.plots import forest_figure
 from bayeslmm.report.several import below
 
-MOST = 60  # traits that the figure shows
+MOST = 60  # largest number of traits in the figure
 
 
 def overview(facts: Sequence[Facts]) -> dict[str, Any]:
-    """Rows and figure over all traits.
+    """Make the rows and the figure of all traits.
 
     Parameters
     ----------

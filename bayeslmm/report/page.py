@@ -1,4 +1,4 @@
-"""The templates of all pages: names are escaped, a name that is not given is an error."""
+"""The templates of all pages; names are escaped, and a missing variable is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots of the parts of the variance, stacked, and of correlations."""
+"""Stacked bars of the shares of the variance, and densities of correlations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bayeslmm.report.density import POINTS, bounded_density
 from bayeslmm.report.drawing import (
     DASHED,
     FULL,
+    Annotation,
     Area,
     Axes,
     Axis,
@@ -21,7 +22,6 @@ from bayeslmm.report.drawing import (
     Level,
     Line,
     Mark,
-    Words,
     draw,
 )
 from bayeslmm.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, PURPLE, short
@@ -36,23 +36,23 @@ COLOURS: dict[str, str] = {
     "covariance": PURPLE,
     "residual": MUTED,
 }
-SHADES = (0.55, 0.3)  # neighbours differ, also where they are of one kind
-LONGEST = 9  # letters of a label that stands upright
-LETTER, LINE = 7.9, 14.4  # CSS pixels that a letter is wide and a line high
+SHADES = (0.55, 0.3)  # alternate, so that neighbours of one kind differ
+LONGEST = 9  # largest number of letters of an upright label
+LETTER, LINE = 7.9, 14.4  # width of a letter and height of a line, CSS pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a stacked bar.
+    """A segment of a stacked bar.
 
     Parameters
     ----------
     label
         Cleaned name.
     value
-        Its length; a negative one stands on the left of zero.
+        Its length; negative segments lie left of zero.
     kind
-        What colours it.
+        Kind of the component, which sets the colour.
     """
 
     label: str
@@ -63,12 +63,12 @@ class Segment:
 def stack_figure(
     bars: Sequence[tuple[str, Sequence[Segment]]], key: str, description: str
 ) -> Markup:
-    """Stacked horizontal bars with direct labels, upright where they do not fit otherwise.
+    """Draw stacked horizontal bars with direct labels, upright if they do not fit otherwise.
 
     Parameters
     ----------
     bars
-        Label ("" for a single bar) and segments, in their order from left to right.
+        Label ("" for a single bar) and segments, from left to right.
     key, description
         As for `bayeslmm.report.drawing.draw`.
     """
@@ -98,7 +98,7 @@ def stack_figure(
 
 
 def _stack(y: int, segments: Sequence[Segment], pixels: float) -> list[Mark]:
-    """One bar; `pixels` is the length of a share of one."""
+    """Draw one bar; `pixels` is the length of a share of one."""
     out: list[Mark] = []
     ends = [0.0, 0.0]  # negative pieces grow to the left, positive ones to the right
     for k, piece in enumerate(segments):
@@ -117,8 +117,8 @@ def _stack(y: int, segments: Sequence[Segment], pixels: float) -> list[Mark]:
     return out
 
 
-def _label(piece: Segment, x: float, y: float, size: float) -> list[Words]:
-    """The name of a piece `size` pixels long, if it fits in it or stands upright in it."""
+def _label(piece: Segment, x: float, y: float, size: float) -> list[Annotation]:
+    """Label a segment of `size` pixels, horizontally or upright, if the name fits."""
     label = short(piece.label, 22)
     if len(label) * LETTER > size and len(label) > LONGEST:
         label = _in_two(label)
@@ -126,11 +126,11 @@ def _label(piece: Segment, x: float, y: float, size: float) -> list[Words]:
     upright = longest * LETTER > size
     if upright and (size < LINE * (1 + label.count("\n")) or longest > LONGEST):
         return []
-    return [Words(x, y, label, 10.0 if upright else 12.0, upright)]
+    return [Annotation(x, y, label, 10.0 if upright else 12.0, upright)]
 
 
 def _in_two(label: str) -> str:
-    """A label in two lines, broken after the underscore nearest to its middle."""
+    """Break a label into two lines after the underscore nearest to its middle."""
     breaks = [k + 1 for k, letter in enumerate(label[:-1]) if letter == "_"]
     if not breaks:
         return label
@@ -139,7 +139,7 @@ def _in_two(label: str) -> str:
 
 
 def correlation_figure(draws: Mapping[str, Floats], key: str, description: str) -> Markup:
-    """Densities of correlations on [-1, 1], over the uniform one.
+    """Draw densities of correlations on [-1, 1], with the uniform one.
 
     Parameters
     ----------

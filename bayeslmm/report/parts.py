@@ -1,4 +1,4 @@
-"""The parts of the variance, where a model has several components."""
+"""Shares of the variance of a model with several components."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bayeslmm.report.part_plots import Kind, Segment, stack_figure
 from bayeslmm.report.plots import Interval, interval_figure
 from bayeslmm.report.svg import clean
 
-EDGE = 1e-3  # an interval that comes so near to 0 is said to reach it
-AT_ZERO = 0.5  # P(share < 0.01) from which on a part is said to be at zero
+EDGE = 1e-3  # an interval with a bound below this is reported to reach 0
+AT_ZERO = 0.5  # smallest P(share < 0.01) of a component reported as at zero
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A variance component and what is known of its share.
+    """The posterior of the share of a variance component.
 
     Parameters
     ----------
     name
-        Of the component.
+        Name of the component.
     share
         Posterior mean of its share of the variance.
     below
@@ -58,9 +58,9 @@ class Part:
 
 
 def parts_of(facts: Facts) -> list[Part]:
-    """The components of one trait, the residual last."""
+    """Return the components of one trait, the residual last."""
     signed, genetic, names = facts.signed, facts.genetic, facts.components
-    unknown = not genetic  # h² is the model's own: what it counts is not known
+    unknown = not genetic  # h² is defined by the model file: its components are unknown
     out = []
     for one in names:
         kind: Kind = "genetic" if one in genetic or unknown else "environment"
@@ -77,7 +77,7 @@ def parts_of(facts: Facts) -> list[Part]:
 
 
 def parts_section(facts: Facts, key: str) -> dict[str, Any] | None:
-    """Table, stacked bar, forest and words; None where h² and the residual are all there is."""
+    """Make table, stacked bar, forest and sentences; None if h² and the residual are all parts."""
     if facts.traits or len(facts.components) == 2:
         return None
     parts = parts_of(facts)
@@ -85,7 +85,7 @@ def parts_section(facts: Facts, key: str) -> dict[str, Any] | None:
     return {
         "interval": interval,
         "rows": [_row(facts, part) for part in parts],
-        "words": zero_words(parts),
+        "sentences": zero_sentences(parts),
         "signed": [name(part.name) for part in parts if part.kind == "covariance"],
         "stack": stack_figure(
             [("", segments(parts))],
@@ -105,7 +105,7 @@ def parts_section(facts: Facts, key: str) -> dict[str, Any] | None:
 
 
 def segments(parts: Iterable[Part]) -> list[Segment]:
-    """The parts as pieces of a stacked bar."""
+    """Convert the parts to segments of a stacked bar."""
     return [Segment(clean(part.name), part.share, part.kind) for part in parts]
 
 
@@ -133,8 +133,8 @@ def _interval(facts: Facts, part: Part) -> Interval:
     return Interval(clean(part.name), part.share, part.lower, upper, faint=faint)
 
 
-def zero_words(parts: list[Part]) -> list[Markup]:
-    """Which parts are at zero, and which cannot be told from it, each with its probability."""
+def zero_sentences(parts: list[Part]) -> list[Markup]:
+    """Name the parts above zero, at zero, and compatible with it, with their probabilities."""
     tested = [part for part in parts if part.kind in ("genetic", "environment")]
     at_zero = [part for part in tested if part.at_zero]
     unclear = [part for part in tested if part.reaches_zero]
@@ -149,7 +149,7 @@ def zero_words(parts: list[Part]) -> list[Markup]:
     if unclear:
         out.append(
             Markup(
-                "The interval reaches zero, so that the data do not show that there is such a part"
+                "The interval reaches zero, so the data do not show that the component exists"
                 " (in brackets P(share < 0.01)): {}."
             ).format(_named(unclear))
         )
@@ -163,10 +163,10 @@ def _named(parts: list[Part]) -> Markup:
 
 
 MEANINGS = {
-    "repeatability": "share of all that stays with an individual, genetic or not",
+    "repeatability": "share of all permanent effects of an individual, genetic or not",
     "h2_direct": "share of the direct genetic effect alone",
-    "h2_total": "Willham’s total heritability, (σ²ₐ + 1.5 σₐₘ + 0.5 σ²ₘ) over the total: what "
-    "selection can use",
+    "h2_total": "Willham’s total heritability, (σ²ₐ + 1.5 σₐₘ + 0.5 σ²ₘ) over the total: the share "
+    "available to selection",
     "r_direct_maternal": "correlation of direct and maternal genetic effects",
     "r_intercept_slope": "genetic correlation of intercept and slope",
 }
@@ -174,7 +174,7 @@ OTHERS = ("h2_", "repeatability", "r_", "residual_variance[")
 
 
 def others_section(facts: Facts) -> list[dict[str, str]]:
-    """Further quantities that the model reports, with their meaning."""
+    """List further quantities that the model reports, with their meaning."""
     rows = []
     for quantity in [one for prefix in OTHERS for one in facts.rows(prefix)]:
         if quantity.startswith(("r_g[", "r_e[")):
@@ -189,7 +189,7 @@ def others_section(facts: Facts) -> list[dict[str, str]]:
                     facts.number(quantity, "lower"), facts.number(quantity, "upper"), sd
                 ),
                 "kind": facts.interval_of(quantity),
-                "words": _meaning(facts, quantity),
+                "meaning": _meaning(facts, quantity),
             }
         )
     return rows

@@ -1,4 +1,4 @@
-"""Plots of the results: h² with its prior, intervals of anything, a forest over traits."""
+"""Figures of the results: h² with its prior, interval plots, a forest plot over traits."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Interval:
     Parameters
     ----------
     label
-        What it is.
+        Its label.
     mean, lower, upper
         Point and ends.
     mode
         A second point, drawn hollow; nan for none.
     faint
-        Draw it paler, its point hollow.
+        Draw the row paler and its point hollow.
     """
 
     label: str
@@ -57,9 +57,9 @@ class Interval:
 
 
 def h2_figure(facts: Facts, key: str) -> Markup:
-    """Prior and posterior of h², the interval shaded, mode and mean marked.
+    """Draw prior and posterior of h² on [0, 1], with interval, mode and mean.
 
-    On all of [0, 1]; beside it the posterior enlarged where it is narrow.
+    A narrow posterior is also drawn enlarged in a second chart.
     """
     lower, upper = facts.number("h2", "lower"), facts.number("h2", "upper")
     charts = [_h2_chart(facts, (0.0, 1.0), "Prior and posterior", "density")]
@@ -119,16 +119,16 @@ def interval_figure(
     width: float = HALF,
     zero: bool = False,
 ) -> Markup:
-    """Points with their intervals, one row each, from top to bottom.
+    """Draw points with their intervals, one row each, from top to bottom.
 
     Parameters
     ----------
     rows
-        What to draw.
+        The intervals.
     key, description
         As for `bayeslmm.report.drawing.draw`.
     xlabel
-        What the axis shows, with its unit.
+        Label of the axis, with its unit.
     limits
         Range of the axis; default from the intervals.
     width
@@ -160,7 +160,7 @@ def interval_figure(
 
 
 def forest_figure(all_facts: Sequence[Facts], key: str, most: int = 60) -> Markup:
-    """h² of several traits with their intervals; the first `most` of them."""
+    """Draw h² of the first `most` traits with their intervals."""
     rows = [
         Interval(
             clean(trait),

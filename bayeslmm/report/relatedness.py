@@ -1,4 +1,4 @@
-"""The histogram of a relationship matrix that goes with a fit and into its report."""
+"""Histogram of a relationship matrix, stored with a fit for its report."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ BINS = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relatedness:
-    """How related the individuals of a relationship matrix are.
+    """Distribution of the entries of a relationship matrix.
 
     Parameters
     ----------
     edges, counts
-        Histogram of the entries off the diagonal, one for each pair: (b + 1,) and (b,).
+        Histogram of the off-diagonal entries, one per pair: (b + 1,) and (b,).
     diagonal_edges, diagonal_counts
         Histogram of the diagonal.
     notes
-        What the reader should know (`bayeslmm.relationship.relatedness.relationship_warnings`).
+        Warnings (`bayeslmm.relationship.relatedness.relationship_warnings`).
     name
         Name of the relationship, "additive" for a GRM.
     """
@@ -50,12 +50,12 @@ class Relatedness:
 
 
 def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
-    """Histogram of a relationship matrix, in one pass over blocks of rows.
+    """Compute the histograms of a relationship matrix by blocks of rows.
 
     Parameters
     ----------
     relationship
-        The matrix; give the one that was analysed (`Relationship.on` the cohort's individuals).
+        The matrix as analysed (`Relationship.on` the cohort's individuals).
     bins
         Number of bins.
     """
@@ -84,7 +84,7 @@ def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
 
 
 def _above(matrix: Floats, rows: slice) -> Floats:
-    """Entries (i, j) with j > i of a block of rows."""
+    """Return the entries (i, j) with j > i of a block of rows."""
     block = matrix[rows, rows.start :]
     return np.asarray(block[np.triu_indices(block.shape[0], 1, block.shape[1])])
 
@@ -100,24 +100,23 @@ def _edges(low: float, high: float, bins: int) -> Floats:
 def add_relatedness(
     tree: xr.DataTree, relationship: Relationship | dict[str, Relationship]
 ) -> xr.DataTree:
-    """Keep the histogram of a relationship with a fit, so that a report made later can draw it.
+    """Store the histogram of a relationship with a fit, for a report made later.
 
     Parameters
     ----------
     tree
         A fit of one or of several traits; changed in place.
     relationship
-        The relationship for all traits, or one for each trait by its name.
+        The relationship for all traits, or a mapping from trait to relationship.
 
     Returns
     -------
     xarray.DataTree
-        The same tree. ``constant_data`` of each trait has gained ``relatedness_edges``,
+        The same tree. ``constant_data`` of each trait gets ``relatedness_edges``,
         ``relatedness_counts``, ``relatedness_diagonal_edges`` and ``relatedness_diagonal_counts``;
-        notes and name stand in its attribute ``relatedness`` (JSON). Where the tree still knows
-        its model, the checks of relatives (`bayeslmm.report.relatives.add_relative_checks`) are
-        made and kept too, in the group ``relatives``, and REML and Haseman-Elston estimates in
-        ``agreement``.
+        its attribute ``relatedness`` (JSON) holds notes and name. If the tree still has its model,
+        the checks of relatives (`bayeslmm.report.relatives.add_relative_checks`) are added in the
+        group ``relatives``, and REML and Haseman-Elston estimates in ``agreement``.
     """
     from bayeslmm.posterior.summary import trait_trees
 
@@ -144,10 +143,10 @@ def add_relatedness(
 
 
 def _check(tree: xr.DataTree, relationship: Relationship) -> None:
-    """Checks of relatives and other estimates, as far as the tree knows its model.
+    """Add checks of relatives and other estimates, if the tree still has its model.
 
-    Relatives are checked where record i is of individual i of the matrix. A phenotype that is not
-    Gaussian has none of these checks.
+    Relatives are checked if record i belongs to individual i of the matrix. A non-Gaussian
+    phenotype has none of these checks.
     """
     from bayeslmm.checks import agreement as agreement_table
     from bayeslmm.checks import agreement_traits as trait_agreement
@@ -167,28 +166,28 @@ def _check(tree: xr.DataTree, relationship: Relationship) -> None:
         return
     if "trait" in dims:
         if trait_agreement.GROUP not in tree.children:
-            with suppress(InputError):  # a model that REML does not know
+            with suppress(InputError):  # a model without a REML estimate
                 trait_agreement.add_trait_agreement(tree)
     elif agreement_table.GROUP not in tree.children:
         agreement_table.add_agreement(tree)
 
 
 def _constants(tree: xr.DataTree) -> xr.Dataset:
-    """The group ``constant_data`` by itself."""
+    """Return the group ``constant_data`` as a tree without parents."""
     return tree.children["constant_data"].to_dataset(inherit=False)
 
 
 def relatedness_of(tree: xr.DataTree) -> Relatedness | None:
-    """What `add_relatedness` has kept with the fit of one trait, or None."""
+    """Return the histograms stored by `add_relatedness` with a fit of one trait, or None."""
     if "constant_data" not in tree or "relatedness_edges" not in tree["constant_data"]:
         return None
     data = tree["constant_data"]
-    words = json.loads(str(data.attrs.get("relatedness", "{}")))
+    recorded = json.loads(str(data.attrs.get("relatedness", "{}")))
     return Relatedness(
         np.asarray(data["relatedness_edges"].values, dtype=np.float64),
         np.asarray(data["relatedness_counts"].values, dtype=np.int64),
         np.asarray(data["relatedness_diagonal_edges"].values, dtype=np.float64),
         np.asarray(data["relatedness_diagonal_counts"].values, dtype=np.int64),
-        tuple(str(note) for note in words.get("notes", ())),
-        str(words.get("name", "additive")),
+        tuple(str(note) for note in recorded.get("notes", ())),
+        str(recorded.get("name", "additive")),
     )

@@ -1,4 +1,4 @@
-"""The checks of relatives in the report: kept with a fit, told in sentences."""
+"""The checks of relatives in the report: storage with a fit, and sentences."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from bayeslmm.relationship.relationship import Relationship
 
 GROUP = "relatives"
-ODD = 0.01  # p-value below which a check says that something is wrong
-LOUD = 0.001  # below which it is said on the terminal
-MOST = 5  # records, families or bins named
+REPORTED = 0.01  # p-value below which a check reports a misfit
+WARNED = 0.001  # p-value below which the terminal shows a warning
+MOST = 5  # largest number of records, families or bins named
 
 
 def add_relative_checks(
@@ -39,10 +39,10 @@ def add_relative_checks(
     people: pd.MultiIndex | None = None,
     seed: int = 1,
 ) -> RelativeChecks | None:
-    """Check a fit of one trait on its relatives and keep what was found in its group ``relatives``.
+    """Check a fit of one trait on its relatives and store the result in its group ``relatives``.
 
-    Arguments as for `bayeslmm.checks.relatives.check_relatives`. A model that these checks do not
-    serve (a latent g, several traits) is left as it is, and None returned.
+    Arguments as for `bayeslmm.checks.relatives.check_relatives`. For a model that these checks do
+    not support (a latent g, several traits) nothing is stored, and None is returned.
     """
     try:
         found = check_relatives(
@@ -55,7 +55,7 @@ def add_relative_checks(
 
 
 def alarms(found: RelativeChecks) -> list[str]:
-    """What is so wrong that it is said on the terminal, in plain sentences."""
+    """Return a sentence for each severe misfit, for the terminal."""
     out = []
     pairs, families, records = found.pairs, found.families, found.records
     if pairs is not None and pairs.p_value() * (1 + len(pairs.replicated)) < 1.5:
@@ -65,23 +65,23 @@ def alarms(found: RelativeChecks) -> list[str]:
             f"{bin_name(pairs.pairs, worst)} are {word} alike than the model says "
             f"({pairs.observed[worst]:.2g}, expected {pairs.band()[1, worst]:.2g})"
         )
-    if families.p_worst() < LOUD:
+    if families.p_worst() < WARNED:
         i = int(np.argmax(np.abs(families.z)))
         out.append(
             f"family {families.names[i]} lies {abs(families.z[i]):.1f} standard deviations from "
-            "what everybody else says of it"
+            "its prediction by all other families"
         )
-    if records.p_worst() < LOUD:
+    if records.p_worst() < WARNED:
         i = int(np.argmax(np.abs(records.z)))
         out.append(
             f"record {records.labels[i]} lies {abs(records.z[i]):.1f} standard deviations from "
-            "what all others say of it: an error of measurement or entry?"
+            "its prediction by all other records: an error of measurement or entry?"
         )
     return out
 
 
 def as_dataset(found: RelativeChecks) -> xr.Dataset:
-    """The checks as a group of the tree; the inverse of `relative_checks_of`."""
+    """Convert the checks to a dataset; the inverse of `relative_checks_of`."""
     families, records = found.families, found.records
     values: dict[str, Any] = {
         "family_name": ("family", np.array(families.names, dtype=object)),
@@ -106,7 +106,7 @@ def as_dataset(found: RelativeChecks) -> xr.Dataset:
 
 
 def relative_checks_of(tree: xr.DataTree) -> RelativeChecks | None:
-    """What `add_relative_checks` has kept with the fit of one trait, or None."""
+    """Return the checks stored by `add_relative_checks` with a fit of one trait, or None."""
     if GROUP not in tree.children:
         return None
     data = tree[GROUP].to_dataset()
@@ -133,20 +133,20 @@ def relative_checks_of(tree: xr.DataTree) -> RelativeChecks | None:
     return RelativeChecks(pairs, families, records, floats("whitened"))
 
 
-def pair_words(check: PairCheck) -> Markup:
-    """The check of the likeness of pairs in sentences."""
+def pair_sentences(check: PairCheck) -> Markup:
+    """Describe the check of the likeness of pairs."""
     p = check.p_value()
     start = Markup(
-        "Pairs of relatives: the mean product of two residuals over their variance says how alike "
-        "such pairs are, and the model how that grows with the relationship. Posterior "
-        "predictive p {} for all bins together: "
+        "Pairs of relatives: the mean product of two residuals over their variance measures how "
+        "alike such pairs are, and the model predicts how it grows with the relationship. "
+        "Posterior predictive p {} for all bins together: "
     ).format(p_value(p))
     low, _, high = check.band()
     distance = check.z()
     out = [int(b) for b in np.argsort(-np.abs(distance)) if abs(distance[b]) > 1.0][:MOST]
-    if p > ODD or not out:
+    if p > REPORTED or not out:
         return start + "relatives are as alike as the model says."
-    told = [
+    misfits = [
         Markup("{} are {} alike than it says ({}, 95\N{NO-BREAK SPACE}% band {})").format(
             bin_name(check.pairs, b),
             "more" if distance[b] > 0 else "less",
@@ -156,34 +156,33 @@ def pair_words(check: PairCheck) -> Markup:
         for b in out[:3]
     ]
     return start + Markup(
-        "<strong>relatives are not as alike as the model says</strong>: {}. What relatives share "
-        "beside their genes (household, litter, batch), dominance, or a wrong relationship matrix "
-        "does that."
-    ).format(listed(told, "; "))
+        "<strong>relatives are not as alike as the model says</strong>: {}. Possible causes are a "
+        "shared environment (household, litter, batch), dominance, or a wrong relationship matrix."
+    ).format(listed(misfits, "; "))
 
 
 def bin_name(pairs: Pairs, b: int) -> str:
-    """A bin in words: "pairs related by 0.25 (1,800)"."""
+    """Describe a bin: "pairs related by 0.25 (1,800)"."""
     if pairs.same and b == len(pairs.count) - 1:
         return f"two records of the same individual ({pairs.count[b]:,} pairs)"
     related = plain(float(pairs.relationship[b]), 2)
     return f"pairs related by {related} ({pairs.count[b]:,})"
 
 
-def family_words(check: FamilyCheck) -> Markup:
-    """The check of families in sentences."""
+def family_sentences(check: FamilyCheck) -> Markup:
+    """Describe the check of families."""
     count = len(check.z)
     if not count:
         why = check.basis if check.basis.startswith(("no", "there")) else "none has two records"
         return Markup("Families were not checked: {}.").format(why)
     inside = count - check.outside()
-    words = Markup(
-        "Families, by {}: the mean of {:,} of {:,} lies in the 95\N{NO-BREAK SPACE}% interval that "
-        "everybody outside the family leads to expect; {:,} to {:,} would be usual (binomial p {})."
+    out = Markup(
+        "Families, by {}: the mean of {:,} of {:,} lies in its 95\N{NO-BREAK SPACE}% predictive "
+        "interval given all other families; {:,} to {:,} are expected (binomial p {})."
     ).format(check.basis, inside, count, *check.expected_inside(), p_value(check.p_value()))
     worst = check.outliers()
     if worst:
-        told = [
+        outliers = [
             Markup("{} ({:,} records, {} standard deviations {})").format(
                 name(check.names[i]),
                 int(check.size[i]),
@@ -192,41 +191,41 @@ def family_words(check: FamilyCheck) -> Markup:
             )
             for i in worst[:MOST]
         ]
-        words += Markup(" <strong>Far from what the others say</strong>: {}{}.").format(
-            listed(told), and_more(len(worst))
+        out += Markup(" <strong>Far from the prediction</strong>: {}{}.").format(
+            listed(outliers), and_more(len(worst))
         )
-    return words
+    return out
 
 
 def and_more(count: int) -> str:
-    """How many there are beyond those named."""
+    """State how many there are beyond the first `MOST`."""
     return "" if count <= MOST else f", and {count - MOST} more"
 
 
-def record_words(check: RecordCheck) -> Markup:
-    """The check of single records in sentences."""
+def record_sentences(check: RecordCheck) -> Markup:
+    """Describe the check of single records."""
     found = check.outliers()
-    words = Markup(
-        "Every record against what all others say of it (leave-one-out): {:,} of {:,} beyond the "
-        "0.001 or 0.999 quantile, {} expected (p {}); probability of a record as extreme as the "
-        "most extreme {}."
+    out = Markup(
+        "Every record against its prediction by all others (leave-one-out): {:,} of {:,} beyond "
+        "the 0.001 or 0.999 quantile, {} expected (p {}); probability of a record as extreme as "
+        "the most extreme {}."
     ).format(
         len(found), len(check.z), plain(check.expected, 2), p_value(check.p_outliers()),
         p_value(check.p_worst()),
     )  # fmt: skip
     if found:
-        told = [Markup("{} ({})").format(name(check.labels[i]), number(check.z[i], 2.0))
-                for i in found[:MOST]]  # fmt: skip
-        words += Markup(" Most extreme, in standard deviations: {}{}.").format(
-            listed(told), and_more(len(found))
+        named = [Markup("{} ({})").format(name(check.labels[i]), number(check.z[i], 2.0))
+                 for i in found[:MOST]]  # fmt: skip
+        out += Markup(" Most extreme, in standard deviations: {}{}.").format(
+            listed(named), and_more(len(found))
         )
-    if check.p_worst() < ODD:
-        words += Markup(" <strong>Look at the first of them: an error of measurement or of entry "
-                        "is likely.</strong>")  # fmt: skip
+    if check.p_worst() < REPORTED:
+        out += Markup(" <strong>Look at the first of them: an error of measurement or of entry "
+                      "is likely.</strong>")  # fmt: skip
     p = check.p_kurtosis()
-    if p < ODD and check.kurtosis() > 0.0 and (len(found) > 1 or check.p_worst() >= ODD):
-        words += Markup(
+    if p < REPORTED and check.kurtosis() > 0.0 and (len(found) > 1 or check.p_worst() >= REPORTED):
+        out += Markup(
             " <strong>The tails are heavier than the normal’s</strong> (excess kurtosis {}, p {}): "
-            "a transform, or a look at outliers, is in place."
+            "consider a transform, and look at outliers."
         ).format(number(check.kurtosis(), 2.0), p_value(p))
-    return words
+    return out

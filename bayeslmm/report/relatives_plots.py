@@ -15,7 +15,7 @@ from bayeslmm.report.svg import BLUE, MUTED, ORANGE
 
 
 def pair_figure(check: PairCheck, key: str) -> Markup:
-    """Mean product of residuals by relationship, observed on the predictive bands."""
+    """Draw the observed mean product of residuals by relationship over its predictive bands."""
     names = [plain(round(float(x), 3), 2) for x in check.pairs.relationship]
     if check.pairs.same:
         names[-1] = "same"
@@ -31,13 +31,13 @@ def pair_figure(check: PairCheck, key: str) -> Markup:
         [[axes]],
         key,
         "Mean product of the residuals of pairs in bins of their relationship, observed points "
-        f"on the 50 and 95 percent posterior predictive bands; {outside} of "
-        f"{check.observed.size} lie outside the wide one",
+        f"over the 50 and 95 percent posterior predictive bands; {outside} of "
+        f"{check.observed.size} lie outside the 95 percent band",
     )
 
 
 def family_figure(check: FamilyCheck, key: str, most: int = 400) -> Markup:
-    """Families in the order of their deviation; 95 % limits of each, and of all together."""
+    """Draw the families ordered by deviation, with pointwise and joint 95 % limits."""
     order = np.argsort(check.z, kind="stable")
     count = len(order)
     picked = order[np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))]
@@ -58,6 +58,6 @@ def family_figure(check: FamilyCheck, key: str, most: int = 400) -> Markup:
     return draw(
         [[axes]],
         key,
-        f"Deviation of the means of {count} families from what everybody else leads to expect; "
+        f"Deviation of the means of {count} families from their prediction by all others; "
         f"{check.outside()} lie outside their 95 percent interval",
     )

@@ -1,4 +1,4 @@
-"""What the template shows: tables, sentences and figures of each trait."""
+"""Contents of the template: tables, sentences and figures of each trait."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from bayeslmm.report import check_plots, plots
-from bayeslmm.report import engine_text as engine_words
-from bayeslmm.report import kernel_text as kernel_words
-from bayeslmm.report import model_text as model_words
-from bayeslmm.report import text as words
+from bayeslmm.report import check_plots, engine_text, kernel_text, model_text, plots, text
 from bayeslmm.report.agreement import agreement_section
 from bayeslmm.report.chain_plots import chain_figure
 from bayeslmm.report.checks import checks_section
@@ -47,16 +43,16 @@ def section(
     given: Relatedness | None,
     sensitivity: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Everything that the template shows of one trait.
+    """Make everything that the template shows for one trait.
 
     Parameters
     ----------
     facts
         The trait.
     key
-        Unique in the page: id of the section and prefix of those in it.
+        Id of the section, unique in the page, and prefix of the ids in it.
     given
-        Relatedness to show; default what the tree keeps.
+        Relatedness to show; default the one stored in the tree.
     sensitivity
         Rows of this trait of `bayeslmm.checks.sensitivity.prior_sensitivity`; computed by default.
     """
@@ -66,12 +62,12 @@ def section(
         "facts": facts,
         "trait": title(facts),
         "sample": sample(facts),
-        "byline": words.byline(facts),
-        "headline": words.headline(facts),
-        "meaning": words.meaning(facts),
-        "evidence": words.evidence(facts),
-        "weak": words.weakly_informed(facts),
-        "prior_part": "" if facts.traits else words.prior_part(facts),
+        "byline": text.byline(facts),
+        "headline": text.headline(facts),
+        "meaning": text.meaning(facts),
+        "evidence": text.evidence(facts),
+        "weak": text.weakly_informed(facts),
+        "prior_part": "" if facts.traits else text.prior_part(facts),
         "h2_figure": None if facts.traits else plots.h2_figure(facts, f"{key}-h2"),
         "traits": traits_section(facts, key),
         "parts": parts_section(facts, key),
@@ -94,7 +90,7 @@ def section(
 
 
 def units(facts: Facts) -> dict[str, str]:
-    """Units of variances and of effects."""
+    """State the units of variances and of effects."""
     if facts.family.observed:
         return {"variance": "In squared units of the trait.",
                 "effects": "In units of the trait per unit of the covariate."}  # fmt: skip
@@ -105,13 +101,13 @@ def units(facts: Facts) -> dict[str, str]:
 
 
 def diagnostics_section(facts: Facts, key: str) -> dict[str, Any]:
-    """Verdict, table and, of chains, plots."""
+    """Make verdict, table and, for Markov chains, plots."""
     rows = [row for label in diagnosed(facts) if (row := diagnosis_row(facts, label)) is not None]
     return {
         "diagnosis": facts.diagnosis,
-        "engine": engine_words.engine(facts),
-        "energy": engine_words.energy(facts),
-        "rounds": engine_words.rounds(facts),
+        "engine": engine_text.engine(facts),
+        "energy": engine_text.energy(facts),
+        "rounds": engine_text.rounds(facts),
         "bounded": not facts.chains and not facts.exact,
         "rows": rows,
         "figure": chain_figure(facts, f"{key}-chains") if facts.chains else None,
@@ -119,7 +115,7 @@ def diagnostics_section(facts: Facts, key: str) -> dict[str, Any]:
 
 
 def diagnosed(facts: Facts) -> list[str]:
-    """Quantities of the table of diagnostics, in the order of the results."""
+    """Choose the quantities of the table of diagnostics, in the order of the results."""
     simple = ("h2", *VARIANCE, *REALISED)
     starts = ["h2_", "h2[", "r_", "repeatability", "residual_variance["]
     if len(facts.components) > 2:
@@ -133,7 +129,7 @@ def diagnosed(facts: Facts) -> list[str]:
 
 
 def diagnosis_row(facts: Facts, label: str) -> dict[str, str] | None:
-    """R-hat, ESS and MCSE of the draws of a quantity; None for a constant."""
+    """Format R-hat, ESS and MCSE of a quantity; None for a constant."""
     found = facts.diagnosis.table if label in facts.diagnosis.table.index else facts.table
     row = found.index.get_loc(label)
     columns = ("r_hat", "ess_bulk", "ess_tail", "mcse")
@@ -151,20 +147,20 @@ def diagnosis_row(facts: Facts, label: str) -> dict[str, str] | None:
 
 
 def kernel_section(facts: Facts, key: str, related: Relatedness | None) -> dict[str, Any]:
-    """Spectrum, where there is one, and relatedness."""
+    """Show the spectrum, if there is one, and the relatedness."""
     figures: list[Markup] = []
     sentences: list[str | Markup] = []
     s = facts.constant("eigenvalue")
     if s is not None and (facts.spectral or len(facts.relationships) == 1):
         figures.append(check_plots.spectrum_figure(s, f"{key}-spectrum"))
-        sentences.append(kernel_words.spectrum_words(facts))
+        sentences.append(kernel_text.spectrum_sentence(facts))
     if related is not None and related.pairs:
         figures.append(check_plots.relatedness_figure(related, f"{key}-related"))
         of = Markup(" of the kernel {}").format(name(related.name))
         sentences.append(
             Markup(
-                "The {:,} pairs of {:,} individuals have relationships{} from {} to {}; those with "
-                "themselves go from {} to {}."
+                "The {:,} pairs of {:,} individuals have relationships{} from {} to {}; the "
+                "diagonal ranges from {} to {}."
             ).format(
                 related.pairs,
                 int(related.diagonal_counts.sum()),
@@ -177,15 +173,15 @@ def kernel_section(facts: Facts, key: str, related: Relatedness | None) -> dict[
         )
     return {
         "figures": figures,
-        "words": sentences,
+        "sentences": sentences,
         "notes": [clean(note) for note in (related.notes if related is not None else ())],
-        "kernels": kernel_words.kernels(facts),
-        "table": kernel_words.kernel_table(facts),
+        "kernels": kernel_text.kernels(facts),
+        "table": kernel_text.kernel_table(facts),
     }
 
 
 def model_section(facts: Facts) -> dict[str, Any]:
-    """Formula, sentence, priors, and the model file's own words if it is still the same file."""
+    """Make formula, sentence, priors, and the model file's docstring if the file is unchanged."""
     file = model_file(facts)
     own = file is not None and file.path.name in _gallery()
     model = file.name if file is not None and own else ""
@@ -193,10 +189,10 @@ def model_section(facts: Facts) -> dict[str, Any]:
     quantities = ("sigma2_u", "sigma2_e", "h2") if len(facts.components) == 2 else ()
     return {
         "name": clean(facts.attrs.get("model", "")),
-        "formula": model_words.formula(facts, model) if known else [],
-        "sentence": model_words.sentence(facts, model) if known else "",
+        "formula": model_text.formula(facts, model) if known else [],
+        "sentence": model_text.sentence(facts, model) if known else "",
         "doc": None if file is None else file.doc,
-        "priors": model_words.priors(facts),
+        "priors": model_text.priors(facts),
         "numbers": {
             quantity: number(facts.number(quantity), facts.number(quantity, "sd"))
             for quantity in quantities
@@ -205,7 +201,7 @@ def model_section(facts: Facts) -> dict[str, Any]:
 
 
 def model_file(facts: Facts) -> ModelFile | None:
-    """The model's file, if it can be found and has the checksum that the fit recorded."""
+    """Find the model's file; None unless it has the checksum recorded with the fit."""
     from bayeslmm import models
     from bayeslmm.errors import BayesLMMError
 
@@ -229,7 +225,7 @@ def _gallery() -> set[str]:
 
 
 def provenance_section(facts: Facts) -> list[tuple[str, str]]:
-    """Engine, seed, checksums, versions."""
+    """List engine, seed, checksums and versions."""
     attrs = facts.attrs
     versions = attrs.get("versions", {})
     known = {

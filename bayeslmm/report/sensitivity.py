@@ -1,4 +1,4 @@
-"""Does the prior matter? h² under other priors, and power-scaling, in words and figures."""
+"""Prior sensitivity in the report: h² under other priors, and power-scaling."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 type Row = dict[str, Any]
 
-NEVER = 1e-3  # a prior that gives h² < 0.01 no more has ruled 0 out before the data came
-EDGE = 1e-3  # an interval that comes so near to 0 is said to reach it
-LITTLE, MUCH = 0.25, 0.75  # moves of the mean or an end, in posterior sds, that are little or much
+NEVER = 1e-3  # a prior with a smaller P(h² < 0.01) excludes 0 by itself
+EDGE = 1e-3  # an interval with a bound below this is reported to reach 0
+LITTLE, MUCH = 0.25, 0.75  # small and large shifts of the mean or a bound, in posterior sds
 
 
 def sensitivity_section(
     facts: Facts, key: str, table: pd.DataFrame | None = None
 ) -> dict[str, Any]:
-    """Table, figures and sentences.
+    """Make table, figures and sentences.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def sensitivity_section(
         "rows": [_shown(row, several=bool(facts.traits)) for row in shares],
         "densities": density_figure(each, f"{key}-priors") if len(each) > 1 else None,
         "forest": forest(shares, key, several=bool(facts.traits), prob=facts.prob),
-        "words": verdicts(facts, shares),
+        "sentences": verdicts(facts, shares),
         "notes": notes(facts, each, shares, rows),
         "scaled": [_scaled(row) for row in rows if math.isfinite(row["psense_likelihood"])],
         "by_bf": any(math.isfinite(row["log10_bf_h2_0"]) for row in shares),
@@ -57,7 +57,7 @@ def sensitivity_section(
 
 
 def _shown(row: Row, *, several: bool) -> dict[str, Any]:
-    """A row of the table as text."""
+    """Format a row of the table."""
     sd = row["sd"]
     bf = row["log10_bf_h2_0"]
     return {
@@ -78,7 +78,7 @@ def _shown(row: Row, *, several: bool) -> dict[str, Any]:
 
 
 def _scaled(row: Row) -> dict[str, str]:
-    """A row of the power-scaling table."""
+    """Format a row of the power-scaling table."""
     prior, likelihood = row["psense_prior"], row["psense_likelihood"]
     if prior >= SENSITIVE:
         word = "moves with the prior"
@@ -94,7 +94,7 @@ def _scaled(row: Row) -> dict[str, str]:
 
 
 def verdicts(facts: Facts, rows: list[Row]) -> list[Markup]:
-    """What the other priors do to each h², in words."""
+    """Describe the effect of the other priors on each h²."""
     out = []
     for quantity in dict.fromkeys(row["quantity"] for row in rows):
         mine = [row for row in rows if row["quantity"] == quantity]
@@ -138,7 +138,7 @@ def _span(row: Row) -> str:
 
 
 def shift(fitted: Row, others: list[Row]) -> float:
-    """Largest move of the mean or of an end of the interval, in posterior sds of the fit."""
+    """Return the largest shift of the mean or of a bound, in posterior sds of the fit."""
     moves = [
         abs(row[column] - fitted[column]) for row in others for column in ("mean", "lower", "upper")
     ]
@@ -146,16 +146,16 @@ def shift(fitted: Row, others: list[Row]) -> float:
 
 
 def _zero(fitted: Row, others: list[Row]) -> Markup:
-    """Whether it depends on the prior that the interval reaches zero."""
+    """State whether the prior determines that the interval reaches zero."""
     open_minded = [row for row in (fitted, *others) if not row["prior_p_below_0.01"] < NEVER]
     if not open_minded:
         return Markup("")
     reach = [row["prior"] for row in open_minded if row["lower"] < EDGE]
     clear = [row["prior"] for row in open_minded if row["lower"] >= EDGE]
     if not reach or not clear:
-        words = "reaches 0 under every one" if reach else "stays clear of 0 under every one"
+        result = "reaches 0 under every one" if reach else "stays clear of 0 under every one"
         but = "" if len(open_minded) == 1 + len(others) else " that does not rule 0 out by itself"
-        return Markup(" It {} of them{}.").format(words, but)
+        return Markup(" It {} of them{}.").format(result, but)
     return Markup(
         " Whether it reaches 0 <strong>depends on the prior</strong>: it does under {}, it does "
         "not under {}."
@@ -163,7 +163,7 @@ def _zero(fitted: Row, others: list[Row]) -> Markup:
 
 
 def _weak(facts: Facts) -> Markup:
-    """The prior's part where the study is weak."""
+    """State the prior's part in the posterior if the study is weak."""
     se = facts.number("se_expected")
     if math.isnan(se) or se <= WEAK or math.isnan(facts.prior_share):
         return Markup("")
@@ -174,18 +174,18 @@ def _weak(facts: Facts) -> Markup:
 
 
 def notes(facts: Facts, each: list[Alternative], rows: list[Row], all_rows: list[Row]) -> list[str]:
-    """What is needed to read table and figures."""
+    """Return notes that explain table and figures."""
     out = []
-    told = [one.prior for one in each if one.prior is not None and one.prior.name != "own"]
-    if len(told) > 1:
-        out.append("; ".join(f"{one.name}: {one.description}" for one in told) + ".")
+    named = [one.prior for one in each if one.prior is not None and one.prior.name != "own"]
+    if len(named) > 1:
+        out.append("; ".join(f"{one.name}: {one.description}" for one in named) + ".")
     if any(one.share is not None for one in each):
         out.append("One kernel: the exact density of h² is reweighted, without Monte Carlo error.")
     elif len(rows) > 1:
-        out.append("The draws are reweighted; k̂ says how well that goes (below 0.7: well enough).")
+        out.append("The draws are reweighted; this is reliable if k̂ is below 0.7.")
     if any(not row["trusted"] for row in rows):
         out.append(
-            "A prior marked “fit it” puts its mass where this fit has too few draws: give it with "
+            "A prior marked “fit it” has its mass where this fit has too few draws: give it with "
             "--prior and fit again."
         )
     if any(one.own and one.prior is not None and not one.direct for one in each):
@@ -196,7 +196,7 @@ def notes(facts: Facts, each: list[Alternative], rows: list[Row], all_rows: list
     alone = len(facts.components) == 2
     if alone and any(row["prior"] == "flat" and row["fitted"] for row in all_rows):
         out.append(
-            "Power-scaling cannot see a flat prior of h², which stays flat under every power; it "
-            "sees the other priors. For h² look at the priors above."
+            "Power-scaling cannot detect sensitivity to a flat prior of h², which stays flat under "
+            "every power; it detects sensitivity to the other priors. For h² see the priors above."
         )
     return out

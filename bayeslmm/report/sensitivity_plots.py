@@ -27,14 +27,14 @@ STYLES = {
 
 
 def row_label(row: Row, *, several: bool) -> str:
-    """The prior of a row of the table, and its quantity where there are several."""
+    """Label a row of the table by its prior, and its quantity if there are several."""
     prior = "as in the model" if row["prior"] == "own" else str(row["prior"])
     text = f"{prior} (this fit)" if row["fitted"] else prior
     return f"{row['quantity']}: {text}" if several else text
 
 
 def forest(rows: list[Row], key: str, *, several: bool, prob: float) -> Markup | None:
-    """Means and intervals of h² under each prior; None of one prior alone."""
+    """Draw means and intervals of h² under each prior; None for one prior."""
     if len(rows) < 2:
         return None
     return interval_figure(
@@ -54,7 +54,7 @@ def forest(rows: list[Row], key: str, *, several: bool, prob: float) -> Markup |
 
 
 def density_figure(each: list[Alternative], key: str) -> Markup:
-    """Prior and posterior densities of h² under each prior, side by side."""
+    """Draw prior and posterior densities of h² under each prior, side by side."""
     x = np.linspace(0.0, 1.0, POINTS)
     inside = (x > 0.015) & (x < 0.985)
     charts = []
@@ -76,8 +76,8 @@ def density_figure(each: list[Alternative], key: str) -> Markup:
             )
         )
     names = ", ".join(one.name for one in each)
-    words = f"Prior and posterior densities of h² under {names}"
-    return draw([charts], key, words, width=FULL, height=278)
+    description = f"Prior and posterior densities of h² under {names}"
+    return draw([charts], key, description, width=FULL, height=278)
 
 
 def _line(x: Floats, y: Floats, one: Alternative) -> Line:
@@ -88,7 +88,7 @@ def _line(x: Floats, y: Floats, one: Alternative) -> Line:
 
 
 def _prior_density(one: Alternative, x: Floats) -> Floats | None:
-    """Density of a prior at x (k,), nan where it is infinite; None where h² is not x."""
+    """Compute the density of a prior at x (k,), nan where infinite; None if h² is not x."""
     if one.prior is None or not one.direct:
         return None
     middle = np.clip(x, 1e-4, 1 - 1e-4)

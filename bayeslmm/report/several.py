@@ -1,4 +1,4 @@
-"""Models of several traits: h² of each, and their genetic and residual correlations."""
+"""Multi-trait models in the report: h² of each trait, genetic and residual correlations."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bayeslmm.report.plots import Interval, interval_figure
 from bayeslmm.report.svg import clean
 
 EDGE = 1e-3
-FAR = 0.99  # an interval that comes so near to ±1 is said to reach it
-WORTH_SAYING = 0.2  # P(|r| > 0.95) from which on it is worth a sentence; 0.05 under a uniform prior
-VAGUE = 1.5  # of an interval of a correlation as wide as this nothing much can be said
+BOUNDARY = 0.99  # an interval with a bound beyond ± this is reported to reach ±1
+NEAR_BOUNDARY = 0.2  # smallest P(|r| > 0.95) that is reported; 0.05 under a uniform prior
+VAGUE = 1.5  # width from which on the interval of a correlation is reported as uninformative
 KINDS = {"r_g": "genetic", "r_e": "residual"}
 
 
 def traits_section(facts: Facts, key: str) -> dict[str, Any] | None:
-    """Tables and figures of a model of several traits; None for one trait."""
+    """Make tables and figures of a multi-trait model; None for one trait."""
     if not facts.traits:
         return None
     rows = facts.h2_rows
@@ -66,7 +66,7 @@ def _h2_row(facts: Facts, trait: str, quantity: str) -> dict[str, str]:
 
 
 def below(facts: Facts, trait: str, limit: float = 0.01) -> float:
-    """P(h² < limit) of one of several traits."""
+    """Return P(h² < limit) of one of several traits."""
     return float((facts.draws("h2")[..., facts.traits.index(trait)] < limit).mean())
 
 
@@ -77,7 +77,7 @@ def _interval(facts: Facts, quantity: str, label: str, *, mode: bool = False) ->
 
 
 def _segments(facts: Facts, trait: str) -> list[Segment]:
-    """The parts of the variance of one trait, without its name in theirs."""
+    """Make the segments of one trait's variance, labelled without the trait."""
     mine = [one for one in facts.components if trait_of(one, facts.traits) == trait]
     return [
         Segment(
@@ -96,12 +96,12 @@ def _near_zero(facts: Facts, quantity: str) -> bool:
 def _reaches_zero(facts: Facts, trait: str, quantity: str) -> Markup:
     return Markup(
         "The interval of h² of {} reaches down to 0 (P(h² < 0.01) = {}): these data do not show "
-        "that it is heritable, and then its genetic correlations have little meaning."
+        "that it is heritable, so its genetic correlations have little meaning."
     ).format(name(trait), probability(below(facts, trait)))
 
 
 def correlations(facts: Facts, pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
-    """A row for each correlation of each pair, the genetic ones first."""
+    """Format a row for each correlation of each pair, genetic ones first."""
     rows = []
     for kind, word in KINDS.items():
         for a, b in pairs:
@@ -124,7 +124,7 @@ def correlations(facts: Facts, pairs: list[tuple[str, str]]) -> list[dict[str, s
 
 
 def _correlation_figure(facts: Facts, pairs: list[tuple[str, str]], key: str) -> Markup:
-    """Densities of r_g and r_e of one pair; of more pairs, their intervals."""
+    """Draw the densities of r_g and r_e of one pair, or the intervals of several pairs."""
     if len(pairs) == 1:
         return correlation_figure(
             {kind: facts.draws(kind)[..., 0, 1].ravel() for kind in KINDS},
@@ -148,7 +148,7 @@ def _correlation_figure(facts: Facts, pairs: list[tuple[str, str]], key: str) ->
 
 
 def notes(facts: Facts, kind: str, pair: tuple[str, str]) -> list[Markup]:
-    """What a reader of a correlation has to know: that it reaches ±1, or is hardly known."""
+    """Return notes on a correlation: constant, at ±1, or hardly known."""
     quantity = f"{kind}[{pair[0]},{pair[1]}]"
     lower, upper = facts.number(quantity, "lower"), facts.number(quantity, "upper")
     edge = facts.number(f"p_abs_{kind}_above_0.95[{pair[0]},{pair[1]}]")
@@ -161,19 +161,19 @@ def notes(facts: Facts, kind: str, pair: tuple[str, str]) -> list[Markup]:
                 symbol, *names
             )
         ]
-    ends = [end for end, there in (("−1", lower < -FAR), ("1", upper > FAR)) if there]
-    if ends or edge > WORTH_SAYING:
+    ends = [end for end, there in (("−1", lower < -BOUNDARY), ("1", upper > BOUNDARY)) if there]
+    if ends or edge > NEAR_BOUNDARY:
         end = " and ".join(ends) or ("1" if facts.number(quantity) > 0 else "−1")
         out.append(
             Markup(
-                "The posterior of {} of {} and {} reaches {}: the data cannot tell whether the {} "
-                "parts of the two traits are the same but for sign and scale (P(|{}| > 0.95) = {})."
+                "The posterior of {} of {} and {} reaches {}: the {} parts of the two traits may "
+                "be the same except for sign and scale (P(|{}| > 0.95) = {})."
             ).format(symbol, *names, end, word, symbol, probability(edge))
         )
     if upper - lower > VAGUE:
         out.append(
             Markup(
-                "{} of {} and {} is hardly known: its interval covers {} of all that is possible."
+                "{} of {} and {} is hardly known: its interval covers {} of the range −1 to 1."
             ).format(symbol, *names, percent((upper - lower) / 2))
         )
     return out

@@ -1,11 +1,11 @@
-"""Colours of the figures, and names from data files made fit to be shown."""
+"""Colours of the figures, and cleaning of names from data files."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Okabe & Ito's colours, told apart by colour-blind readers; each is a CSS variable of the page,
-# so that dark mode and print can exchange it.
+# Okabe & Ito's colours, which colour-blind readers can distinguish; each is a CSS variable of the
+# page, so that dark mode and print can change it.
 INK, MUTED, RULE, PAPER = "#1d2730", "#5d6a75", "#d5dbe0", "#fefefe"
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4a85"
 VARIABLES = {
@@ -22,7 +22,7 @@ CHAINS = (BLUE, ORANGE, GREEN, PURPLE)
 
 
 def clean(name: object) -> str:
-    """A name from a data file, fit to be shown: control and direction characters made visible.
+    """Make the control and direction characters of a name from a data file visible.
 
     Examples
     --------
@@ -38,6 +38,6 @@ def clean(name: object) -> str:
 
 
 def short(name: object, most: int = 28) -> str:
-    """A cleaned name of at most `most` characters, for the axis of a figure."""
+    """Clean a name and cut it to at most `most` characters, for the axis of a figure."""
     text = clean(name)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""The sentences of the report: every one carries its number, kind and level."""
+"""Sentences of the report; each states its number with kind and level of the interval."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bayeslmm.report.parts import Part, parts_of
 from bayeslmm.report.several import below
 from bayeslmm.report.svg import clean
 
-EDGE = 1e-3  # an interval that comes so near to 0 or 1 is said to reach it
-FEW_TRAITS = 3  # of more traits the headline names the first ones
+EDGE = 1e-3  # an interval with a bound this close to 0 or 1 is reported to reach it
+FEW_TRAITS = 3  # largest number of traits named in the headline
 
 
 def byline(facts: Facts) -> Markup:
-    """Model, engine, sample and date in one line."""
+    """State model, engine, sample and date in one line."""
     return Markup("{} model · {} engine · {} · {}").format(
         name(facts.attrs.get("model", "")),
         clean(facts.engine),
@@ -31,7 +31,7 @@ def byline(facts: Facts) -> Markup:
 
 
 def headline(facts: Facts) -> Markup:
-    """The result in one sentence."""
+    """State the result in one sentence."""
     if facts.traits:
         return several_headline(facts)
     return Markup(
@@ -47,7 +47,7 @@ def headline(facts: Facts) -> Markup:
 
 
 def several_headline(facts: Facts) -> Markup:
-    """h² of every trait, and the correlations of the first two."""
+    """State h² of the first traits, and the genetic correlation of the first two."""
     rows = list(facts.h2_rows.items())
     each = [
         Markup("<strong>{}</strong> for {} ({} <strong>{}</strong>)").format(
@@ -59,7 +59,7 @@ def several_headline(facts: Facts) -> Markup:
         for trait, quantity in rows[:FEW_TRAITS]
     ]
     if len(rows) > FEW_TRAITS:
-        each.append(Markup("stands in the table for {} more").format(len(rows) - FEW_TRAITS))
+        each.append(Markup("in the table for {} more").format(len(rows) - FEW_TRAITS))
     a, b = facts.traits[:2]
     correlation = f"r_g[{a},{b}]"
     return Markup(
@@ -76,24 +76,25 @@ def several_headline(facts: Facts) -> Markup:
 
 
 def two(value: float, facts: Facts, quantity: str = "h2") -> str:
-    """A share to two decimals, more only if the posterior is narrower than that."""
+    """Format a share to two decimals, or more if the posterior is narrower."""
     return sign(f"{value:.{max(2, decimals(facts.number(quantity, 'sd'), 1))}f}")
 
 
 def two_span(facts: Facts, quantity: str = "h2") -> str:
-    """The interval of h² or a correlation as `two` writes it."""
+    """Format the interval of h² or a correlation with the decimals of `two`."""
     lower, upper = (facts.number(quantity, column) for column in ("lower", "upper"))
     between = " to " if lower < 0 else "–"
     return f"{two(lower, facts, quantity)}{between}{two(upper, facts, quantity)}"
 
 
 def meaning(facts: Facts) -> Markup:
-    """What the headline says about the trait, and where the interval reaches an edge."""
+    """Explain the headline, and state if the interval reaches an edge."""
     given = " given the covariates" if len(facts.covariates) > max(len(facts.traits), 1) else ""
     if facts.traits:
         return Markup(
             "Of the variance of {}{} among the {}{}, these shares follow how the individuals are "
-            "related; the genetic correlation is that of the genetic values of two traits."
+            "related; the genetic correlation is the correlation of the genetic values of two "
+            "traits."
         ).format(title(facts), facts.family.on_scale, sample(facts), given)
     out = Markup("Of the variance of {}{} among the {}{}, about {} ").format(
         name(facts.trait), facts.family.on_scale, sample(facts), given, percent(facts.number("h2"))
@@ -105,19 +106,19 @@ def meaning(facts: Facts) -> Markup:
             "and near 0 the mean lies above the mode because h² cannot be negative."
         )
     if facts.number("h2", "upper") > 1 - EDGE:
-        out += Markup(" The interval reaches up to 1: look at the mode beside the mean.")
+        out += Markup(" The interval reaches up to 1: look at the mode as well as the mean.")
     return out
 
 
 def one_kernel(facts: Facts) -> Markup:
-    """Where h² comes from: one kernel."""
+    """Name the only kernel as the source of h²."""
     return Markup("follows how they are related (kernel {}).").format(name(facts.components[0]))
 
 
 def several_components(facts: Facts) -> Markup:
-    """Where h² comes from, and what else has a part."""
+    """Name the components of h², and the other components with their shares."""
     if not facts.genetic:
-        return Markup("is what the model calls h² (see its own words below).")
+        return Markup("is h² as the model defines it (see its docstring below).")
     parts = parts_of(facts)
     if len(facts.genetic) == 1:
         out = Markup("is genetic (component {})").format(name(facts.genetic[0]))
@@ -141,7 +142,7 @@ def _shares(parts: list[Part]) -> Markup:
 
 
 def evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
-    """What speaks for h² > 0 and how much the study can see: (name, number, words)."""
+    """List the evidence for h² > 0 and the expected precision: (name, number, note)."""
     if facts.traits:
         return several_evidence(facts)
     se, p = facts.number("se_expected"), facts.number("p_rlrt")
@@ -154,21 +155,21 @@ def evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
         ("log₁₀ Bayes factor", *bayes_factor(facts.number("log10_bf_h2_0"), how_weighed(facts))),
     ]
     if not math.isnan(p):
-        words = "exact restricted likelihood ratio test of h² = 0, simulated from the spectrum"
-        rows.append(("p-value", p_value(p).removeprefix("= "), words))
+        note = "exact restricted likelihood ratio test of h² = 0, simulated from the spectrum"
+        rows.append(("p-value", p_value(p).removeprefix("= "), note))
     if not math.isnan(se):
-        words = (
-            "standard error of h² that a study with this kernel can expect, at h² = 0"
+        note = (
+            "expected standard error of h² in a study with this kernel, at h² = 0"
             f"; {expected_at_mean(facts)} at the posterior mean"
         )
-        rows.append(("expected SE", number(se, se), words))
+        rows.append(("expected SE", number(se, se), note))
     if (card := importance_card(facts)) is not None:
         rows.append(card)
     return rows
 
 
 def several_evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
-    """The same for several traits: the first ones, and the genetic correlation of two."""
+    """List the evidence for the first of several traits, and the genetic correlation of two."""
     rows: list[tuple[str, str, str | Markup]] = [
         (
             f"P(h² < 0.01), {clean(trait)}",
@@ -178,17 +179,17 @@ def several_evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
         for trait in facts.traits[:FEW_TRAITS]
     ]
     a, b = facts.traits[:2]
-    words = Markup("posterior probability that genes which raise {} lower {}").format(
+    note = Markup("posterior probability that genes which raise {} lower {}").format(
         name(a), name(b)
     )
-    rows.append(("P(r_g < 0)", probability(facts.number(f"p_r_g_below_0[{a},{b}]")), words))
+    rows.append(("P(r_g < 0)", probability(facts.number(f"p_r_g_below_0[{a},{b}]")), note))
     if (card := importance_card(facts)) is not None:
         rows.append(card)
     return rows
 
 
 def expected_at_mean(facts: Facts) -> str:
-    """Expected standard error at the posterior mean of h²."""
+    """Format the expected standard error at the posterior mean of h²."""
     s = facts.constant("eigenvalue")
     if s is None:
         return "–"
@@ -197,7 +198,7 @@ def expected_at_mean(facts: Facts) -> str:
 
 
 def how_weighed(facts: Facts) -> str:
-    """How the Bayes factor of h² = 0 was found, see `bayeslmm.posterior.summary.savage_dickey`."""
+    """Name the method of the Bayes factor (`bayeslmm.posterior.summary.savage_dickey`)."""
     stats = facts.tree["sample_stats"].attrs if "sample_stats" in facts.tree.children else {}
     nested = json.loads(stats.get("log_evidence_nested", "{}"))
     if "quadrature" in facts.tree.children or "h2" in nested:
@@ -206,7 +207,7 @@ def how_weighed(facts: Facts) -> str:
 
 
 def bayes_factor(log10: float, how: str) -> tuple[str, str]:
-    """Bayes factor in favour of h² = 0: its number and its words (Kass & Raftery 1995)."""
+    """Format the Bayes factor in favour of h² = 0 and its strength (Kass & Raftery 1995)."""
     if math.isnan(log10):
         return "–", "in favour of h² = 0: too few draws near 0 to tell"
     strength = "barely worth mentioning"
@@ -214,12 +215,12 @@ def bayes_factor(log10: float, how: str) -> tuple[str, str]:
         if abs(log10) >= threshold:
             strength = word
     side = "against" if log10 < 0 else "for"
-    words = f"in favour of h² = 0 ({how}); evidence {side} it: {strength}"
-    return sign(f"{log10:.1f}" if abs(log10) < 1e5 else f"{log10:.3g}"), words
+    text = f"in favour of h² = 0 ({how}); evidence {side} it: {strength}"
+    return sign(f"{log10:.1f}" if abs(log10) < 1e5 else f"{log10:.3g}"), text
 
 
 def weakly_informed(facts: Facts, limit: float = WEAK) -> Markup | None:
-    """A warning where the expected standard error is so large that the prior matters."""
+    """Warn if the expected standard error is so large that the prior matters."""
     se = facts.number("se_expected")
     if math.isnan(se) or se <= limit:
         return None
@@ -231,11 +232,11 @@ def weakly_informed(facts: Facts, limit: float = WEAK) -> Markup | None:
 
 
 def prior_part(facts: Facts) -> str:
-    """How much of the posterior's width is the prior's."""
+    """Compare the posterior variance of h² with its prior variance."""
     share = facts.prior_share
     if math.isnan(share):
-        return "How much the prior contributes is not known: the fit has no prior draws."
-    words = f"The posterior variance of h² is {percent(share)} of the prior variance"
+        return "The contribution of the prior is not known: the fit has no prior draws."
+    text = f"The posterior variance of h² is {percent(share)} of the prior variance"
     if share > 0.9:
-        return f"{words}: the data added next to nothing to the prior."
-    return f"{words} (100\N{NO-BREAK SPACE}% would mean that the data added nothing)."
+        return f"{text}: the data added next to nothing to the prior."
+    return f"{text} (100\N{NO-BREAK SPACE}% would mean that the data added nothing)."

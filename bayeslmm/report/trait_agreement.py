@@ -1,4 +1,4 @@
-"""Several traits: the posterior beside other estimates, in the report: table, figure, words."""
+"""Comparison of the posterior of several traits with other estimates: table, figure, sentences."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bayeslmm.report.plots import Interval, interval_figure
 
 
 def trait_agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:
-    """Table, figure and words; None where the fit has kept no estimates."""
+    """Make table, figure and sentences; None if the fit stores no estimates."""
     if not facts.traits or not estimates_of(facts.tree):
         return None
     found = estimates(facts.tree, prob=facts.prob)
     return {
         "figure": trait_agreement_figure(found, key),
         "rows": [_row(one) for one in found],
-        "words": _words(found),
-        "warnings": [svg.clean(words) for words in trait_disagreements(found)],
+        "sentences": _sentences(found),
+        "warnings": [svg.clean(message) for message in trait_disagreements(found)],
     }
 
 
@@ -43,7 +43,7 @@ def _row(one: TraitEstimate) -> dict[str, str | Markup]:
 
 
 def trait_agreement_figure(found: list[TraitEstimate], key: str) -> Markup:
-    """Every estimate with its interval, cut where an interval says nothing any more."""
+    """Draw every estimate with its interval, cut well outside the possible range."""
     rows = []
     for one in found:
         if math.isfinite(one.estimate):
@@ -67,17 +67,17 @@ def trait_agreement_figure(found: list[TraitEstimate], key: str) -> Markup:
     )
 
 
-def _words(found: list[TraitEstimate]) -> list[str]:
-    """What the estimates are, and why they may differ."""
+def _sentences(found: list[TraitEstimate]) -> list[str]:
+    """Explain the estimates, and why they may differ."""
     out = [
         "REML and Haseman-Elston regression are estimates of other methods from the same records, "
-        "as a check of ours; their intervals are ± 1.96 standard errors, which take the likelihood "
-        "as symmetric: not so near 0 and 1, and for correlations near ±1 or of traits with little "
-        "genetic variance."
+        "as a check of ours; their intervals are ± 1.96 standard errors, which assumes a symmetric "
+        "likelihood. This fails near 0 and 1, and for correlations near ±1 or of traits with "
+        "little genetic variance."
     ]
     if any(one.note.startswith("the trait by itself") for one in found):
         out.append(
-            "Some individuals miss some traits. The posterior uses all records together; these "
-            "methods take each trait by itself, and for a correlation those who have both."
+            "Some individuals lack some traits. The posterior uses all records together; these "
+            "methods use each trait by itself, and for a correlation the individuals with both."
         )
     return out

@@ -32,7 +32,7 @@ from bayeslmm.estimates.reml import reml_one_kernel
 from bayeslmm.individuals import as_individuals
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.report import render
-from bayeslmm.report.agreement import agreement_words
+from bayeslmm.report.agreement import agreement_sentences
 from bayeslmm.tables.phenotypes import read_phenotypes
 
 type Floats = NDArray[np.float64]
@@ -253,9 +253,9 @@ def test_several_traits_are_refused() -> None:
 
 def test_an_estimate_without_an_error_is_not_compared_in_words() -> None:
     found = [usual(), usual("Haseman-Elston", se=0.1)]
-    assert "2.0 times that of REML" in " ".join(agreement_words(found))
+    assert "2.0 times that of REML" in " ".join(agreement_sentences(found))
     unknown = [usual(se=math.nan), usual("Haseman-Elston", se=0.1)]
-    assert "nan" not in " ".join(agreement_words(unknown))
+    assert "nan" not in " ".join(agreement_sentences(unknown))
 
 
 def test_a_fit_without_h2_is_refused() -> None:

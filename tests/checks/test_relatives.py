@@ -33,9 +33,9 @@ from bayeslmm.report import add_relatedness, render
 from bayeslmm.report.relatives import (
     alarms,
     as_dataset,
-    family_words,
-    pair_words,
-    record_words,
+    family_sentences,
+    pair_sentences,
+    record_sentences,
     relative_checks_of,
 )
 
@@ -251,7 +251,7 @@ def test_a_shared_household_taken_for_genes() -> None:
         assert distance[3] > 0 > distance[2]
         seen += found.pairs.p_value() < 0.05
         if found.pairs.p_value() <= 0.01:
-            said = str(pair_words(found.pairs))
+            said = str(pair_sentences(found.pairs))
             assert "not as alike as the model says" in said
             low, _, high = found.pairs.band()
             outside = (found.pairs.observed < low) | (found.pairs.observed > high)
@@ -269,7 +269,7 @@ def test_heavy_tails() -> None:
         records = checked(np.sqrt(0.3) * g + np.sqrt(0.7) * tails, seed).records
         assert records.kurtosis() > 0
         assert records.p_kurtosis() < 0.01
-        assert "heavier than the normal" in record_words(records)
+        assert "heavier than the normal" in record_sentences(records)
 
 
 def test_a_family_that_is_shifted() -> None:
@@ -284,7 +284,7 @@ def test_a_family_that_is_shifted() -> None:
         assert families.basis == "family IDs"
         assert [families.names[i] for i in families.outliers()] == ["F7"]
         assert families.p_worst() < 0.01
-        said = str(family_words(families))
+        said = str(family_sentences(families))
         assert "<bdi>F7</bdi> (15 records" in said
         assert "above" in said
 
@@ -300,7 +300,7 @@ def test_an_outlier() -> None:
         assert records.labels[records.outliers()[0]] == "F3_5"
         assert records.z[50] < -4
         assert records.p_worst() < 0.001
-        said = str(record_words(records))
+        said = str(record_sentences(records))
         assert "<bdi>F3_5</bdi> (−" in said
         assert "error of measurement" in said
 
@@ -405,7 +405,7 @@ def test_kept_with_a_fit_and_read_again() -> None:
     assert again.families.size.tolist() == hostile.size.tolist()
     assert again.whitened.tolist() == found.whitened.tolist()
     shifted = replace(hostile, z=np.r_[9.0, hostile.z[1:]])
-    assert "&lt;script&gt;" in family_words(shifted)
+    assert "&lt;script&gt;" in family_sentences(shifted)
     assert relative_checks_of(xr.DataTree()) is None
 
 

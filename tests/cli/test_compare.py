@@ -230,7 +230,7 @@ def test_repeated_records(kinds: Path, capsys: pytest.CaptureFixture[str]) -> No
     words = f"{found['n']} records of {found['individuals']} individuals"
     assert words in capsys.readouterr().out
     assert words in re.sub(r"\s+", " ", found["page"])
-    assert "those of the same individual included" in found["page"]
+    assert "including those of the same individual" in found["page"]
     bayes = (log_ml["fixed"] - log_ml["additive"]) / np.log(10)
     assert f"{bayes:.3f}".replace("-", "−") in found["page"]
     assert log_ml["repeated"] > log_ml["additive"] > log_ml["fixed"]

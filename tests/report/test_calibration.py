@@ -48,4 +48,4 @@ def test_verdicts_in_words() -> None:
     assert "(not uniform)" in page
     page = render_calibration(made(bad=False, failed=3), "x")
     assert "3 of 200 fits failed, more than 1 in 100" in page
-    assert "among 100\nnear-independent draws" in page
+    assert "among 100 near-independent draws" in page

@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from bayeslmm.report.drawing import (
     DASHED,
+    Annotation,
     Area,
     Axes,
     Axis,
@@ -26,7 +27,6 @@ from bayeslmm.report.drawing import (
     Line,
     Points,
     Segments,
-    Words,
     draw,
 )
 from bayeslmm.report.drawing.legend import SAMPLE
@@ -140,7 +140,7 @@ def test_large_and_small_numbers_of_ticks(low: float, high: float, labels: list[
     assert [label for _, label in linear_ticks(low, high, 4)] == labels
 
 
-# Words
+# Annotations
 
 
 @pytest.mark.parametrize(
@@ -276,12 +276,12 @@ def test_limits_hold_the_data_and_levels_with_a_margin() -> None:
     assert np.isnan(Scale(1, 10, True, 0, 1)([-1.0, 0.0])).all()
 
 
-# Words, legend and layout
+# Annotations, legend and layout
 
 
 def test_names_cannot_break_out_of_a_figure() -> None:
     name = '</text><script>alert(1)</script>&"'
-    marks = [Line(np.arange(2.0), np.arange(2.0), BLUE, label=name), Words(0.5, 0.5, name)]
+    marks = [Line(np.arange(2.0), np.arange(2.0), BLUE, label=name), Annotation(0.5, 0.5, name)]
     axes = Axes(
         marks, Axis(name, ticks=[(0.5, name)]), Axis(name, ticks=[(0.5, name)]), name, "right"
     )

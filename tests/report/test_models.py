@@ -25,10 +25,19 @@ from report_pages import Page, facts_of
 from report_trees import HOSTILE, made_tree
 
 from bayeslmm.posterior.summary import heritability
-from bayeslmm.report import checks, names, overview, parts, render, sections, several, svg
-from bayeslmm.report import engine_text as engine_words
-from bayeslmm.report import kernel_text as kernel_words
-from bayeslmm.report import model_text as model_words
+from bayeslmm.report import (
+    checks,
+    engine_text,
+    kernel_text,
+    model_text,
+    names,
+    overview,
+    parts,
+    render,
+    sections,
+    several,
+    svg,
+)
 from bayeslmm.report import text as words
 from bayeslmm.report.chain_plots import shown_draws
 from bayeslmm.report.estimates import pve_labels
@@ -43,7 +52,7 @@ TREES: dict[str, Callable[[], xr.DataTree]] = {
     "repeated": repeated_tree,
     "two traits": traits_tree,
     "three traits": lambda: traits_tree(("a", "b", "c")),
-    "gone on to NUTS": lambda: dominance_tree(fallen_back=True),
+    "fallen back to NUTS": lambda: dominance_tree(fallen_back=True),
     "two traits by NUTS": lambda: traits_tree(fallen_back=True),
 }
 
@@ -88,7 +97,7 @@ def test_genetic_components_are_found_from_the_draws() -> None:
     tree["posterior"]["h2"].values[:] = np.random.default_rng(1).uniform(size=SHAPE)
     facts = facts_of(tree)
     assert facts.genetic == []
-    assert "what the model calls h²" in words.meaning(facts)
+    assert "h² as the model defines it" in words.meaning(facts)
 
 
 def test_other_components_are_named_with_their_share(texts: dict[str, str]) -> None:
@@ -130,7 +139,7 @@ def test_at_zero_reaching_zero_and_above_zero_are_told_apart() -> None:
         "maybe": (False, True),
         "residual": (False, False),
     }
-    said = [str(sentence) for sentence in parts.zero_words(parts.parts_of(facts))]
+    said = [str(sentence) for sentence in parts.zero_sentences(parts.parts_of(facts))]
     assert "Above zero" in said[0]
     assert "one" in said[0]
     assert said[1].startswith("At zero")
@@ -204,7 +213,7 @@ def test_other_quantities_are_in_a_table(name: str, expected: set[str]) -> None:
     rows = {row["label"]: row for row in parts.others_section(facts)}
     assert set(rows) == expected
     for label, row in rows.items():
-        assert row["words"]
+        assert row["meaning"]
         assert float(row["mean"].replace("−", "-")) == pytest.approx(
             facts.number(label), abs=0.5 * 10.0 ** -len(row["mean"].partition(".")[2]) + 1e-9
         )
@@ -212,7 +221,9 @@ def test_other_quantities_are_in_a_table(name: str, expected: set[str]) -> None:
         assert rows["repeatability"]["kind"] == "95\u00a0% HDI"
     if "r_direct_maternal" in rows:
         r = facts.draws("r_direct_maternal")
-        assert f"P(r < 0) = {np.mean(r < 0):.3f}".rstrip("0") in rows["r_direct_maternal"]["words"]
+        assert (
+            f"P(r < 0) = {np.mean(r < 0):.3f}".rstrip("0") in rows["r_direct_maternal"]["meaning"]
+        )
         assert rows["r_direct_maternal"]["kind"] == "95\u00a0% ETI"
 
 
@@ -240,7 +251,7 @@ def test_formula_is_that_of_the_model(texts: dict[str, str], name: str, pieces: 
 
 def test_formula_of_household_counts_the_genetic_part_only() -> None:
     tree = components_tree("household", {"additive": 0.3, "<i>home": 0.2}, ["additive"])
-    lines = [str(line) for line in model_words.formula(facts_of(tree), "household")]
+    lines = [str(line) for line in model_text.formula(facts_of(tree), "household")]
     assert "<var>c</var><sub>2</sub>" in lines[0]
     assert "&lt;i&gt;home" in lines[2]
     above = lines[-1].split("<span>")[1]
@@ -286,7 +297,7 @@ def test_correlation_at_its_boundary_is_said_in_words() -> None:
     tree = traits_tree(r_g=1 - rng.beta(1, 40, SHAPE))
     facts = facts_of(tree)
     [note] = several.notes(facts, "r_g", ("height", "weight"))
-    assert "reaches 1: the data cannot tell" in note
+    assert "reaches 1: the genetic parts of the two traits may be the same" in note
     p = np.mean(tree["posterior"]["r_g"].to_numpy()[..., 0, 1] > 0.95)
     assert f"0.95) = {p:.3f}".rstrip("0") in note
     assert note in render(tree)
@@ -324,7 +335,7 @@ def test_overview_has_a_row_for_every_trait() -> None:
 
 
 def test_importance_sampling_is_explained_with_its_health() -> None:
-    text = engine_words.engine(facts_of(dominance_tree()))
+    text = engine_text.engine(facts_of(dominance_tree()))
     for part in ("2,345 evaluations", "k̂ of the weights is 0.31: good", "importance ESS is 612",
                  "−321.500 (Monte Carlo standard error 0.020)"):  # fmt: skip
         assert part in text
@@ -332,11 +343,11 @@ def test_importance_sampling_is_explained_with_its_health() -> None:
 
 
 @pytest.mark.parametrize(("k", "word"), [(-0.1, "good"), (0.49, "good"), (0.5, "usable"),
-                                         (0.69, "usable"), (0.7, "not to be trusted")])  # fmt: skip
+                                         (0.69, "usable"), (0.7, "unreliable")])  # fmt: skip
 def test_bands_of_pareto_k(k: float, word: str) -> None:
-    assert engine_words.pareto_words(k).startswith(word)
-    assert engine_words.k_hat(k) == f"{k:.2f}".replace("-", "−")
-    assert engine_words.k_hat(float("inf")) == "∞"
+    assert engine_text.pareto_meaning(k).startswith(word)
+    assert engine_text.k_hat(k) == f"{k:.2f}".replace("-", "−")
+    assert engine_text.k_hat(float("inf")) == "∞"
 
 
 def test_importance_ess_bounds_the_table(texts: dict[str, str]) -> None:
@@ -347,19 +358,19 @@ def test_importance_ess_bounds_the_table(texts: dict[str, str]) -> None:
     assert found["figure"] is None  # resampled draws are no chains
     labels = [row["label"] for row in found["rows"]]
     assert {"h2", "share[dominance]", "beta[sex]"} <= set(labels)
-    assert "No ESS is counted above the importance ESS" in Page(texts["dominance"]).text
+    assert "Every ESS is limited by the importance ESS" in Page(texts["dominance"]).text
     assert "mode: log p = -318.2 <b>" in Page(texts["dominance"]).text
 
 
 def test_fit_that_went_on_to_nuts_shows_chains_and_says_so(texts: dict[str, str]) -> None:
-    text = Page(texts["gone on to NUTS"]).text
-    assert "gone on to NUTS" in text
+    text = Page(texts["fallen back to NUTS"]).text
+    assert "fallen back to NUTS" in text
     assert "k̂ = 1.73" in text
     assert "4 chains of 250 draws" in text
     assert "−321.5" not in text  # the evidence of weights that failed
     assert "which failed: the draws come from NUTS" in text
-    assert 'id="trait-1-chains-title"' in texts["gone on to NUTS"]
-    assert "No ESS is counted above" not in text
+    assert 'id="trait-1-chains-title"' in texts["fallen back to NUTS"]
+    assert "Every ESS is limited by" not in text
 
 
 def test_chain_plots_show_the_shares_that_mixed_worst() -> None:
@@ -384,24 +395,24 @@ def test_kernels_are_told_with_their_kind_and_scale() -> None:
     tree = components_tree(
         "household", {"additive": 0.3, "home": 0.2}, ["additive"], kernels=kernels
     )
-    first, second = (str(sentence) for sentence in kernel_words.kernels(facts_of(tree)))
+    first, second = (str(sentence) for sentence in kernel_text.kernels(facts_of(tree)))
     assert "variance of the base population" in first
     assert "&lt;ped&gt;.txt" in first
     assert "variants" not in first
     assert "of the environment (not counted in h²)" in second
     assert "variance between groups" in second
-    [scaled] = kernel_words.kernels(facts_of(gxe_tree()))
+    [scaled] = kernel_text.kernels(facts_of(gxe_tree()))
     assert "divided by 1.25" in scaled
     assert "GEMMA" not in scaled  # other scales are those of one kernel and one component
 
 
 def test_many_kernels_are_a_table(texts: dict[str, str]) -> None:
     facts = facts_of(partition_tree())
-    table = kernel_words.kernel_table(facts)
+    table = kernel_text.kernel_table(facts)
     assert [row["name"] for row in table] == facts.components[:-1]
     assert table[0]["variants"] == "100"
     assert table[0]["divided"] == "1.25"
-    assert len(kernel_words.kernels(facts)) == 1
+    assert len(kernel_text.kernels(facts)) == 1
     assert Page(texts["partition"]).text.count("each variant centred and divided") == 20
 
 
@@ -422,10 +433,10 @@ def test_residuals_are_checked_trait_by_trait() -> None:
     beta = tree["posterior"]["beta"].to_numpy().mean(axis=(0, 1))
     for k, trait in enumerate(("height", "weight")):
         own = y[60 * k : 60 * (k + 1)] - beta[k]
-        sentence = next(str(w) for w in found["words"] if f"Xβ of <bdi>{trait}" in str(w))
+        sentence = next(str(w) for w in found["sentences"] if f"Xβ of <bdi>{trait}" in str(w))
         value = float(re.search(r"sample variance ([\d.]+);", sentence)[1])  # type: ignore[index]
         assert value == pytest.approx(own.var(ddof=1), rel=0.05)
-    assert "coarse check" in found["words"][-1]
+    assert "coarse check" in found["sentences"][-1]
 
 
 def test_realised_parts_are_named_after_the_components(texts: dict[str, str]) -> None:

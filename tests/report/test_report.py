@@ -244,7 +244,7 @@ def test_relatedness_is_kept_with_the_tree() -> None:
     assert kept.notes == expected.notes
     shown = sections.kernel_section(facts_of(tree), "k", relatedness_of(tree))
     assert 'id="k-related-title"' in shown["figures"][1]
-    assert "780 pairs of 40 individuals" in shown["words"][1]
+    assert "780 pairs of 40 individuals" in shown["sentences"][1]
     assert "twins, or duplicated samples" in shown["notes"][-1]
     given = sections.kernel_section(facts_of(made_tree("exact")), "k", expected)
     assert given["figures"] == shown["figures"]

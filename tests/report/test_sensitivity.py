@@ -80,7 +80,7 @@ def test_one_kernel_has_table_figures_and_power_scaling() -> None:
     assert "under flat, beta(0.5,0.5), beta(2,2), half-t, pc" in found["densities"]
     labels = [one["label"] for one in found["scaled"]]
     assert {"h2", "pve_fixed", "pve_random", "pve_total"} <= set(labels)
-    assert any("cannot see a flat prior" in note for note in found["notes"])
+    assert any("cannot detect sensitivity to a flat prior" in note for note in found["notes"])
     assert found["by_bf"]
 
 

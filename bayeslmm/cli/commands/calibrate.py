@@ -157,7 +157,7 @@ def _print(found: Calibration, paths: dict[str, Path], parts: Path) -> None:
     if len(found.names) > len(table):
         print(f"... and {len(found.names) - len(table)} more quantities with greater p")
     if found.fell_back.any():
-        print(f"{int(found.fell_back.sum())} of {found.n_sims} fits went on to NUTS")
+        print(f"{int(found.fell_back.sum())} of {found.n_sims} fits fell back to NUTS")
     print(found.verdict())
     print(f"report: {paths['.calibration.html']}")
     print(f"table: {paths['.calibration.tsv']}, {paths['.calibration.run.json']}")

@@ -1,7 +1,7 @@
-"""Charts as inline SVG: marks, axes and their layout, small enough to start at once.
+"""Charts as inline SVG: marks, axes and their layout.
 
-A plotting library draws the dozen figures of a report in seconds; these are lines, points, areas
-and boxes on linear or logarithmic axes, and are written as text in milliseconds.
+A plotting library takes seconds for the dozen figures of a report. These consist only of lines,
+points, areas and boxes on linear or logarithmic axes, and are written in milliseconds.
 """
 
 from bayeslmm.report.drawing.axes import Axes
@@ -10,12 +10,12 @@ from bayeslmm.report.drawing.marks import (
     DASHED,
     DOTTED,
     SOLID,
+    Annotation,
     Level,
     Line,
     Mark,
     Points,
     Segments,
-    Words,
 )
 from bayeslmm.report.drawing.regions import Area, Band, Boxes
 from bayeslmm.report.drawing.scale import Axis
@@ -26,6 +26,7 @@ __all__ = [
     "FULL",
     "HALF",
     "SOLID",
+    "Annotation",
     "Area",
     "Axes",
     "Axis",
@@ -36,6 +37,5 @@ __all__ = [
     "Mark",
     "Points",
     "Segments",
-    "Words",
     "draw",
 ]

@@ -1,4 +1,4 @@
-"""One chart of a figure: its marks, its two axes, its title, the room that its labels need."""
+"""One chart of a figure: marks, two axes, title, and the room for its labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bayeslmm.report.svg import INK, MUTED, RULE
 
 TITLE, LABEL, TICK = 12.7, 12.0, 11.3  # font sizes, CSS pixels
 MARK, SPARE = 4.0, 3.0  # length of a tick's mark, and the gap between it and its label
-X_SPACE, Y_SPACE = 64.0, 34.0  # pixels that a tick of its own gets, about
+X_SPACE, Y_SPACE = 64.0, 34.0  # approximate distance of ticks, pixels
 
 type Legend = Literal["none", "inside", "right"]
 
@@ -31,14 +31,13 @@ class Axes:
     Parameters
     ----------
     marks
-        What it shows, from back to front.
+        The marks, from back to front.
     x, y
-        Its axes.
+        The axes.
     title
-        Above it, in bold letters.
+        Bold title above the chart.
     legend
-        Where the labels of the marks stand: "inside" (in the emptiest corner), "right" of the
-        figure, or not at all.
+        Place of the legend: "inside" (in the emptiest corner), "right" of the figure, or none.
     """
 
     marks: Sequence[Mark]
@@ -48,7 +47,7 @@ class Axes:
     legend: Legend = "none"
 
     def scale(self, which: Literal["x", "y"], start: float, end: float) -> Scale:
-        """The scale of an axis between two pixels."""
+        """Return the scale of an axis between two pixels."""
         axis, data = (
             (self.x, [mark.xs for mark in self.marks])
             if which == "x"
@@ -58,11 +57,11 @@ class Axes:
         return Scale(low, high, axis.log, start, end)
 
     def above(self) -> float:
-        """Pixels that the title needs."""
+        """Height of the title, pixels."""
         return TITLE * LINE_HEIGHT + 6 if self.title else 6.0
 
     def below(self) -> float:
-        """Pixels that the labels of the abscissa need."""
+        """Height of the labels of the x axis, pixels."""
         room = 2.0
         if self.x.label:
             room += LABEL * LINE_HEIGHT + 2
@@ -74,14 +73,14 @@ class Axes:
         return room
 
     def beside(self, ticks: Ticks) -> float:
-        """Pixels that the labels of the ordinate need on its left."""
+        """Return the width of the labels of the y axis, pixels."""
         longest = max((width(label, TICK) for _, label in ticks), default=0.0)
         half = 0.5 * width("0.0", TICK) if self.x.numbers else 2.0  # of the first tick on the left
         room = longest + SPARE + (MARK if self.y.line else 3.0) if longest else half
         return room + (LABEL * LINE_HEIGHT + 4 if self.y.label else 0.0)
 
     def svg(self, x: Scale, y: Scale, clip: str) -> str:
-        """The chart between the pixels of its scales; `clip` is the id of its clipping path."""
+        """Draw the chart between the pixels of its scales; `clip` is the id of its clip path."""
         inside = f' clip-path="url(#{clip})"'
         frame = rectangle(x.start, y.end, x.end, y.start)
         out = [f'<clipPath id="{clip}"><path d="{frame}"/></clipPath>']
@@ -98,7 +97,7 @@ class Axes:
         return "".join(out)
 
     def y_ticks(self, y: Scale) -> Ticks:
-        """Ticks of the ordinate."""
+        """Return the ticks of the y axis."""
         ticks = y.ticks(self.y, max(round(abs(y.end - y.start) / Y_SPACE), 2))
         return ticks if self.y.numbers else [(at, "") for at, _ in ticks]
 

@@ -1,4 +1,4 @@
-"""SVG elements as text: paths, markers, words, with colours that the page can exchange."""
+"""SVG elements as strings: paths, markers, text, with colours that the page can change."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FINEST = 1  # decimals of a pixel
 
 
 def colour_of(colour: str) -> str:
-    """A colour as the CSS variable of the page, with itself where there is no such page."""
+    """Return a colour as a CSS variable of the page, with the colour itself as fallback."""
     return f"var(--{VARIABLES[colour]},{colour})" if colour in VARIABLES else colour
 
 
 def stroke(
     colour: str, width: float, dash: Iterable[float] = (), opacity: float = 1.0, cap: str = ""
 ) -> str:
-    """The look of a line; `dash` in widths of the line."""
+    """Return the style of a line; `dash` is in line widths."""
     look = f"fill:none;stroke:{colour_of(colour)};stroke-width:{width:g}"
     if lengths := " ".join(f"{width * length:.2g}" for length in dash):
         look += f";stroke-dasharray:{lengths}"
@@ -37,12 +37,12 @@ def stroke(
 
 
 def path(drawn: str, look: str, clip: str = "") -> str:
-    """A path; nothing where nothing is drawn."""
+    """Make a path element; an empty string if `drawn` is empty."""
     return f'<path d="{drawn}" style="{look}"{clip}/>' if drawn else ""
 
 
 def polyline(x: Floats, y: Floats) -> str:
-    """A line through pixels (k,), lifted where one is nan; what is nearer than 0.1 is left out."""
+    """Make a line through pixels (k,), interrupted at nan; points closer than 0.1 are skipped."""
     known = np.isfinite(x) & np.isfinite(y)
     at = np.round(np.stack([x, y], axis=1), FINEST)
     new = np.ones(len(at), dtype=bool)
@@ -58,18 +58,18 @@ def polyline(x: Floats, y: Floats) -> str:
 
 
 def polygon(x: Floats, y: Floats) -> str:
-    """A closed line through pixels (k,)."""
+    """Make a closed line through pixels (k,)."""
     drawn = polyline(x, y)
     return f"{drawn}z" if drawn else ""
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> str:
-    """A rectangle as part of a path."""
+    """Make a rectangle as part of a path."""
     return f"M{x0:.1f} {y0:.1f}H{x1:.1f}V{y1:.1f}H{x0:.1f}z"
 
 
 def disc(x: Floats, y: Floats, size: float, colour: str, opacity: float) -> str:
-    """Filled circles at pixels (k,), as one path of dots; those on the same place once."""
+    """Make filled circles at pixels (k,) as one path of dots, without duplicates."""
     at = dict.fromkeys(map(tuple, np.round(np.stack([x, y], axis=1), FINEST).tolist()))
     drawn = "".join(f"M{a:.10g} {b:.10g}h.01" for a, b in at)
     return path(drawn, stroke(colour, size, opacity=opacity, cap="round"))
@@ -78,7 +78,7 @@ def disc(x: Floats, y: Floats, size: float, colour: str, opacity: float) -> str:
 def shapes(
     x: Floats, y: Floats, size: float, shape: str, colour: str, hollow: bool, opacity: float
 ) -> str:
-    """Markers at pixels (k,), filled, or hollow on the paper's colour."""
+    """Make markers at pixels (k,), filled, or hollow with the page's background colour."""
     r = size / 2
     inside = PAPER if hollow and shape == "circle" else "none" if hollow else colour
     look = f"fill:{inside if inside == 'none' else colour_of(inside)}"
@@ -95,7 +95,7 @@ def shapes(
 def text(
     x: float,
     y: float,
-    words: str,
+    content: str,
     size: float,
     anchor: str = "start",
     *,
@@ -103,13 +103,13 @@ def text(
     colour: str = INK,
     bold: bool = False,
 ) -> str:
-    """Words, already escaped, whose middle line stands at y; turned by degrees about (x, y)."""
-    if not words:
+    """Make an escaped text vertically centred at y, turned by degrees about (x, y)."""
+    if not content:
         return ""
     look = "" if colour == INK else f' style="fill:{colour_of(colour)}"'
     turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
     weight = ' font-weight="bold"' if bold else ""
     return (
         f'<text x="{x:.1f}" y="{y + 0.36 * size:.1f}" font-size="{size:g}"'
-        f' text-anchor="{anchor}"{weight}{turned}{look}>{words}</text>'
+        f' text-anchor="{anchor}"{weight}{turned}{look}>{content}</text>'
     )

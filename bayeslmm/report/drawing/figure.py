@@ -1,4 +1,4 @@
-"""A figure: charts in rows and columns, laid out so that their frames are in line."""
+"""A figure: charts in rows and columns with aligned frames."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def draw(
     ratios: Sequence[float] = (),
     above: Sequence[Mark] = (),
 ) -> Markup:
-    """A figure as an ``<svg>`` element to stand in HTML.
+    """Draw a figure as an ``<svg>`` element for HTML.
 
     Parameters
     ----------
     grid
-        Charts by row and column; None leaves a place empty.
+        Charts by row and column; None leaves a cell empty.
     key
         Prefix of every id in it; unique in the page, letters, digits and hyphens.
     description
-        What the picture shows, for those who do not see it.
+        Text alternative of the figure, for screen readers.
     width, height
-        In CSS pixels.
+        Size in CSS pixels.
     ratios
-        Widths of the columns in proportion; default all the same.
+        Relative widths of the columns; default equal.
     above
-        Marks whose samples and labels stand in a line above all charts.
+        Marks whose legend is a line above all charts.
 
     Returns
     -------
     Markup
         Ids start with `key`; colours of `bayeslmm.report.svg.VARIABLES` are CSS variables, so that
-        dark mode and print can exchange them.
+        dark mode and print can change them.
     """
     rows = _spans(grid, height, 20.0 if above else 0.0)
     beside = [one for row in grid for one in row if one is not None and one.legend == "right"]
@@ -79,7 +79,7 @@ def draw(
 def _spans(
     grid: Sequence[Sequence[Axes | None]], height: float, top: float
 ) -> list[tuple[float, float]]:
-    """Bottom and top of the frames of each row, all of one height, in pixels from above."""
+    """Return bottom and top of the frames of each row, of equal heights, in pixels from above."""
     needs = [
         (max(one.above() for one in row if one), max(one.below() for one in row if one))
         for row in grid
@@ -99,7 +99,7 @@ def _columns(
     width: float,
     ratios: Sequence[float],
 ) -> list[tuple[float, float]]:
-    """Left and right ends of the frames of each column."""
+    """Return the left and right ends of the frames of each column."""
     count = len(grid[0])
     needs = [0.0] * count
     for row, span in zip(grid, rows, strict=True):

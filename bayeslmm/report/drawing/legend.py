@@ -18,25 +18,25 @@ PAD = 6.0
 
 
 def labelled(marks: Sequence[Mark]) -> list[Mark]:
-    """Marks that stand in the legend, each label once."""
+    """Select the marks of the legend, each label once."""
     return list({mark.label: mark for mark in marks if mark.label}.values())
 
 
 def size_of(marks: Sequence[Mark]) -> tuple[float, float]:
-    """Width and height of a legend in pixels, a row each."""
+    """Return width and height of a legend with one row per mark, pixels."""
     longest = max((width(mark.label, TICK) for mark in marks), default=0.0)
     return SAMPLE + GAP + longest + 2 * PAD, ROW * len(marks) + 2 * PAD
 
 
 def column(marks: Sequence[Mark], left: float, top: float) -> str:
-    """Samples and labels below each other."""
+    """Draw samples and labels below each other."""
     return "".join(
         _entry(mark, left + PAD, top + PAD + ROW * (k + 0.5)) for k, mark in enumerate(marks)
     )
 
 
 def line(marks: Sequence[Mark], left: float, middle: float) -> str:
-    """Samples and labels beside each other."""
+    """Draw samples and labels beside each other."""
     out = []
     for mark in marks:
         out.append(_entry(mark, left, middle))
@@ -45,7 +45,7 @@ def line(marks: Sequence[Mark], left: float, middle: float) -> str:
 
 
 def inside(axes: Axes, x: Scale, y: Scale) -> str:
-    """The legend in the corner where it covers the least of what is drawn."""
+    """Draw the legend in the corner where it covers fewest marks."""
     marks = labelled(axes.marks)
     across, down = size_of(marks)
     outlines = [mark.outline(x, y) for mark in axes.marks]

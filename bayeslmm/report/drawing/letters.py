@@ -1,15 +1,15 @@
-"""How wide and high words are, in CSS pixels: enough to lay out a chart without a font."""
+"""Approximate size of text in CSS pixels, to lay out a chart without a font."""
 
 from __future__ import annotations
 
 import unicodedata
 
 FONTS = "'DejaVu Sans', Verdana, Arial, sans-serif"
-LINE_HEIGHT = 1.2  # font sizes that a line is high
-BOLD = 1.12  # how much wider bold letters are
+LINE_HEIGHT = 1.2  # height of a line in font sizes
+BOLD = 1.12  # width of bold letters relative to normal ones
 
 # Advance of the letters from U+0020 to U+007E in hundredths of the font size: DejaVu Sans, the
-# widest of FONTS, so that words never need more room than they get.
+# widest of FONTS, so that a text never needs more room than it gets.
 _ADVANCES = (
     "32 40 46 84 64 95 78 27 39 39 50 84 32 36 32 34 64 64 64 64 64 64 64 64 64 64 34 34 84 84 84 "
     "53 100 68 69 70 77 63 58 77 75 29 29 66 56 86 75 79 60 79 69 63 61 73 68 99 69 61 69 39 34 39 "
@@ -22,7 +22,7 @@ _OTHER = {"w": 1.0, "n": 0.84}  # full-width letters, and all others: signs such
 
 
 def width(text: str, size: float) -> float:
-    """Width of a line of text set in a font of `size` pixels.
+    """Return the width of a line of text in a font of `size` pixels.
 
     Examples
     --------

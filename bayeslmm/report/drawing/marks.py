@@ -1,8 +1,8 @@
-"""What a chart shows: lines, points, levels and words, each with its look.
+"""Marks of a chart: lines, points, segments, levels and annotations, each with its style.
 
-A mark knows its data (`xs`, `ys`, what the limits have to hold), how it is drawn once there are
-scales, and its sample in the legend. Widths and sizes are CSS pixels; a dash is lengths of line
-and gap in line widths.
+A mark has its data (`xs` and `ys`, which the axis limits include), its drawing for given scales,
+and its sample in the legend. Widths and sizes are in CSS pixels; a dash holds lengths of lines and
+gaps in line widths.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ type Dash = tuple[float, ...]
 SOLID: Dash = ()
 DASHED: Dash = (4.0, 2.0)
 DOTTED: Dash = (1.0, 1.2)
-DENSE = 200  # points from which on a line is its own outline
+DENSE = 200  # number of points from which on a line is its own outline
 NONE = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Mark:
-    """What all marks share: a label for the legend, if they shall stand in it."""
+    """Base of all marks, with a label for the legend; "" for none."""
 
     label: str = ""
 
     @property
     def xs(self) -> Floats:
-        """Abscissae that the limits have to hold."""
+        """The x values that the limits must include."""
         return NONE
 
     @property
     def ys(self) -> Floats:
-        """Ordinates that the limits have to hold."""
+        """The y values that the limits must include."""
         return NONE
 
     def outline(self, x: Scale, y: Scale) -> tuple[Floats, Floats]:
-        """Pixels (k,) and (k,) that a legend should not cover."""
+        """Return pixels x (k,) and y (k,) that a legend should not cover."""
         return x(self.xs), y(self.ys)
 
     def svg(self, x: Scale, y: Scale, clip: str) -> str:
-        """The element; `clip` is the attribute that keeps it within the axes."""
+        """Draw the mark; `clip` is the attribute that clips it to the axes."""
         raise NotImplementedError
 
     def sample(self, left: float, middle: float, length: float) -> str:
-        """The sample of the legend."""
+        """Draw the sample of the legend."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line(Mark):
-    """A line through points x, y (k,), broken where one is nan; with `shape` a marker at each."""
+    """A line through points x, y (k,), interrupted at nan; with `shape` a marker at each."""
 
     x: Floats
     y: Floats
@@ -142,7 +142,7 @@ class Points(Mark):
         return self._drawn(np.array([left + length / 2]), np.array([middle]))
 
     def _drawn(self, x: Floats, y: Floats) -> str:
-        """Markers whole, though their axis may end at their middle."""
+        """Draw the markers unclipped, because an axis may end at the middle of one."""
         if self.shape == "circle" and not self.hollow:
             return disc(x, y, self.size, self.colour, self.opacity)
         return shapes(x, y, self.size, self.shape, self.colour, self.hollow, self.opacity)
@@ -150,7 +150,7 @@ class Points(Mark):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segments(Mark):
-    """Straight pieces from (x0, y0) to (x1, y1), each (k,) or one number."""
+    """Line segments from (x0, y0) to (x1, y1), each (k,) or one number."""
 
     x0: Floats | float
     y0: Floats | float
@@ -192,7 +192,7 @@ class Segments(Mark):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level(Mark):
-    """A line across the whole chart: at the ordinate `y`, or at the abscissa `x`."""
+    """A line across the entire chart at `y` or at `x`."""
 
     colour: str
     y: float | None = None
@@ -232,18 +232,18 @@ class Level(Mark):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Words(Mark):
-    """Words (lines parted by line ends) centred at x, y; read from below where `upright`."""
+class Annotation(Mark):
+    """A text of one or more lines centred at x, y; read from below if `upright`."""
 
     x: float
     y: float
-    words: str
+    content: str
     size: float = 12.0
     upright: bool = False
 
     @override
     def svg(self, x: Scale, y: Scale, clip: str) -> str:
-        lines = self.words.split("\n")
+        lines = self.content.split("\n")
         out = []
         for k, line in enumerate(lines):
             shift = 1.15 * self.size * (k - (len(lines) - 1) / 2)

@@ -1,4 +1,4 @@
-"""What a chart shows as surfaces: areas under curves, boxes, bands."""
+"""Filled marks of a chart: areas under curves, boxes, bands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayeslmm.report.drawing.scale import Scale
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Area(Mark):
-    """What lies between two lines low and high (k,), or between 0 and high."""
+    """The area between two lines low and high (k,), or between 0 and high."""
 
     x: Floats
     low: Floats | float
@@ -93,7 +93,7 @@ class Boxes(Mark):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Band(Mark):
-    """What lies between two ordinates, across the whole chart."""
+    """The area between two y values across the entire chart."""
 
     low: float
     high: float

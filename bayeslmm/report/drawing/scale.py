@@ -1,4 +1,4 @@
-"""An axis as it is asked for, and the scale that maps its numbers to pixels."""
+"""The specification of an axis, and the scale that maps its numbers to pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.report.drawing.ticks import Ticks, linear_ticks, log_ticks
 
-MARGIN = 0.05  # of the range of the data, left free on both sides
+MARGIN = 0.05  # free space on both sides, relative to the range of the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Axis:
     Parameters
     ----------
     label
-        What it shows, with its unit.
+        The quantity with its unit.
     low, high
-        Limits. Default: the data's, with a margin.
+        Limits. Default: those of the data with a margin.
     log
         Logarithmic.
     ticks
@@ -31,7 +31,7 @@ class Axis:
     slanted
         Turn the labels of the ticks by 45°.
     line
-        Draw the axis and the marks of its ticks; without it the labels are names of rows.
+        Draw the axis and its tick marks; without them the labels are names of rows.
     grid
         Draw lines across the chart at the ticks.
     numbers
@@ -49,7 +49,7 @@ class Axis:
     numbers: bool = True
 
     def limits(self, data: Floats) -> tuple[float, float]:
-        """Limits given, else those of the data (k,) with a margin."""
+        """Return the given limits, or those of the data (k,) with a margin."""
         data = data[np.isfinite(data) & (data > 0)] if self.log else data[np.isfinite(data)]
         low, high = (float(data.min()), float(data.max())) if data.size else (0.1, 1.0)
         if self.log:
@@ -74,7 +74,7 @@ class Scale:
     end: float
 
     def __call__(self, values: Floats | Sequence[float] | float) -> Floats:
-        """Pixels of numbers; nan where there is no logarithm."""
+        """Map numbers to pixels; nan where a logarithm is undefined."""
         x = np.asarray(values, dtype=np.float64)
         low, high = self.low, self.high
         if self.log:
@@ -83,15 +83,15 @@ class Scale:
         return self.start + (x - low) * ((self.end - self.start) / (high - low))
 
     def at(self, value: float) -> float:
-        """Pixel of one number."""
+        """Map one number to its pixel."""
         return float(self(value))
 
     def inside(self, values: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Which numbers lie within the limits."""
+        """Flag the numbers within the limits."""
         return (values >= self.low) & (values <= self.high)
 
     def ticks(self, axis: Axis, most: int) -> Ticks:
-        """Ticks of the axis within the limits."""
+        """Return the ticks of the axis within the limits."""
         if axis.ticks is not None:
             return [(x, text) for x, text in axis.ticks if self.low <= x <= self.high]
         return (log_ticks if self.log else linear_ticks)(self.low, self.high, most)

@@ -1,4 +1,4 @@
-"""Where the marks of an axis stand and what they say."""
+"""Positions and labels of the ticks of an axis."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ type Ticks = list[tuple[float, str]]
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 SUBDIVISIONS = ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)))  # of a decade, the fewest first
-ROUNDING = 1e-9  # of a step: a limit that is a tick but for rounding gets it
+ROUNDING = 1e-9  # tolerance for a tick at a limit, in steps
 
 
 def linear_ticks(low: float, high: float, most: int) -> Ticks:
-    """Multiples of 1, 2, 2.5 or 5 times a power of ten in [low, high], about `most` of them.
+    """Return about `most` multiples of 1, 2, 2.5 or 5 times a power of ten in [low, high].
 
     Examples
     --------
@@ -31,7 +31,7 @@ def linear_ticks(low: float, high: float, most: int) -> Ticks:
 
 
 def labels(values: Sequence[float], step: float) -> list[str]:
-    """Numbers `step` apart, all with the decimals that the step needs."""
+    """Format numbers `step` apart with the decimals that the step needs."""
     largest = max(map(abs, values), default=0.0)
     powers = not 1e-4 <= largest < 1e6
     scientific = "e" if powers else "f"
@@ -46,7 +46,7 @@ def labels(values: Sequence[float], step: float) -> list[str]:
 
 
 def log_ticks(low: float, high: float, most: int) -> Ticks:
-    """Powers of ten in [low, high], with 3, or 2 and 5, times them where those are too few.
+    """Return the powers of ten in [low, high]; if too few, also 3, or 2 and 5, times them.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def log_ticks(low: float, high: float, most: int) -> Ticks:
 
 
 def minor_log_ticks(low: float, high: float) -> list[float]:
-    """2 to 9 times each power of ten in [low, high]; none where they would be a hatching."""
+    """Return 2 to 9 times each power of ten in [low, high]; none if they would be too dense."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     if len(decades) > 8:
         return []
@@ -78,7 +78,7 @@ def minor_log_ticks(low: float, high: float) -> list[float]:
 
 
 def _decimal(value: float) -> str:
-    """Plain numbers (1, 0.01) and powers of ten (10⁵)."""
+    """Format a power of ten as a plain number (1, 0.01) or as 10⁵."""
     if 1e-3 < value < 1.1e4:
         return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
     return power(value, 0).removeprefix("1 × ")
