@@ -104,8 +104,8 @@ def fit_proposal(points: Floats, rng: np.random.Generator) -> Proposal:
     """Fit the proposal family of `bayeslmm.inference.laplace.proposal` to draws (N, d)."""
     mean, sd = points.mean(axis=0), np.maximum(points.std(axis=0, ddof=1), 1e-8)
     levels = np.broadcast_to(margins.LEVELS, (points.shape[1], margins.LEVELS.size)).copy()
-    straight = margins.through(mean[:, None] + sd[:, None] * levels, levels)
-    start = family.first(straight, np.atleast_2d(np.cov(points, rowvar=False)))
+    straight = margins.from_knots(mean[:, None] + sd[:, None] * levels, levels)
+    start = family.initial(straight, np.atleast_2d(np.cov(points, rowvar=False)))
     return family.refit(start, points, np.full(len(points), 1.0 / len(points)), rng)
 
 

@@ -1,8 +1,8 @@
-"""Long fits go on where they were stopped: units of work, each kept whole or not at all.
+"""Checkpoints: long fits continue where they stopped.
 
-A checkpoint is a folder. A unit (a Markov chain, or a whole posterior) is one file, put there
-atomically when it is done, so a file that is there is a unit that is complete; nothing half-done
-is ever read. Every file carries the fingerprint of its fit. No pickles.
+A checkpoint is a folder. A unit of work (a Markov chain, or a whole posterior) is one file, written
+atomically when it is complete, so no incomplete unit is ever read. Every file has the fingerprint
+of its fit. No pickles.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ class Checkpoint:
     Parameters
     ----------
     folder
-        Where they are kept.
+        Folder of the files.
     fingerprint
-        What the fit depends on, by name: settings as they are, the model, its data and phenotype
-        as SHA-256, versions of packages.
+        The inputs of the fit by name: settings, SHA-256 of the model, its data and phenotype,
+        versions of packages.
     """
 
     folder: Path
     fingerprint: Mapping[str, str]
 
     def load(self, unit: str) -> dict[str, NDArray[Any]] | None:
-        """Arrays of a unit by name, or None if it is not done.
+        """Load the arrays of a unit by name; None if it is not complete.
 
         Raises
         ------
         InputError
-            A damaged file, or a unit of another fit: what differs is named.
+            If the file is damaged or belongs to another fit; it names the difference.
         """
         path = self.folder / f"{unit}.npz"
         if not path.is_file():
@@ -69,7 +69,7 @@ class Checkpoint:
         return arrays
 
     def save(self, unit: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep a unit that is done."""
+        """Store a completed unit."""
         path = self.folder / f"{unit}.npz"
         require_space(path, sum(array.nbytes for array in arrays.values()), "a part of the fit")
         told = np.array(json.dumps(dict(self.fingerprint)))
@@ -77,7 +77,7 @@ class Checkpoint:
             np.savez(file, allow_pickle=False, fingerprint=told, **arrays)
 
     def load_tree(self, order: Sequence[str]) -> xr.DataTree | None:
-        """The whole posterior, its groups in the given order, or None if it is not done."""
+        """Load the whole posterior, its groups in the given order; None if it is not complete."""
         import xarray as xr
 
         path = self.folder / "posterior.nc"
@@ -96,7 +96,7 @@ class Checkpoint:
         return out
 
     def save_tree(self, tree: xr.DataTree) -> None:
-        """Keep the whole posterior."""
+        """Store the whole posterior."""
         path = self.folder / "posterior.nc"
         require_space(path, sum(node.to_dataset().nbytes for node in tree.subtree), "the posterior")
         kept = tree.copy()
@@ -135,16 +135,16 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def open_checkpoint(
     folder: PathArg, model: pm.Model, settings: Mapping[str, str | int]
 ) -> Checkpoint:
-    """The checkpoint of a fit; its folder is made when the first unit is done.
+    """Open the checkpoint of a fit; its folder is created with the first completed unit.
 
     Parameters
     ----------
     folder
-        Of this fit alone.
+        A folder for this fit only.
     model
-        As it is now, with its data.
+        The model with its current data.
     settings
-        What else the numbers depend on: engine, seed, draws, ...
+        Other settings that determine the draws: engine, seed, draws, ...
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -162,7 +162,7 @@ def open_checkpoint(
 
 
 def unit_name(trait: str) -> str:
-    """A folder's name for a trait of any name.
+    """Return a folder name for a trait of any name.
 
     >>> unit_name("height"), unit_name("a/b") == unit_name("a_b")
     ('height-0c1bd0da', False)
@@ -182,7 +182,7 @@ def _structure(model: pm.Model) -> list[Any]:
 
 
 def _graph(outputs: Sequence[Any]) -> list[Any]:
-    """The graph of variables as nested lists, every operation once."""
+    """Return the graph of variables as nested lists, every operation once."""
     from pytensor.graph.basic import Constant
     from pytensor.graph.traversal import toposort
 
@@ -212,7 +212,7 @@ def _sha256(value: Any) -> str:
 
 
 def _feed(digest: Any, value: Any) -> None:
-    """Add a value: arrays by content, operations by their properties, the rest by its text."""
+    """Add a value to a digest: arrays by content, operations by properties, the rest by text."""
     digest.update(f"<{type(value).__name__}>".encode())
     if isinstance(value, np.ndarray) and value.dtype != object:
         digest.update(f"{value.dtype}{value.shape}".encode())

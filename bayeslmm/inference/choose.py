@@ -1,4 +1,4 @@
-"""Which engine serves a model, and why."""
+"""Choose the engine for a model."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bayeslmm.inference.engines import ENGINES
 
 
 def choose_engine(model: pm.Model, engine: str = "auto") -> tuple[Engine, str]:
-    """The engine that `fit` will use, and why.
+    """Return the engine that `fit` will use, and the reason.
 
-    "auto" takes the first of `bayeslmm.inference.engines.ENGINES` that serves the model.
+    "auto" selects the first of `bayeslmm.inference.engines.ENGINES` that supports the model.
 
     Raises
     ------
     InputError
         If there is no such engine.
     ModelError
-        If an engine is asked for that cannot serve the model.
+        If the requested engine does not support the model.
     """
     names = [one.name for one in ENGINES]
     if engine not in ("auto", *names):

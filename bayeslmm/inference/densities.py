@@ -1,4 +1,4 @@
-"""Log prior and log likelihood at draws, for the groups that ArviZ's tools read."""
+"""Log prior and log likelihood at draws, for the groups used by ArviZ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK = 500
 
 
 def log_densities(model: pm.Model, variables: Variables) -> tuple[Variables, Variables]:
-    """log p of every free variable and of y, at draws of the free variables.
+    """Compute log p of every free variable and of y at draws of the free variables.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def log_densities(model: pm.Model, variables: Variables) -> tuple[Variables, Var
     Returns
     -------
     log_prior, log_likelihood
-        Summed over the entries of a variable, except the likelihood of independent records: one
-        number each. A marginal density is one number a draw.
+        Summed over the entries of a variable, except the likelihood of independent records, with
+        one value per record. A marginal density has one value per draw.
     """
     chains, draws = variables["variance"][1].shape[:2]
     plain = remove_value_transforms(model)
@@ -73,7 +73,7 @@ def _join(blocks: list[Any], like: Floats, chains: int) -> Floats:
 
 
 def log_likelihood_draws(marginal: Marginal, y: Floats, beta: Floats, c: Parameters) -> Floats:
-    """log p(y | β, c) at draws of β (draws, p) and of c: (draws,)."""
+    """Compute log p(y | β, c) (draws,) at draws of β (draws, p) and of c."""
     quadratic = marginal.quadratic(y)
     workers = available_cores() if marginal.expensive else 1
 

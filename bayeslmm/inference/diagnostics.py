@@ -1,4 +1,4 @@
-"""Is a posterior fit to be used? R-hat, ESS, MCSE, divergences, E-BFMI, and a verdict in words."""
+"""Convergence diagnostics of a posterior: R-hat, ESS, MCSE, divergences, E-BFMI, and a verdict."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ PARETO_K = 0.7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Diagnosis:
-    """Health of one posterior.
+    """Convergence diagnostics of one posterior.
 
     Parameters
     ----------
     ok
-        False if any R-hat >= 1.01 or any bulk or tail ESS < 400, with divergences, with an
-        E-BFMI below 0.3, a Pareto k̂ of 0.7 or more, or with draws that are not finite: the numbers
-        are not to be used.
+        False if any R-hat >= 1.01, any bulk or tail ESS < 400, divergences, an E-BFMI below 0.3, a
+        Pareto k̂ of 0.7 or more, or draws that are not finite: the numbers must not be used.
     verdict
-        The same in words, with what to do.
+        The same in words, with advice.
     problems
-        One sentence for each rule that is broken.
+        One sentence for each rule violated.
     table
         ``r_hat ess_bulk ess_tail mcse`` by quantity.
     divergences
         Number of divergent transitions; None for independent draws.
     e_bfmi
-        Smallest energy Bayesian fraction of missing information; None where there is none.
+        Smallest energy Bayesian fraction of missing information; None except for NUTS.
     pareto_k
-        k̂ of the importance weights; None where there are none.
+        k̂ of the importance weights; None without importance sampling.
     """
 
     ok: bool
@@ -53,11 +52,10 @@ class Diagnosis:
 
 
 def convergence(draws: Floats, most: float = np.inf) -> dict[str, float]:
-    """R-hat, bulk and tail ESS and MCSE of the mean for draws (chain, draw).
+    """Compute R-hat, bulk and tail ESS and MCSE of the mean for draws (chain, draw).
 
-    A constant (the fixed part's PVE with an intercept alone, for instance) has none of them: nan.
-    Draws that were resampled by importance weights hold no more than the weights do: `most` is
-    their importance ESS, which bounds the others.
+    All are nan for a constant (for instance the PVE of the fixed effects with an intercept only).
+    `most` is the importance ESS of resampled draws, an upper bound of the other ESS.
     """
     if np.ptp(draws) == 0.0 or not np.all(np.isfinite(draws)):
         return dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "mcse"), float("nan"))
@@ -74,17 +72,17 @@ def convergence(draws: Floats, most: float = np.inf) -> dict[str, float]:
 
 
 def importance_ess(tree: xr.DataTree) -> float:
-    """Importance ESS of the draws of a fit; infinite where they are no importance sample."""
+    """Return the importance ESS of the draws of a fit; infinite for other draws."""
     return float(tree["sample_stats"].attrs.get("ess_importance", np.inf))
 
 
 def diagnose(tree: xr.DataTree) -> Diagnosis:
-    """Judge the posterior of one trait.
+    """Diagnose the posterior of one trait.
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns.
+        Result of `bayeslmm.fit`.
 
     Returns
     -------
@@ -102,31 +100,31 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     rows |= json.loads(stats.attrs.get("latent", "{}"))
     table = pd.DataFrame.from_dict(rows, orient="index")
     lost = {name: int(np.count_nonzero(~np.isfinite(x))) for name, x in draws.items()}
-    problems = [f"{k} draws of {name} are no finite numbers" for name, k in lost.items() if k]
+    problems = [f"{k} draws of {name} are not finite" for name, k in lost.items() if k]
     worst = float(table["r_hat"].max()) if table["r_hat"].notna().any() else 1.0
     if worst >= R_HAT and not np.isfinite(most):  # resampled draws are in random order
         name = table["r_hat"].idxmax()
-        problems.append(f"R-hat of {name} is {worst:.3f}; it has to be below {R_HAT}")
+        problems.append(f"R-hat of {name} is {worst:.3f}; it must be below {R_HAT}")
     for kind in ("bulk", "tail"):
         ess = table[f"ess_{kind}"]
         if ess.notna().any() and ess.min() < ESS:
             problems.append(
-                f"{kind} ESS of {ess.idxmin()} is {ess.min():.0f}; it has to be at least {ESS:.0f}"
+                f"{kind} ESS of {ess.idxmin()} is {ess.min():.0f}; it must be at least {ESS:.0f}"
             )
     divergences = e_bfmi = None
     pareto_k = stats.attrs.get("pareto_k")
     if pareto_k is not None and np.isfinite(most) and pareto_k >= PARETO_K:
-        problems.append(f"Pareto k̂ is {pareto_k:.2f}; it has to be below {PARETO_K}")
+        problems.append(f"Pareto k̂ is {pareto_k:.2f}; it must be below {PARETO_K}")
     if "diverging" in stats:
         divergences = int(stats["diverging"].sum())
         if divergences:
-            problems.append(f"{divergences} divergent transitions; there have to be none")
+            problems.append(f"{divergences} divergent transitions; there must be none")
     if "energy" in stats:
         energy = stats["energy"].to_numpy()
         gain = (np.diff(energy, axis=1) ** 2).mean(axis=1)
         e_bfmi = float((gain / energy.var(axis=1)).min())
         if e_bfmi < E_BFMI:
-            problems.append(f"E-BFMI is {e_bfmi:.2f}; it has to be at least {E_BFMI}")
+            problems.append(f"E-BFMI is {e_bfmi:.2f}; it must be at least {E_BFMI}")
     return Diagnosis(
         not problems,
         _verdict(problems, table, divergences, "quadrature" in tree.children, pareto_k),
@@ -168,7 +166,7 @@ def _verdict(
 
 
 def latent_health(draws: Floats) -> dict[str, float]:
-    """Worst convergence over the entries of a latent vector (chain, draw, k)."""
+    """Return the worst R-hat and ESS over the entries of a latent vector (chain, draw, k)."""
     rows = pd.DataFrame([convergence(draws[:, :, i]) for i in range(draws.shape[2])])
     return {
         "r_hat": float(rows["r_hat"].max()),

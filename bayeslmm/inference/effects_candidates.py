@@ -1,14 +1,14 @@
-"""Random effects of all candidates: also of individuals with a kernel and without a record.
+"""Random effects of all candidates, also of individuals in a kernel without a record.
 
-The terms of a model are extended from the people who have records to all N of the relationships.
+The terms of a model are extended from the individuals with records to all N in the relationships.
 Given β and the (co)variances, with x = V⁻¹(y - Xβ) and a draw (u*, ε*) from the prior::
 
     u = m + d     m = A Σ_l Σ[j, l] W_lᵀ x     d = u* - A Σ_l Σ[j, l] W_lᵀ V⁻¹ (Σ W u* + ε*)
 
-m = E[u | y, β, Σ]; d has mean zero and does not depend on y. A is the kernel of all N and u* is
-drawn for all N at once, so that nothing is inverted but V, and singular kernels need no cut-off.
-It is the same as ``u_new | u_old ~ N(K_no K_oo⁺ u_old, σ²(K_nn - K_no K_oo⁺ K_on))``, because y
-depends on u_old alone.
+m = E[u | y, β, Σ]; d has mean zero and does not depend on y. A is the kernel of all N individuals
+and u* is drawn for all N jointly. So only V is inverted, and singular kernels need no
+regularisation. This equals ``u_new | u_old ~ N(K_no K_oo⁺ u_old, σ²(K_nn - K_no K_oo⁺ K_on))``,
+because y depends on u_old only.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ from bayeslmm.relationship.variants import Variants
 if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
 
-PINV = 1e-10  # eigenvalues of K_oo below this share of the largest count as zero (latent g only)
+PINV = 1e-10  # relative size of eigenvalues of K_oo that count as zero (latent g only)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extended:
+class ExtendedEffects:
     """The random effects of a model, extended to all candidates.
 
     Parameters
     ----------
     model
         The model.
-    everyone
+    candidates
         All individuals.
     terms
-        With all candidates as levels, where their kernel is known.
+        The terms, with all candidates as levels if their kernel is known.
     residual
-        (n,) class of the residual variance of each record; the trait of several; None if a term
-        stands for the residual.
+        Residual variance class (n,) of each record, with several traits the trait; None if the
+        residual is a term.
     """
 
     model: pm.Model
-    everyone: Candidates
+    candidates: Candidates
     terms: tuple[Term, ...]
     residual: Codes | None
 
     def sigmas(self, variables: Variables) -> tuple[list[Floats], Floats]:
-        """Draws of Σ_t (draws, k, k) of every term, and of the residual variances (draws, any)."""
+        """Return draws of Σ_t (draws, k, k) by term and of residual variances (draws, any)."""
         marginal = marginal_of(self.model)
         if marginal is not None:
             return marginal.sigmas(covariance_draws(self.model, variables))
@@ -77,7 +77,7 @@ class Extended:
     def draws(
         self, variables: Variables, rng: np.random.Generator, block: int = BLOCK
     ) -> Iterator[Prediction]:
-        """m and d of every effect at the posterior draws (chain, draw, ...), block by block."""
+        """Yield m and d of every effect at the posterior draws (chain, draw, ...), by blocks."""
         marginal = marginal_of(self.model)
         if marginal is None:
             return _latent(self, variables, rng, block)
@@ -86,30 +86,30 @@ class Extended:
         return marginal.predict(y, beta, c, self.terms, rng, block)
 
 
-def extended(
+def extend_effects(
     model: pm.Model,
     cohort: Cohort,
     relationships: Mapping[str, Relationship | Variants],
     individuals: pd.MultiIndex | None = None,
-) -> Extended:
-    """Extend the random effects of a model to everybody whom its relationships know.
+) -> ExtendedEffects:
+    """Extend the random effects of a model to all individuals in its relationships.
 
     Parameters
     ----------
     model
-        Built for the cohort.
+        Model of the cohort.
     cohort
         The records.
     relationships
-        By the name of the term, see `bayeslmm.likelihood.candidates`; `Variants` stand for their
-        GRM, "additive".
+        Relationships by the name of the term, see `bayeslmm.likelihood.candidates`; `Variants`
+        represent their GRM, "additive".
     individuals
-        Whom to add to the people of the records; default everybody.
+        Individuals to add to those with records; default all.
 
     Raises
     ------
     InputError
-        A genetic term without its relationship; one that is not the model's.
+        If a genetic term has no relationship, or another than the model's.
     """
     known: dict[str, Relationship] = {}
     for name, one in relationships.items():
@@ -129,20 +129,20 @@ def extended(
     for term in terms:
         if term.genetic and term.name not in known:
             raise missing_relationship(term.name, known)
-    everyone = find_candidates(cohort, terms, known, individuals)
-    wider = [extend(term, everyone, cohort, known.get(term.name)) for term in terms]
-    return Extended(model, everyone, tuple(wider), residual)
+    candidates = find_candidates(cohort, terms, known, individuals)
+    wider = [extend(term, candidates, cohort, known.get(term.name)) for term in terms]
+    return ExtendedEffects(model, candidates, tuple(wider), residual)
 
 
 def _latent(
-    wide: Extended, variables: Variables, rng: np.random.Generator, block: int
+    wide: ExtendedEffects, variables: Variables, rng: np.random.Generator, block: int
 ) -> Iterator[Prediction]:
-    """``g_new | g``, for a model that draws g itself."""
+    """Draw ``g_new | g``, for a model with g as a parameter."""
     if "g" not in variables:
         raise ModelError(
-            "the posterior holds no genetic values g -> this model has them as parameters, and "
-            "they were not kept -> fit(..., genetic_values=True), or a model that integrates them "
-            "out (additive)"
+            "the posterior has no genetic values g -> this model has them as parameters, and they "
+            "were not stored -> fit(..., genetic_values=True), or a model that integrates them out "
+            "(additive)"
         )
     term = wide.terms[0]
     g = flat(variables, "g")

@@ -1,7 +1,7 @@
-"""What an engine is: why it cannot serve a model, draws for a fit, and draws for calibration.
+"""Interface of an engine: models it supports, draws for a fit, and draws for calibration.
 
-An engine is a file with an `Engine` in it, and a place in `bayeslmm.inference.engines.ENGINES`.
-`fit`, calibration, comparison, report and command line loop over that tuple and know no engine by
+An engine is a file that defines an `Engine`, listed in `bayeslmm.inference.engines.ENGINES`. `fit`,
+calibration, comparison, report and command line loop over that tuple and refer to no engine by
 name.
 """
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What a fit asks of an engine.
+    """Request of a fit to an engine.
 
     Parameters
     ----------
     draws, chains
-        Draws over all chains, a multiple of the number of chains.
+        Number of draws over all chains, a multiple of the number of chains.
     rng
         Source of randomness.
     seed
-        For samplers with random numbers of their own.
+        Seed for samplers with their own random numbers.
     tune, cores, progress
-        Warm-up draws of a Markov chain, evaluations or chains at a time, progress bar.
+        Warm-up draws of a Markov chain, concurrent evaluations or chains, progress bar.
     checkpoint
-        Where parts that are done are kept; None: nowhere.
+        Store of completed parts; None for no storage.
     """
 
     draws: int
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """What the tree needs of an engine.
+    """Result of an engine for the tree of a fit.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Drawn:
     groups
         Further groups of the tree by name.
     step
-        What the engine did beyond its name, in words that follow the reason of its choice.
+        Text on the steps of the engine, to follow the reason of its choice.
     """
 
     variables: Variables
@@ -83,15 +83,15 @@ class Replicate:
     Parameters
     ----------
     values
-        (draws, ...) of every variable of the model by name.
+        Draws (draws, ...) of every variable of the model by name.
     log_likelihood
-        (draws,) log p(y | θ), as the engine says; None: to be computed.
+        log p(y | θ) (draws,) from the engine; None if it has to be computed.
     pareto_k
-        k̂ of the importance weights; 0 where there are none.
+        k̂ of the importance weights; 0 without importance sampling.
     fell_back
-        Did importance sampling fail, so that the draws come from NUTS?
+        Whether the draws come from NUTS, because importance sampling failed.
     problem
-        Why the fit counts as failed; None if it does not.
+        Why the fit failed; None if it did not.
     """
 
     values: dict[str, Any]
@@ -106,22 +106,22 @@ type Sampler = Callable[[pm.Model, int, np.random.Generator], Replicate]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
-    """One way to a posterior.
+    """A method to draw from posteriors.
 
     Parameters
     ----------
     name
-        What users call it.
+        Name of the engine for users.
     serves
-        Which models, in words.
+        The models it supports, in words.
     why_not
-        The reason why it cannot serve a model; None if it can.
+        Function that returns why it does not support a model; None if it does.
     draw
-        Draws for a fit.
+        Function that draws for a fit.
     replicate
         ``(model, draws, rng) → Replicate``: draws of one simulated data set, for calibration.
     threads
-        Does it bring threads of its own? Otherwise BLAS is limited to one.
+        Whether it starts its own threads; otherwise BLAS is limited to one.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Engine:
 
 
 def joint(log_prior: Variables, log_likelihood: Variables) -> Floats:
-    """log p(y, parameters) of every draw (chain, draw)."""
+    """Compute log p(y, parameters) of every draw (chain, draw)."""
     parts = [total(value) for _, value in (*log_prior.values(), *log_likelihood.values())]
     return np.asarray(np.sum(parts, axis=0))
 

@@ -1,4 +1,4 @@
-"""`fit`: a PyMC model in, an `xarray.DataTree` out, whatever the engine."""
+"""`fit`: draw from the posterior of a PyMC model into an `xarray.DataTree`, with any engine."""
 
 from __future__ import annotations
 
@@ -56,36 +56,36 @@ def fit(
     progress: bool = False,
     checkpoint: PathArg | None = None,
 ) -> xr.DataTree:
-    """Posterior of a model.
+    """Draw from the posterior of a model.
 
     Parameters
     ----------
     model
-        A model that keeps the contract of the model files (see ``models/README.md``).
+        A model that meets the contract of model files (see ``models/README.md``).
     engine
         "exact" (quadrature, independent draws), "laplace" (importance sampling of few
         hyperparameters, near-independent draws), "nuts" (nutpie), or "auto": the first of these
-        that can serve the model. The choice and the reason stand in the attributes ``engine`` and
-        ``engine_reason``.
+        that supports the model. The attributes ``engine`` and ``engine_reason`` of the result hold
+        the choice and its reason.
     draws
-        Draws kept, over all chains; a multiple of `chains`.
+        Number of draws over all chains, without warm-up; a multiple of `chains`.
     chains
-        Number of chains. The exact engine's draws are independent; they are dealt out to as many
-        "chains" so that every ArviZ function works on them.
+        Number of chains. Independent draws of the exact engine are distributed over "chains" so
+        that all ArviZ functions apply.
     seed
         The same seed, machine and number of threads give the same bits with the exact and the
-        Laplace engine. Another number of threads agrees to 1e-9, and to 1e-7 where the Laplace
-        engine fits several traits. Traits of different names get different draws.
+        Laplace engine. Results with another number of threads agree to 1e-9, or to 1e-7 if the
+        Laplace engine fits several traits. Traits with different names get different draws.
     tune, cores, progress
-        For NUTS: warm-up draws per chain, chains at a time, progress bar. `cores` is also the
-        number of density evaluations at a time of the Laplace engine.
+        For NUTS: warm-up draws per chain, number of concurrent chains, progress bar. `cores` is
+        also the number of concurrent density evaluations of the Laplace engine.
     genetic_values
-        Keep the draws of g (n numbers each) in the posterior.
+        Whether to store the draws of g (n numbers each) in the posterior.
     checkpoint
-        A folder of this fit alone, where parts that are done are kept: every Markov chain of NUTS
-        and, in the end, the posterior. The same call goes on from there after a crash, and gives
-        the draws, bit for bit, of a call that was not interrupted. The exact and the Laplace
-        engine have one part, the posterior. It may be deleted when all is done.
+        A folder for this fit only, to store completed parts: every Markov chain of NUTS and,
+        finally, the posterior. After a crash the same call continues from there and gives the same
+        draws, bit for bit, as an uninterrupted call. The exact and the Laplace engine have one
+        part, the posterior. The folder may be deleted after the fit.
 
     Returns
     -------
@@ -94,18 +94,20 @@ def fit(
         pve_total, pve_share), ``sample_stats``, ``observed_data``, ``constant_data``, ``prior``,
         ``log_prior``, ``log_likelihood``, and ``quadrature`` (exact engine: the density of h² and
         its moments, log evidence). With the Laplace engine the attributes of ``sample_stats`` hold
-        ``pareto_k``, ``ess_importance`` and ``log_evidence``. Provenance in the attributes.
+        ``pareto_k``, ``ess_importance`` and ``log_evidence``. The tree's attributes hold the
+        provenance.
 
     Raises
     ------
     InputError, ModelError
-        Impossible options; a model that breaks the contract or that the engine cannot serve; a
-        checkpoint of another fit (what differs is named), or of a full disk.
+        If options are invalid, the model breaks the contract or is not supported by the engine,
+        the checkpoint belongs to another fit (the message names the difference), or the disk is
+        full.
     """
     if draws < 4 * chains or chains < 1 or draws % chains:
         raise InputError(
             f"draws = {draws}, chains = {chains}",
-            "at least 4 draws a chain, and a multiple of the number of chains",
+            "at least 4 draws per chain, and a multiple of the number of chains",
             "for instance draws=4000, chains=4",
         )
     chosen, reason = choose_engine(model, engine)
@@ -121,7 +123,7 @@ def fit(
         tree = kept.load_tree(ORDER)
     if tree is None:
         trait = str(getattr(model, "provenance", {}).get("trait", ""))
-        stream = np.random.SeedSequence([seed, crc32(trait.encode())])  # its own for every trait
+        stream = np.random.SeedSequence([seed, crc32(trait.encode())])  # one stream per trait
         request = Request(
             draws,
             chains,
@@ -138,13 +140,13 @@ def fit(
         tree.attrs = provenance(model, engine=chosen.name, engine_reason=reason + step, **options)
         if kept is not None:
             kept.save_tree(tree)
-    _say_problems(tree)
+    _warn_of_weak_kernels(tree)
     remember(tree, model)
     return tree
 
 
-def _say_problems(tree: xr.DataTree) -> None:
-    """Say that a kernel can hardly tell anything."""
+def _warn_of_weak_kernels(tree: xr.DataTree) -> None:
+    """Warn of a kernel that hardly informs h²."""
     if "eigenvalue" in tree["constant_data"]:
         values = tree["constant_data"]["eigenvalue"].to_numpy()
         problem = spectrum_problem(values, tree["observed_data"]["phenotype"].size)
@@ -155,7 +157,7 @@ def _say_problems(tree: xr.DataTree) -> None:
 def _posterior(
     model: pm.Model, engine: Engine, request: Request, seed: int, genetic_values: bool
 ) -> tuple[dict[str, xr.Dataset], str]:
-    """The groups of the tree, and what the engine did beyond its name."""
+    """Return the groups of the tree, and a note on the steps of the engine."""
     drawn = engine.draw(model, request)
     groups, variables, stats = dict(drawn.groups), drawn.variables, drawn.sample_stats
     add_named_quantities(variables)
@@ -179,6 +181,6 @@ def _posterior(
 
 
 def _latent_health(variables: Variables) -> dict[str, dict[str, float]]:
-    """Convergence of a latent g, which is judged even where its draws are not kept."""
+    """Return the convergence of a latent g, also if its draws are not stored."""
     latent = {k: np.asarray(v) for k, (_, v) in variables.items() if k == "g"}
     return {name: latent_health(value) for name, value in latent.items()}

@@ -1,4 +1,4 @@
-"""NUTS engine: nutpie on the same model file."""
+"""NUTS engine: nutpie on the model file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bayeslmm.inference.tree import Variables, model_data
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.system.memory import available_cores
 
-CHAINS, TUNE, LENGTH = 2, 500, 500  # for calibration, at the first try
-LONGER = 4  # times as long at the second
+CHAINS, TUNE, LENGTH = 2, 500, 500  # first run of a calibration fit
+LONGER = 4  # factor of the length of the second run
 RHAT, LEAST_ESS = 1.05, 20.0
-LATENT = 10  # entries beyond which a variable is not judged one by one
+LATENT = 10  # largest number of entries of a variable whose entries are monitored
 
 type Chain = dict[str, NDArray[Any]]
 
@@ -31,10 +31,10 @@ STATS = {name: name for name in KEPT} | {"logp": "lp"}  # statistics, by nutpie'
 
 
 def compiled(model: pm.Model) -> Any:
-    """The compiled model with its current data; compiled once and kept with the model."""
+    """Return the compiled model with its current data; it is compiled once per model."""
     kept = getattr(model, "bayeslmm_nutpie", None)
     if kept is None:
-        import nutpie  # when chains are asked for: it imports ArviZ with its plots
+        import nutpie  # only when chains are run: it imports ArviZ with its plots
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -57,23 +57,23 @@ def sample(
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[dict[str, tuple[tuple[str, ...], Any]], xr.Dataset]:
-    """Run NUTS, every chain with a seed of its own.
+    """Run NUTS, every chain with its own seed.
 
     Parameters
     ----------
     model
         Any PyMC model.
     draws
-        Draws kept in each chain.
+        Number of draws of each chain after warm-up.
     chains, seed, tune, cores
-        Number of chains, seed, warm-up draws of each chain, chains at a time. A chain depends on
-        the seed and its own number alone.
+        Number of chains, seed, warm-up draws of each chain, number of concurrent chains. A chain
+        depends only on the seed and its own number.
     target_accept
         Target acceptance rate of the step size adaptation.
     progress
         Show nutpie's progress bar.
     checkpoint
-        Chains that it has are not run again; each chain is kept there as soon as it is done.
+        Stored chains are not run again; each chain is stored as soon as it is complete.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def sample(
                     target_accept=target_accept,
                     blocking=False,
                 )
-            for k, sampler in ended.items():  # while the next ones run
+            for k, sampler in ended.items():  # while the next chains run
                 done[k] = _arrays(sampler.wait(), names)
                 if checkpoint is not None:
                     checkpoint.save(f"chain-{k}", done[k])
@@ -137,12 +137,12 @@ def sample(
 def _finished(sampler: Any) -> bool:
     try:
         return bool(sampler.is_finished)
-    except TimeoutError:  # nutpie's word for "not yet"
+    except TimeoutError:  # raised by nutpie while the chain runs
         return False
 
 
 def _arrays(trace: Any, names: list[str]) -> Chain:
-    """What is kept of a chain (draw, ...); one that stopped before its end is not."""
+    """Return the arrays (draw, ...) of a complete chain."""
     posterior, stats = trace["posterior"].to_dataset(), trace["sample_stats"].to_dataset()
     out = {f"posterior/{n}": np.asarray(posterior[n].values)[0] for n in names if n in posterior}
     return out | {f"stats/{n}": np.asarray(stats[n].values)[0] for n in STATS if n in stats}
@@ -159,7 +159,7 @@ def _dims(model: pm.Model, name: str) -> tuple[str, ...]:
 
 
 def draw(model: pm.Model, request: Request) -> Drawn:
-    """Markov chains for a fit, with the log densities at their draws."""
+    """Run Markov chains for a fit; add the log densities at their draws."""
     variables, stats = sample(
         model,
         request.draws // request.chains,
@@ -175,13 +175,13 @@ def draw(model: pm.Model, request: Request) -> Drawn:
 
 
 def replicate(model: pm.Model, draws: int, rng: np.random.Generator) -> Replicate:
-    """Draws for calibration, thinned to near-independence; a longer run where one is too short."""
+    """Draw for calibration, thinned to near-independence; run longer if the ESS is too small."""
     problem: str | None = None
     values: dict[str, Any] = {}
     for longer in (1, LONGER):
         seed = int(rng.integers(2**31))
         variables, _ = sample(model, longer * LENGTH, CHAINS, seed, tune=longer * TUNE, cores=1)
-        chosen, problem = _thinned(_judged(model, variables), draws)
+        chosen, problem = _thin(_monitored_draws(model, variables), draws)
         values = {
             name: np.asarray(array).reshape(-1, *array.shape[2:])[chosen]
             for name, (_, array) in variables.items()
@@ -191,8 +191,8 @@ def replicate(model: pm.Model, draws: int, rng: np.random.Generator) -> Replicat
     return Replicate(values, problem=problem)
 
 
-def _judged(model: pm.Model, variables: Variables) -> list[Floats]:
-    """Draws (chain, draw) of the variances, and of every entry that varies of a short parameter."""
+def _monitored_draws(model: pm.Model, variables: Variables) -> list[Floats]:
+    """Return draws (chain, draw) of variances and of the varying entries of short parameters."""
     out: list[Floats] = []
     for rv in (model["variance"], *model.free_RVs):
         array = np.asarray(variables[rv.name][1], dtype=np.float64)
@@ -202,8 +202,8 @@ def _judged(model: pm.Model, variables: Variables) -> list[Floats]:
     return out
 
 
-def _thinned(columns: list[Floats], draws: int) -> tuple[NDArray[np.intp], str | None]:
-    """Which draws (of chains × draws, flat) to keep: as many as they are worth, at most `draws`."""
+def _thin(columns: list[Floats], draws: int) -> tuple[NDArray[np.intp], str | None]:
+    """Select at most ESS and at most `draws` of the draws (flat, of chains × draws)."""
     axes = {"chain_axis": 0, "draw_axis": 1}
     moved = all(np.ptp(column) > 0 for column in columns)
     ess = min(float(array_stats.ess(c, method="bulk", **axes)) for c in columns) if moved else 0.0
@@ -216,8 +216,8 @@ def _thinned(columns: list[Floats], draws: int) -> tuple[NDArray[np.intp], str |
     return ((np.arange(count) + 0.5) * total / count).astype(np.intp), problem
 
 
-def _serves_all(model: pm.Model) -> None:
-    """NUTS needs no more than the model."""
+def _why_not(model: pm.Model) -> None:
+    """Return None: NUTS supports every model."""
 
 
-NUTS = Engine("nuts", "", _serves_all, draw, replicate, threads=True)
+NUTS = Engine("nuts", "", _why_not, draw, replicate, threads=True)

@@ -20,12 +20,11 @@ from bayeslmm.numerics.arrays import Floats
 def add_genetic(
     model: pm.Model, variables: Variables, rng: np.random.Generator, *, keep: bool
 ) -> list[str]:
-    """Add pve_fixed, pve_random, pve_total and pve_share, and g itself if it is to be kept.
+    """Add pve_fixed, pve_random, pve_total and pve_share, and with `keep` also g.
 
-    Where the model integrates the random effects out, they are drawn exactly given every draw of
-    the other parameters; a latent ``g`` (with a ``design``) is taken as it was drawn, and left out
-    with the whitened ``g_z`` unless it is to be kept. Of several traits each has its own
-    proportions.
+    If the model integrates the random effects out, they are drawn exactly given every draw of the
+    other parameters. A latent ``g`` (with a ``design``) is used as drawn, and removed together with
+    the whitened ``g_z`` unless `keep`. Several traits have separate proportions.
 
     Returns
     -------
@@ -36,7 +35,7 @@ def add_genetic(
     found: dict[str, Floats] = {}
     kept: Floats | None = None
     several = False
-    for piece in _pieces(model, variables, rng):
+    for piece in _realised_parts(model, variables, rng):
         if keep:
             g = piece.genetic()
             kept = np.empty((chains * draws, g.shape[1])) if kept is None else kept
@@ -63,19 +62,21 @@ def add_genetic(
     return ["fixed", *parts, "covariance", "residual"]
 
 
-def _pieces(model: pm.Model, variables: Variables, rng: np.random.Generator) -> Iterator[Realised]:
+def _realised_parts(
+    model: pm.Model, variables: Variables, rng: np.random.Generator
+) -> Iterator[Realised]:
     marginal = marginal_of(model)
     if marginal is None:
-        return _latent_pieces(model, variables)
+        return _latent_parts(model, variables)
     beta, c = flat(variables, "beta"), covariance_draws(model, variables)
     return marginal.realised(observed_phenotype(model), beta, c, rng)
 
 
-def _latent_pieces(model: pm.Model, variables: Variables) -> Iterator[Realised]:
+def _latent_parts(model: pm.Model, variables: Variables) -> Iterator[Realised]:
     if "g" not in variables or "design" not in model.named_vars:
         return
     if not family_of(model).gaussian:
-        return  # shares of var(y) have no meaning
+        return  # shares of var(y) are undefined
     X = np.asarray(model["design"].get_value())
     y = observed_phenotype(model)
     ones = np.full(y.size, 1 / np.sqrt(y.size))

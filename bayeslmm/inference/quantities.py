@@ -1,4 +1,4 @@
-"""The reported quantities of a posterior, by the name they have in every table.
+"""The reported quantities of a posterior, by their name in all tables.
 
 h2, h2[TRAIT]            share of all genetic components together, of a trait
 share[COMPONENT]         σ²_k / Σ σ² (of the same trait)
@@ -19,15 +19,15 @@ from bayeslmm.numerics.arrays import Floats
 
 type Draws = dict[str, Floats]
 
-LARGEST = 200  # entries of a variable beyond which it is left out (g)
-SHARES = ("h2", "share[", "repeatability")  # what is told with the shortest interval
+LARGEST = 200  # largest number of entries of a reported variable (excludes g)
+SHARES = ("h2", "share[", "repeatability")  # quantities with the shortest interval
 SCALARS = ("sigma2_u", "sigma2_e", "pve_fixed", "pve_random", "pve_total")
 
 
 def columns(posterior: xr.Dataset, largest: int = LARGEST) -> Draws:
-    """Scalar draws (chain, draw) of every variable by name, ``beta[sex]`` for entries.
+    """Return scalar draws (chain, draw) of every variable by name, ``beta[sex]`` for entries.
 
-    Variables with more than `largest` entries (g) are left out.
+    Variables with more than `largest` entries (g) are excluded.
     """
     out: Draws = {}
     for name, variable in posterior.data_vars.items():
@@ -51,12 +51,12 @@ def columns(posterior: xr.Dataset, largest: int = LARGEST) -> Draws:
 
 
 def quantities(posterior: xr.Dataset) -> Draws:
-    """Draws (chain, draw) of every reported quantity, in the order of the table.
+    """Return draws (chain, draw) of every reported quantity, in the order of the table.
 
     Parameters
     ----------
     posterior
-        The group of that name of a fit.
+        The group ``posterior`` of a fit.
     """
     drawn = columns(posterior)
     out = _starting(drawn, "h2")
@@ -72,7 +72,7 @@ def quantities(posterior: xr.Dataset) -> Draws:
 
 
 def _starting(drawn: Draws, *prefixes: str) -> Draws:
-    """Draws whose names start so; correlation matrices and auxiliary variables are left out."""
+    """Select draws by name prefix; exclude correlation matrices and auxiliary variables."""
     hidden = ("r_g", "r_e")
     return {
         name: values
@@ -83,25 +83,25 @@ def _starting(drawn: Draws, *prefixes: str) -> Draws:
 
 
 def h2_dims(tree: xr.DataTree) -> tuple[Hashable, ...] | None:
-    """Dimensions of h² in the posterior; None where there is none."""
+    """Return the dimensions of h² in the posterior; None if there is no h²."""
     if "posterior" not in tree.children or "h2" not in tree["posterior"]:
         return None
     return tree["posterior"].to_dataset()["h2"].dims
 
 
 def component_names(posterior: xr.Dataset) -> list[str]:
-    """Names of the variance components, the residual last."""
+    """Return the names of the variance components, the residual last."""
     return [str(name) for name in posterior["component"].to_numpy()]
 
 
 def trait_of(component: str, traits: Sequence[str]) -> str:
-    """The trait in the name of a component, "additive:CD8"; "" where there is none."""
+    """Return the trait in a component's name, such as "additive:CD8"; "" if there is none."""
     last = component.rpartition(":")[2]
     return last if last in traits else ""
 
 
 def component_shares(posterior: xr.Dataset) -> Draws:
-    """``share[COMPONENT]``: σ²_k over the sum of the variances, of those of the same trait."""
+    """Return ``share[COMPONENT]``: σ²_k over the sum of the variances of the same trait."""
     traits = [str(t) for t in posterior["trait"].to_numpy()] if "trait" in posterior.coords else []
     owners = [trait_of(name, traits) for name in component_names(posterior)]
     variance = posterior["variance"].transpose("chain", "draw", "component").to_numpy()
@@ -113,7 +113,7 @@ def component_shares(posterior: xr.Dataset) -> Draws:
 
 
 def correlations(posterior: xr.Dataset) -> Draws:
-    """``r_g[A,B]`` and ``r_e[A,B]`` of every pair of traits."""
+    """Return ``r_g[A,B]`` and ``r_e[A,B]`` of every pair of traits."""
     out: Draws = {}
     for kind in ("r_g", "r_e"):
         if kind in posterior:

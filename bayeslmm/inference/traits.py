@@ -24,18 +24,19 @@ def fit_traits(
     seed: int = 1,
     threads: int = 2,
 ) -> xr.DataTree:
-    """Exact posteriors of many traits of the same individuals in one call.
+    """Compute exact posteriors of many traits of the same individuals in one call.
 
     Parameters
     ----------
     model
-        A model that the exact engine serves, built for any trait of these individuals.
+        A model that the exact engine supports, built for any trait of these individuals.
     phenotypes
-        One column a trait (n, T), rows in the order of the model's individuals, nothing missing.
+        One column per trait (n, T), rows in the order of the model's individuals, without missing
+        values.
     draws, chains, seed
         As for `fit`, for each trait.
     threads
-        Traits at a time. The numbers do not depend on it.
+        Number of concurrent traits. The results do not depend on it.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def fit_traits(
     Raises
     ------
     InputError, ModelError
-        Phenotypes that do not fit the model; a model that the exact engine cannot serve.
+        If the phenotypes do not match the model, or the exact engine does not support it.
     """
     choose_engine(model, exact.EXACT.name)
     values = np.ascontiguousarray(phenotypes.to_numpy(dtype=np.float64))
@@ -54,7 +55,7 @@ def fit_traits(
     if values.shape[0] != n or not np.all(np.isfinite(values)):
         raise InputError(
             f"phenotypes of shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite",
-            f"{n} rows, one an individual of the model, all finite",
+            f"{n} rows, one per individual of the model, all finite",
             "build one model for each pattern of missing values",
         )
     found = exact.fit_many(model, values, draws, seed, threads)

@@ -1,8 +1,8 @@
-"""The basis in which a kernel is diagonal: rotate records into it, and back.
+"""The basis in which a kernel is diagonal: rotate records to it and back.
 
-W = [Q₁, V] are orthonormal columns: Q₁ spans the design X, V what the kernel reaches beside it.
-Where the kernel reaches little (few variants, few groups) W has few columns, and what is orthogonal
-to all of them counts by its length alone: there the kernel is zero, and every direction is alike.
+W = [Q₁, V] has orthonormal columns: Q₁ spans the design X, V the range of the kernel beside it. A
+kernel of low rank (few variants, few groups) needs few columns. On the space orthogonal to W the
+kernel is zero, so only the norm of a vector's component there matters.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from bayeslmm.numerics.threads import one_thread
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Basis:
-    """Orthonormal columns W (n, p + r), complete or not.
+    """Orthonormal columns W (n, p + r), a complete basis or not.
 
     Parameters
     ----------
     columns
-        W: the p columns that span X first.
+        W, with the p columns that span X first.
     p
         Number of fixed effects.
     nodes
-        How many coordinates, between those of X and of V, stand for what is orthogonal to W:
-        0 where W is complete, otherwise the number of traits that are rotated together.
+        Number of coordinates, between those of X and of V, that represent the space orthogonal to
+        W: 0 if W is complete, otherwise the number of traits rotated together.
     """
 
     columns: Floats
@@ -47,15 +47,15 @@ class Basis:
         return self.n - int(self.columns.shape[1])
 
     def together(self, traits: int) -> Self:
-        """Rotate so many traits with coordinates in common."""
+        """Return the basis for rotating `traits` traits together."""
         return replace(self, nodes=traits if self.null else 0)
 
     def rotate(self, y: Floats) -> Floats:
         """Rotate records y (n,), or columns (n, k), to ``[q; rest; e]``.
 
-        q (p) is the part in the space of X, e (r) that along V. Of a column by itself `rest` is the
-        length of what is orthogonal to W; of the traits of one model (k = `nodes` > 1) it is the
-        triangular factor of those parts, so that all their inner products are kept.
+        q (p) are the coordinates in the space of X, e (r) those along V. For a single column `rest`
+        is the norm of its component orthogonal to W. For the traits of one model (k = `nodes` > 1)
+        it is the triangular factor of these components, which keeps their inner products.
         """
         with one_thread():
             linear = self.columns.T @ y
@@ -70,14 +70,14 @@ class Basis:
         return np.concatenate([linear[: self.p], lengths, linear[self.p :]])
 
     def outside(self, y: Floats, linear: Floats | None = None) -> Floats:
-        """Return the part of y (n,) or (n, k) that is orthogonal to W; projected twice."""
+        """Return the component of y (n,) or (n, k) orthogonal to W, projected twice."""
         with one_thread():
             W = self.columns
             rest = y - W @ (W.T @ y if linear is None else linear)
             return np.asarray(rest - W @ (W.T @ rest))
 
     def complement(self, y: Floats) -> Floats:
-        """Coordinates (null,) or (null, k) of y along a basis of what is orthogonal to W."""
+        """Return the coordinates (null,) or (null, k) of y in a basis orthogonal to W."""
         with one_thread():
             (factor, tau), _ = scipy.linalg.qr(self.columns, mode="raw")
             columns = np.asarray(y, dtype=np.float64).reshape(self.n, -1)
@@ -86,12 +86,12 @@ class Basis:
             return np.ascontiguousarray(found[self.columns.shape[1] :].reshape(-1, *y.shape[1:]))
 
     def project(self, y: Floats) -> Floats:
-        """Rotate y (n,) or (n, k) without what is orthogonal to W, such as genetic values."""
+        """Rotate y (n,) or (n, k) that lies in the space of W, such as genetic values."""
         with one_thread():
             return self._padded(self.columns.T @ y)
 
     def unrotate(self, rotated: Floats) -> Floats:
-        """Rotate ``[q; rest; e]`` back, without `rest`, whose direction is not known."""
+        """Rotate ``[q; rest; e]`` back, without `rest`, which has no direction."""
         with one_thread():
             if self.nodes:
                 rotated = np.concatenate([rotated[: self.p], rotated[self.p + self.nodes :]])

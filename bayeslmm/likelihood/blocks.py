@@ -1,4 +1,4 @@
-"""What the records left out say, given all others: from blocks of the precision.
+"""Conditional distributions of blocks of records given all others, from the precision matrix.
 
 With M = Cov(y | θ)⁻¹, β and every random effect integrated out, and r = y - E(y | θ), the records F
 given all others are normal::
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-UNDETERMINED = 1e-12  # share of a record's precision that is rounding
+UNDETERMINED = 1e-12  # smallest relative precision of a record that is not rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """The records left out together, block by block.
+    """Blocks of records that are left out together.
 
     Parameters
     ----------
     members
-        Records of each block; every record in one block, or only those of interest.
+        Records of each block. The blocks cover all records or only some.
     """
 
     members: tuple[Codes, ...]
@@ -48,12 +48,12 @@ class Blocks:
 
     @property
     def starts(self) -> Codes:
-        """Where each block starts in `records`, and the end of the last."""
+        """Start of each block in `records`, and the end of the last."""
         return np.cumsum([0, *(len(one) for one in self.members)])
 
     @property
     def single(self) -> bool:
-        """Is every block one record?"""
+        """Whether every block is one record."""
         return all(len(one) == 1 for one in self.members)
 
 
@@ -64,9 +64,10 @@ class Conditionals:
     Parameters
     ----------
     mean, sd
-        Of each record given all outside its block (S, N), in the order of `Blocks.records`.
+        Mean and sd (S, N) of each record given all records outside its block, ordered as
+        `Blocks.records`.
     log_density
-        Joint, of each block (S, blocks).
+        Joint log density of each block (S, blocks).
     """
 
     mean: Floats
@@ -74,18 +75,18 @@ class Conditionals:
     log_density: Floats
 
     def rows(self, which: Codes) -> Conditionals:
-        """The same at draws `which`, which may repeat."""
+        """Return the conditionals at draws `which`, which may repeat."""
         return Conditionals(self.mean[which], self.sd[which], self.log_density[which])
 
 
-def empty(draws: int, blocks: Blocks) -> Conditionals:
-    """To be filled."""
+def allocate(draws: int, blocks: Blocks) -> Conditionals:
+    """Allocate uninitialised conditionals."""
     shape = (draws, len(blocks.records))
     return Conditionals(np.empty(shape), np.empty(shape), np.empty((draws, len(blocks.members))))
 
 
 def join(parts: Sequence[Conditionals]) -> Conditionals:
-    """Draws one after the other."""
+    """Concatenate conditionals along the draws."""
     return Conditionals(
         np.concatenate([one.mean for one in parts]),
         np.concatenate([one.sd for one in parts]),
@@ -94,7 +95,7 @@ def join(parts: Sequence[Conditionals]) -> Conditionals:
 
 
 def fill_singles(out: Conditionals, rows: slice, y: Floats, M: Floats, Mr: Floats) -> None:
-    """Blocks of one record: M_ii and (M r)_i of all of them (draws, N), y (N,)."""
+    """Fill blocks of one record from M_ii and (M r)_i, each (draws, N), and y (N,)."""
     _require_positive(M, np.median(M, axis=1, keepdims=True))
     error = Mr / M  # y_i - E(y_i | y_-i)
     out.mean[rows] = y - error
@@ -111,14 +112,14 @@ def fill_block(
     M: Floats,
     Mr: Floats,
 ) -> None:
-    """Block k: M_FF (draws, f, f), (M r)_F (draws, f), y_F (f,)."""
+    """Fill block k from M_FF (draws, f, f), (M r)_F (draws, f) and y_F (f,)."""
     here = slice(blocks.starts[k], blocks.starts[k + 1])
     diagonal = np.diagonal(M, axis1=1, axis2=2)
     _require_positive(diagonal, diagonal)
     try:
         L = np.linalg.cholesky(M)
     except np.linalg.LinAlgError:
-        raise _undetermined() from None
+        raise _not_determined() from None
     _require_positive(np.diagonal(L, axis1=1, axis2=2) ** 2, diagonal)
     inverse = np.linalg.inv(L)  # (M_FF)⁻¹ = L⁻ᵀL⁻¹
     w = np.einsum("sij,sj->si", inverse, Mr)
@@ -130,12 +131,12 @@ def fill_block(
 
 def _require_positive(M: Floats, beside: Floats) -> None:
     if not (np.isfinite(M).all() and (UNDETERMINED * beside < M).all() and M.min() > 0.0):
-        raise _undetermined()
+        raise _not_determined()
 
 
-def _undetermined() -> InputError:
+def _not_determined() -> InputError:
     return InputError(
         "records without which a fixed effect or a variance is not determined",
         "effects that the other records determine too, or a proper prior of β",
-        "leave the covariate out that only these records have, or give β a normal prior",
+        "remove the covariate that only these records have, or give β a normal prior",
     )

@@ -1,12 +1,12 @@
-"""Blocks of the precision of several kernels: one Cholesky factorisation a distinct draw.
+"""Blocks of the precision matrix with several kernels: one factorisation per distinct draw.
 
 With ``WᵀV(c)W = LLᵀ`` in the coordinates of `bayeslmm.likelihood.dense`, where ``WᵀX = [0; R]``,
 the rows ``b_i = L⁻¹Wᵀe_i`` and ``A = L_qq⁻¹R``, and ``Var β = F Fᵀ``::
 
     M_ij = b_iᵀ diag(I, N) b_j      N = (I + AFFᵀAᵀ)⁻¹, 0 under a flat prior of β
 
-Given L, all n rows cost n³ operations, three times the factorisation; those of a block only its
-share of them.
+Given L, all n rows cost n³ operations, three times the factorisation; the f rows of a block cost a
+fraction f/n of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from bayeslmm.likelihood.blocks import Blocks, Conditionals, empty, fill_block, fill_singles
+from bayeslmm.likelihood.blocks import Blocks, Conditionals, allocate, fill_block, fill_singles
 from bayeslmm.likelihood.dense import DenseForm, quadratic_of
 from bayeslmm.likelihood.fixed_effects import integrate_beta
 from bayeslmm.numerics import lapack
@@ -28,16 +28,16 @@ from bayeslmm.system.memory import require_memory
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseBlocks:
-    """Records with several kernels.
+    """Blocks of the precision matrix of records with several kernels.
 
     Parameters
     ----------
     form
         The rotated matrices.
     y
-        (n,) records.
+        Records (n,).
     workers
-        Draws at a time.
+        Number of concurrent draws.
     """
 
     form: DenseForm
@@ -47,14 +47,14 @@ class DenseBlocks:
     def conditionals(
         self, inputs: Sequence[Floats], mean: Floats, factor: Floats | None, blocks: Blocks
     ) -> Conditionals:
-        """Of every draw of the coefficients c (S, K); see `KernelBlocks.conditionals`."""
+        """Compute the conditionals at draws of c (S, K); see `KernelBlocks.conditionals`."""
         c = inputs[0]
         means = np.broadcast_to(mean, (len(c), mean.shape[-1]))
         both = np.hstack([c, means])
         _, first, which = np.unique(both, axis=0, return_index=True, return_inverse=True)
-        out = empty(len(first), blocks)
+        out = allocate(len(first), blocks)
         rotated, rows = self.form.rotate(self.y), self.form.basis[blocks.records]
-        assert self.form.stack.ndim == 3  # made here, before several threads ask for it
+        assert self.form.stack.ndim == 3  # computed here, before several threads need it
         n = self.form.n
         require_memory(
             8 * self.workers * (n * n + 2 * rows.size + sum(len(f) ** 2 for f in blocks.members)),
@@ -75,14 +75,14 @@ class DenseBlocks:
     def without(
         self, c: Floats, mean: Floats, factor: Floats | None, blocks: Blocks
     ) -> tuple[float, Conditionals] | None:
-        """log p(y_-F | c) of one c (K,), and y_F given y_-F: one factorisation for both.
+        """Compute log p(y_-F | c) and y_F given y_-F at one c (K,), from one factorisation.
 
-        None where V(c) is not positive definite.
+        None if V(c) is not positive definite.
         """
         L = self.form.factor(c)
         if L is None:
             return None
-        rotated, out = self.form.rotate(self.y), empty(1, blocks)
+        rotated, out = self.form.rotate(self.y), allocate(1, blocks)
         whole = integrate_beta(quadratic_of(self.form, L, rotated), mean, factor)
         rows = self.form.basis[blocks.records]
         self._fill(out, 0, L, mean, factor, blocks, rotated, rows)
@@ -104,7 +104,7 @@ class DenseBlocks:
         z = rotated.copy()
         z[m:] -= form.triangle @ mean
         lapack.solve_lower(L, z)
-        lapack.solve_lower(L, B)  # b_i, a row each
+        lapack.solve_lower(L, B)  # rows b_i
         if factor is None:
             B, z = B[:, :m], z[:m]
         else:

@@ -1,4 +1,4 @@
-"""Blocks of the precision of one kernel, of one trait or several, in the basis of its spectrum.
+"""Blocks of the precision matrix with one kernel, for one or several traits, in its eigenbasis.
 
 In the canonical basis of the traits (`bayeslmm.likelihood.canonical`; with one trait Ψ = 1) the
 traits u are independent with variances a_u K + b_u I. With d_u = a_u s + b_u, C, T, R and ``W =
@@ -8,11 +8,11 @@ traits u are independent with variances a_u K + b_u I. With d_u = a_u s + b_u, C
     Z_u = ψ_u ⊗ (W₁ - a_u W₂ D_u⁻¹ Cᵀ)      S_u = b_u I + a_u T + a_u b_u C diag(1/(s d_u)) Cᵀ
     R̃_u = ψ_uᵀ ⊗ R
 
-Under a flat prior of β the second term is absent. The first for a pair of records i, j is
-``Σ_k W_ik W_jk / d_k = φ(log a/b) / b`` with ``φ(z) = Σ_k W_ik W_jk / (1 + s_k e^z)``, analytic for
-|Im z| < π: it is interpolated between Chebyshev points
-(`bayeslmm.numerics.chebyshev`), tens instead of thousands of draws. What is left is O(n²)
-a draw, p + 1 matrix products.
+Under a flat prior of β the second term is absent. The first, for a pair of records i, j, is
+``Σ_k W_ik W_jk / d_k = φ(log a/b) / b`` with ``φ(z) = Σ_k W_ik W_jk / (1 + s_k e^z)``. φ is
+analytic for |Im z| < π, so it is computed at tens of Chebyshev points instead of thousands of draws
+and interpolated (`bayeslmm.numerics.chebyshev`). The remainder costs O(n²) per draw, p + 1 matrix
+products.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.likelihood.blocks import (
     Blocks,
     Conditionals,
-    empty,
+    allocate,
     fill_block,
     fill_singles,
 )
@@ -41,23 +41,23 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.spectrum import Spectrum
 
 
-WORKING = 1e8  # bytes of an intermediate array
+WORKING = 1e8  # largest size of an intermediate array, in bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelBlocks:
-    """T traits of n individuals with one kernel.
+    """Blocks of the precision matrix of T traits of n individuals with one kernel.
 
     Parameters
     ----------
     spectrum
-        Of the kernel and X.
+        Spectrum of the kernel and X.
     y
-        (nT,) records, trait by trait.
+        Records (nT,), trait by trait.
     rotated
         ``WᵀY`` (p + k, T).
     outside
-        What of Y (n, T) is orthogonal to W.
+        The component of Y (n, T) orthogonal to W.
     """
 
     spectrum: Spectrum
@@ -73,46 +73,46 @@ class KernelBlocks:
     def conditionals(
         self, G: Floats, R: Floats, mean: Floats, factor: Floats | None, blocks: Blocks
     ) -> Conditionals:
-        """Of every draw.
+        """Compute the conditionals at every draw.
 
         Parameters
         ----------
         G, R
             Draws of the genetic and residual covariance of the traits (S, T, T).
         mean, factor
-            Prior of β, N(mean, factor factorᵀ): (pT,) or one mean a draw (S, pT); flat: None.
+            Prior of β, N(mean, factor factorᵀ): mean (pT,) or, by draw, (S, pT); factor None: flat.
         blocks
-            The records left out.
+            The blocks of records left out.
         """
         psi, a, b = _canonical(G, R)
         draws = len(a)
         mean = np.broadcast_to(mean, (draws, mean.shape[-1]))
-        out = empty(draws, blocks)
-        first = _First(self.spectrum, a, b)
+        out = allocate(draws, blocks)
+        sums = _SpectralSums(self.spectrum, a, b)
         numbers = self.spectrum.n * max(self.spectrum.p, 2) * self.traits
         numbers = max(numbers, 4 * max(len(one) for one in blocks.members) ** 2)
         step = int(np.clip(WORKING / (8 * numbers), 1, draws))
         for start in range(0, draws, step):
             part = slice(start, min(start + step, draws))
-            one = _Draws(self, psi[part], a[part], b[part], mean[part], factor, first)
+            one = _DrawBlock(self, psi[part], a[part], b[part], mean[part], factor, sums)
             one.fill(out, part, blocks)
         return out
 
 
 def _canonical(G: Floats, R: Floats) -> tuple[Floats, Floats, Floats]:
-    """Ψ (S, T, T), whose rows are the ψ_u, and a, b (S, T)."""
+    """Return Ψ (S, T, T) with the rows ψ_u, and a, b (S, T)."""
     first, _, psi, shares = canonical_bases(np.ascontiguousarray(G), np.ascontiguousarray(R))
     if first >= 0:
         raise InputError(
-            f"draw {first + 1} has a singular phenotypic covariance, or none at all",
+            f"draw {first + 1} has a singular phenotypic covariance, or an invalid one",
             "covariances of the traits that are positive definite",
             "look at the draws of variance, r_g and r_e",
         )
     return psi, shares[..., 0], shares[..., 1]
 
 
-class _Draws:
-    """Some draws, with what does not depend on the block."""
+class _DrawBlock:
+    """A block of draws, with the quantities common to all blocks of records."""
 
     def __init__(
         self,
@@ -122,10 +122,10 @@ class _Draws:
         b: Floats,
         mean: Floats,
         factor: Floats | None,
-        first: _First,
+        sums: _SpectralSums,
     ) -> None:
         S, self.psi, self.y = data.spectrum, psi, data.y
-        self.b, self.first = b, first
+        self.b, self.sums = b, sums
         draws, T = a.shape
         self.basis, self.n, self.p = S.basis, S.n, S.p
         self.outside = data.outside if S.basis.nodes else None
@@ -153,12 +153,12 @@ class _Draws:
             self.v[:, :, S.p :] -= a[:, :, None] * (top @ self.C) * self.inverse
 
     def fill(self, out: Conditionals, part: slice, blocks: Blocks) -> None:
-        people, traits = self._where(blocks.records)
+        people, traits = self._individuals_and_traits(blocks.records)
         used, place = np.unique(people, return_inverse=True)
         Mr = self._residuals(used, place, traits)
-        low = self._low(used, place, traits)
+        low = self._low_rank_rows(used, place, traits)
         if blocks.single:
-            M = self._first(-1, people, people, traits, traits)
+            M = self._precision(-1, people, people, traits, traits)
             if low is not None:
                 M += (low * low).sum(axis=1)
             fill_singles(out, part, self.y[blocks.records], M, Mr)
@@ -169,7 +169,7 @@ class _Draws:
             here = slice(blocks.starts[k], blocks.starts[k + 1])
             f = len(members)
             i, j = np.tril_indices(f)
-            flat = self._first(
+            flat = self._precision(
                 k, people[here][i], people[here][j], traits[here][i], traits[here][j]
             )
             M = np.empty((len(flat), f, f))
@@ -180,22 +180,22 @@ class _Draws:
 
         run(one, range(len(blocks.members)), available_cores())  # BLAS in one thread: small blocks
 
-    def _where(self, records: Codes) -> tuple[Codes, Codes]:
+    def _individuals_and_traits(self, records: Codes) -> tuple[Codes, Codes]:
         traits, people = np.divmod(records, self.n)
         return people, traits
 
     def _residuals(self, used: Codes, place: Codes, traits: Codes) -> Floats:
-        """(M r) at the records (draws, N)."""
+        """Compute (M r) at the records (draws, N)."""
         draws, T, size = self.v.shape
         canonical = self.v.reshape(draws * T, size) @ self.basis.rows(used).T
         canonical = canonical.reshape(draws, T, -1)
-        if self.outside is not None:  # there the kernel is zero
+        if self.outside is not None:  # the kernel is zero there
             canonical += (self.psi @ self.outside[used].T) / self.b[:, :, None]
         canonical = canonical[:, :, place]
         return np.asarray(np.einsum("sun,sun->sn", self.psi[:, :, traits], canonical))
 
-    def _low(self, used: Codes, place: Codes, traits: Codes) -> Floats | None:
-        """``L⁻¹ Zᵀ`` at the records (draws, pT, N)."""
+    def _low_rank_rows(self, used: Codes, place: Codes, traits: Codes) -> Floats | None:
+        """Compute ``L⁻¹ Zᵀ`` at the records (draws, pT, N)."""
         if self.root is None:
             return None
         draws, T, m = self.inverse.shape
@@ -210,13 +210,13 @@ class _Draws:
         Z = G[:, :, :, place] * self.psi[:, :, None, traits]
         return np.asarray(self.root @ Z.reshape(draws, T * p, -1))
 
-    def _first(self, key: int, i: Codes, j: Codes, t: Codes, v: Codes) -> Floats:
-        """``Σ_u ψ_ut ψ_uv Σ_k W_ik W_jk / d_uk`` of pairs of records (draws, pairs)."""
-        found = self.first.pairs(key, self.a, self.b, self.inverse, i, j)
+    def _precision(self, key: int, i: Codes, j: Codes, t: Codes, v: Codes) -> Floats:
+        """Compute ``Σ_u ψ_ut ψ_uv Σ_k W_ik W_jk / d_uk`` for pairs of records (draws, pairs)."""
+        found = self.sums.pairs(key, self.a, self.b, self.inverse, i, j)
         return np.asarray((found * (self.psi[:, :, t] * self.psi[:, :, v])).sum(axis=1))
 
 
-class _First:
+class _SpectralSums:
     """``Σ_k W_ik W_jk / d_k`` at many draws, by interpolation in log a/b where that is cheaper."""
 
     def __init__(self, spectrum: Spectrum, a: Floats, b: Floats) -> None:
@@ -225,7 +225,10 @@ class _First:
         self.kept: dict[int, Floats] = {}
 
     def pairs(self, key: int, a: Floats, b: Floats, inverse: Floats, i: Codes, j: Codes) -> Floats:
-        """Draws a, b (S, T), 1/d (S, T, m); pairs i, j, always the same for a `key`: (S, T, N)."""
+        """Compute the sums (S, T, N) of pairs i, j at draws a, b (S, T) with 1/d (S, T, m).
+
+        Pairs are cached by `key`.
+        """
         shape = (*a.shape, len(i))
         if self.nodes is None:
             return self._sums(inverse.reshape(-1, len(self.s)), i, j).reshape(shape)
@@ -244,7 +247,7 @@ class _First:
             here = slice(start, start + step)
             products = self.basis.rows(i[here]) * self.basis.rows(j[here])
             out[:, here] = weights @ products[:, self.p :].T
-            if self.basis.nodes:  # what is orthogonal to W, where the kernel is zero
+            if self.basis.nodes:  # the space orthogonal to W, where the kernel is zero
                 rest = (i[here] == j[here]) - products.sum(axis=1)
                 out[:, here] += weights[:, :1] * rest
         return out

@@ -1,7 +1,7 @@
-"""Candidates for prediction: the people of the records, and all whom their relationships know.
+"""Candidates for prediction: individuals with records, and others in their relationships.
 
 Terms of a model (`bayeslmm.likelihood.terms.Term`) are extended to all of them; the covariance of
-the records stays what it was.
+the records does not change.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ type Positions = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """N individuals, those of the terms first.
+    """N candidates for prediction, the individuals of the model's terms first.
 
     Parameters
     ----------
     people
-        (N,) FID and IID.
+        FID and IID (N,).
     rows
-        By relationship: (N,) where each stands in it.
+        By relationship: row of each candidate in it (N,).
     order
-        (N,) who comes first, second, ... in the first relationship.
+        Candidates (N,) in the order of the first relationship.
     """
 
     people: pd.MultiIndex
@@ -51,19 +51,19 @@ def find_candidates(
     relationships: Mapping[str, Relationship],
     individuals: pd.MultiIndex | None = None,
 ) -> Candidates:
-    """The people of the cohort and the terms, and the others that all relationships have.
+    """Find the individuals of the cohort and the terms, and others in all relationships.
 
     Parameters
     ----------
     cohort
         The records analysed.
     terms
-        Of the model; a maternal term also has the dams.
+        Terms of the model; a maternal term also has the dams.
     relationships
-        By the name of their term; those without a term play no role. They have to be the ones
-        that the model was built with, before rows were chosen: with everybody in them.
+        Relationships by the name of their term; those without a term are ignored. They must be the
+        complete matrices of the model, with all individuals.
     individuals
-        Whom to keep of the others; default all.
+        The other individuals to include; default all.
     """
     used = {term.name: relationships[term.name] for term in terms if term.name in relationships}
     old = cohort.people
@@ -93,49 +93,49 @@ def find_candidates(
 
 
 def extend(
-    term: Term, everyone: Candidates, cohort: Cohort, relationship: Relationship | None
+    term: Term, candidates: Candidates, cohort: Cohort, relationship: Relationship | None
 ) -> Term:
-    """The term with everybody as its levels, as far as their kernel is known.
+    """Extend the levels of a term to all candidates; unchanged if their kernel is not known.
 
     Raises
     ------
     InputError
-        If the relationship is not the one that the term was made of.
+        If the relationship is not the kernel of the term.
     """
     if term.people is None or (term.kernel is not None and relationship is None):
         return term
-    index = everyone.people.get_indexer(term.people)
+    index = candidates.people.get_indexer(term.people)
     kernel = None
     if term.kernel is not None and relationship is not None:
-        rows = everyone.rows[term.name]
+        rows = candidates.rows[term.name]
         factor = relationship.on(cohort.people).factor / relationship.factor
         kernel = relationship.matrix[np.ix_(rows, rows)] / factor
         gap = float(np.abs(kernel[np.ix_(index, index)] - term.kernel).max())
         if gap > 1e-6 * float(np.abs(term.kernel).max()):
             raise not_the_kernel(term.name)
-    return replace(term, kernel=kernel, levels=index[term.levels], people=everyone.people)
+    return replace(term, kernel=kernel, levels=index[term.levels], people=candidates.people)
 
 
 def missing_relationship(name: str, relationships: Mapping[str, Relationship]) -> InputError:
-    """The error for a genetic term without its relationship."""
+    """Return the error for a genetic term without its relationship."""
     return InputError(
         f"no relationship '{name}' among those given: {', '.join(relationships) or 'none'}",
         "one for every genetic term of the model, by its name",
-        "give the one that the model was built with, with all individuals in it",
+        "give the relationship of the model, with all individuals in it",
     )
 
 
 def not_the_kernel(name: str) -> InputError:
-    """The error for a relationship with which the model was not built."""
+    """Return the error for a relationship that is not the model's."""
     return InputError(
         f"the relationship '{name}' is not the kernel of the model",
-        "the relationship that the model was built with, with everybody in it",
+        "the relationship of the model, with all individuals in it",
         "give that one, or fit the model again",
     )
 
 
 def positions_or_absent(wanted: pd.MultiIndex, among: pd.MultiIndex) -> Positions:
-    """Where each of the wanted stands, by ID; -1 where absent."""
+    """Return the position of each wanted individual, by ID; -1 if absent."""
     if len(wanted) == 0 or len(among) == 0:
         return np.full(len(wanted), -1)
     match = match_individuals(wanted, among)
@@ -143,12 +143,12 @@ def positions_or_absent(wanted: pd.MultiIndex, among: pd.MultiIndex) -> Position
 
 
 def positions(wanted: pd.MultiIndex, relationship: Relationship, name: str) -> Positions:
-    """Rows of the wanted in a relationship.
+    """Return the rows of the wanted individuals in a relationship.
 
     Raises
     ------
     InputError
-        For those who have none; the first five are named.
+        If individuals are absent; it names the first five.
     """
     rows = positions_or_absent(wanted, relationship.individuals)
     absent = np.flatnonzero(rows < 0)

@@ -1,14 +1,14 @@
-"""The basis of traits in which their genetic and residual covariance are both diagonal.
+"""Canonical transformation: the basis of traits in which G and R are both diagonal.
 
 With the Cholesky factor ``G + R = LLᵀ`` of the phenotypic covariance and the eigenvectors P of
 ``L⁻¹GL⁻ᵀ``, the basis ``Φ = LP`` gives::
 
     G = Φ diag(h) Φᵀ        R = Φ diag(1 - h) Φᵀ        0 <= h <= 1
 
-The h_t are the canonical heritabilities: those of the traits ``YΦ⁻ᵀ``, uncorrelated both
-genetically and residually, and their extremes bound the heritability of any index of the traits.
-G and R enter alike. Both h and 1 - h are taken from the matrix they belong to, never as a
-difference, and P from the smaller of the two, so that h = 0 and h = 1 are exact.
+The h_t are the canonical heritabilities, the heritabilities of the traits ``YΦ⁻ᵀ``, which are
+genetically and residually uncorrelated. The smallest and largest h_t bound the heritability of any
+index of the traits. The algorithm is symmetric in G and R: h is computed from G and 1 - h from R,
+never as a difference, and P from the smaller of the two. So h = 0 and h = 1 are exact.
 
 References
 ----------
@@ -25,21 +25,21 @@ import numpy as np
 from bayeslmm.likelihood.one_kernel import cholesky_in_place, solve_lower
 from bayeslmm.numerics.arrays import Floats
 
-ROUNDING = 4e-15  # a share of this size beside its terms is zero
-NEGATIVE = 1e-12  # a negative one beyond this is no covariance
-SINGULAR = 1e-10  # 1 - R² of a trait given those before it; below, G + R has six digits or fewer
+ROUNDING = 4e-15  # relative size up to which a share is zero
+NEGATIVE = 1e-12  # relative size of a negative share up to which it is rounding
+SINGULAR = 1e-10  # smallest 1 - R² of a trait given those before it; below, six digits or fewer
 
 
 @numba.njit(cache=True, nogil=True)
 def canonical_basis(G: Floats, R: Floats) -> tuple[bool, Floats, Floats, Floats, float]:
-    """The basis in which the covariances G and R (T, T) are both diagonal.
+    """Compute the basis in which the covariances G and R (T, T) are both diagonal.
 
     Returns
     -------
     possible, Φ (T, T), Φ⁻¹ (T, T), shares (T, 2), log|det Φ|
-        ``G = Φ diag(shares[:, 0]) Φᵀ`` and ``R = Φ diag(shares[:, 1]) Φᵀ``, the two adding to one.
-        Not possible where G + R is singular up to `SINGULAR` (a trait that the others give, in
-        both G and R), or G or R has a negative eigenvalue.
+        ``G = Φ diag(shares[:, 0]) Φᵀ`` and ``R = Φ diag(shares[:, 1]) Φᵀ``; the two sum to one. Not
+        possible if G + R is singular up to `SINGULAR` (a trait that depends linearly on the others
+        in both G and R), or G or R has a negative eigenvalue.
     """
     T = G.shape[0]
     L = np.empty((T, T))
@@ -88,7 +88,7 @@ def canonical_basis(G: Floats, R: Floats) -> tuple[bool, Floats, Floats, Floats,
 
 @numba.njit(cache=True, nogil=True)
 def congruent(A: Floats, M: Floats) -> Floats:
-    """``A ½(M + Mᵀ) Aᵀ`` of small matrices (T, T), symmetric to the last digit."""
+    """Compute ``A ½(M + Mᵀ) Aᵀ`` of small matrices (T, T), exactly symmetric."""
     T = A.shape[0]
     half = np.empty((T, T))
     for i in range(T):
@@ -100,7 +100,7 @@ def congruent(A: Floats, M: Floats) -> Floats:
 
 @numba.njit(cache=True, nogil=True)
 def combine(weights: Floats, columns: Floats) -> Floats:
-    """Rows ``Σ_u weights[t, u] columns[:, u]`` (T, n) of columns (n, T)."""
+    """Compute the rows ``Σ_u weights[t, u] columns[:, u]`` (T, n) of columns (n, T)."""
     out = np.zeros((weights.shape[0], columns.shape[0]))
     for t in range(weights.shape[0]):
         for u in range(columns.shape[1]):
@@ -112,12 +112,12 @@ def combine(weights: Floats, columns: Floats) -> Floats:
 
 @numba.njit(cache=True, nogil=True)
 def canonical_bases(genetic: Floats, residual: Floats) -> tuple[int, Floats, Floats, Floats]:
-    """`canonical_basis` of many draws (draws, T, T).
+    """Compute `canonical_basis` of many draws (draws, T, T).
 
     Returns
     -------
     first, Φ (draws, T, T), Φ⁻¹ (draws, T, T), shares (draws, T, 2)
-        `first` is the number of the first draw that has none, -1 if all have one.
+        `first` is the position of the first draw without a basis, -1 if all have one.
     """
     draws, T = genetic.shape[:2]
     basis = np.empty((draws, T, T))

@@ -1,8 +1,8 @@
-"""The error contrasts of one trait, and what V does to them, whatever the form of V.
+"""Error contrasts of one trait, and their whitening by V, for all forms of V.
 
-With Q (n, m) an orthonormal basis of what X does not reach, ``e = Qᵀy`` and ``QᵀV(c)Q = H Hᵀ``:
-of one kernel Q are eigenvectors and H is diagonal, of several kernels H is a Cholesky factor. Then
-``P = Q (QᵀVQ)⁻¹ Qᵀ`` says what the rest of the data say of each record.
+Q (n, m) is an orthonormal basis of the space orthogonal to X, ``e = Qᵀy`` and ``QᵀV(c)Q = H Hᵀ``.
+With one kernel Q holds eigenvectors and H is diagonal; with several H is a Cholesky factor. The
+projection ``P = Q (QᵀVQ)⁻¹ Qᵀ`` gives the distribution of each record given all others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bayeslmm.relationship.relationship import row_blocks
 
 
 class Whitened(Protocol):
-    """Contrasts at given variances."""
+    """Error contrasts whitened at given variances."""
 
     @property
     def white(self) -> Floats:
@@ -48,25 +48,25 @@ class Contrasts(Protocol):
 
     @property
     def cheap(self) -> bool:
-        """Does another V cost no factorisation?"""
+        """Whether a new V needs no factorisation."""
 
     @property
     def form(self) -> DenseForm | None:
-        """The matrices of several kernels; None of one kernel in its eigenbasis."""
+        """The matrices of several kernels; None with one kernel in its eigenbasis."""
 
     def residuals(self) -> Floats:
-        """``r = QQᵀy`` (n,), the residuals of least squares."""
+        """The residuals ``r = QQᵀy`` (n,) of least squares."""
 
     def at(self, c: Floats) -> Whitened:
         """Whiten by V(c), c (K,) the variances of the components."""
 
     def replicates(self, c: Floats, each: int, rng: np.random.Generator) -> Floats:
-        """Residuals (n, draws × each) of data drawn from the model at draws of c (draws, K)."""
+        """Draw residuals (n, draws × each) of replicated data at draws of c (draws, K)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelContrasts:
-    """Of one kernel: ``QᵀVQ = diag(d)``, d = σ²_u s + σ²_e."""
+    """Error contrasts with one kernel: ``QᵀVQ = diag(d)``, d = σ²_u s + σ²_e."""
 
     spectrum: Spectrum
     y: Floats
@@ -90,7 +90,7 @@ class KernelContrasts:
         return KernelWhitened(self, float(c[0]), float(c[1]))
 
     def replicates(self, c: Floats, each: int, rng: np.random.Generator) -> Floats:
-        """Residuals (n, draws × each), all by one matrix product."""
+        """Draw replicated residuals (n, draws × each) by one matrix product."""
         basis, inside, outside = self.spectrum.basis, [], []
         s = self.spectrum.eigenvalues[basis.nodes :]
         for a, b in c:
@@ -103,7 +103,7 @@ class KernelContrasts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelWhitened:
-    """Contrasts of one kernel at the variances a = σ²_u and b = σ²_e."""
+    """Whitened contrasts with one kernel, at the variances a = σ²_u and b = σ²_e."""
 
     contrasts: KernelContrasts
     a: float
@@ -111,7 +111,7 @@ class KernelWhitened:
 
     @property
     def _kept(self) -> tuple[Floats, Floats]:
-        """V (n, r) and d (r,): eigenvectors that are kept, and the variances there."""
+        """Return the stored eigenvectors V (n, r) and their variances d (r,)."""
         spectrum = self.contrasts.spectrum
         s = spectrum.eigenvalues[spectrum.basis.nodes :]
         return spectrum.basis.columns[:, spectrum.p :], self.a * s + self.b
@@ -160,7 +160,7 @@ class KernelWhitened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseContrasts:
-    """Of several kernels: a Cholesky factor of ``QᵀVQ`` for each V."""
+    """Error contrasts with several kernels: a Cholesky factor of ``QᵀVQ`` for each V."""
 
     matrices: DenseForm
     y: Floats
@@ -200,13 +200,13 @@ class DenseContrasts:
         return DenseWhitened(self, np.tril(H[:m, :m]))
 
     def replicates(self, c: Floats, each: int, rng: np.random.Generator) -> Floats:
-        """Residuals (n, draws × each), a factorisation for each draw."""
+        """Draw replicated residuals (n, draws × each), with one factorisation per draw."""
         return np.hstack([self.at(one).residuals(each, rng) for one in c])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseWhitened:
-    """Contrasts of several kernels; H (m, m) is lower triangular."""
+    """Whitened contrasts with several kernels; H (m, m) is lower triangular."""
 
     contrasts: DenseContrasts
     H: Floats
@@ -237,7 +237,7 @@ class DenseWhitened:
         return np.asarray(self.contrasts.Q @ (self.H @ rng.standard_normal((len(self.H), count))))
 
     def _half(self, rows: Any) -> Floats:
-        """``H⁻¹ Q_Fᵀ`` (m, rows)."""
+        """Compute ``H⁻¹ Q_Fᵀ`` (m, rows)."""
         return self._solve(self.contrasts.Q[rows].T)
 
     def _solve(self, right: Floats, trans: Literal["N", "T"] = "N") -> Floats:

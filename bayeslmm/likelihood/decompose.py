@@ -1,11 +1,11 @@
-"""From a kernel and a design to a `Spectrum`: by eigenvalues, or by singular values of a root.
+"""Compute a `Spectrum` from a kernel and a design: by eigenvalues, or singular values of a root.
 
-With the factorisation X = Q [R; 0] and Q = [Q₁, Q_c], everything is read off ``QᵀKQ``::
+With the factorisation X = Q [R; 0] and Q = [Q₁, Q_c], all parts follow from ``QᵀKQ``::
 
     Q_cᵀKQ_c = V diag(s) Vᵀ      C = Q₁ᵀKQ_c V      T = Q₁ᵀKQ₁ - C s⁺ Cᵀ
 
-For K = GGᵀ with few columns G, ``QᵀG = [G₁; G_c]`` and ``G_c = V D Fᵀ`` say the same without a
-squared matrix: ``s = D²``, ``C = G₁ F D``, ``T = G₁ (I - FFᵀ) G₁ᵀ``.
+For K = GGᵀ with few columns G, ``QᵀG = [G₁; G_c]`` and ``G_c = V D Fᵀ`` give the same without
+squaring G: ``s = D²``, ``C = G₁ F D``, ``T = G₁ (I - FFᵀ) G₁ᵀ``.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.relationship.variants import Variants
 
-SMALL = 1000  # records below which an n × n basis is no burden, and all eigenvectors are kept
-SPARE = 0.1  # share of the contrasts that the kernel does not reach, from which on they are merged
+SMALL = 1000  # number of records below which all eigenvectors are stored
+SPARE = 0.1  # smallest share of null eigenvalues among the contrasts at which they are merged
 
 
 def spectrum(
     cohort: Cohort, relationship: Relationship, *, path: PathArg | None = None
 ) -> Spectrum:
-    """Spectrum of a relationship among the records of a cohort, aligned by ID.
+    """Compute the spectrum of a relationship among the records of a cohort, aligned by ID.
 
     Parameters
     ----------
     cohort
         Gives the individuals and the design X.
     relationship
-        The kernel; its rows are chosen by ID and scaled as `Relationship.on` says. Several
-        records of an individual share its row: ``K = Z G Zᵀ``.
+        The kernel; its rows are selected by ID and scaled by `Relationship.on`. Several records
+        of an individual share its row: ``K = Z G Zᵀ``.
     path
-        A `.npz` file: read if it holds the spectrum of this very kernel and design, otherwise
-        written. A spectrum in memory is also reused between traits and models that share both.
+        A `.npz` file: read if it holds the spectrum of the same kernel and design, otherwise
+        written. A spectrum in memory is also reused by traits and models that share both.
 
     Returns
     -------
@@ -65,10 +65,10 @@ def spectrum(
         if cohort.records is not None:
             root = root[cohort.levels]
         key = root_key(root, cohort.X)
-        return _found(key, path, partial(decompose_root, root, cohort.X))
+        return _cached_spectrum(key, path, partial(decompose_root, root, cohort.X))
 
     def kernel() -> Floats:
-        """Z G Zᵀ, in memory of its own."""
+        """Compute Z G Zᵀ as a new array."""
         K = relationship.on(cohort.people).matrix
         if cohort.records is not None:
             return K[np.ix_(cohort.levels, cohort.levels)]
@@ -80,14 +80,14 @@ def spectrum(
 
     fresh = [kernel()]
     key = kernel_key(fresh[0], cohort.X)
-    return _found(key, path, make)
+    return _cached_spectrum(key, path, make)
 
 
 def variant_spectrum(cohort: Cohort, variants: Variants) -> Spectrum:
-    """Spectrum of ``K = WWᵀ/c`` and X, c the average semivariance of WWᵀ in the cohort.
+    """Compute the spectrum of ``K = WWᵀ/c``, c the average semivariance of WWᵀ in the cohort.
 
-    By a singular value decomposition of W where there are fewer variants than individuals, of K
-    otherwise.
+    With fewer variants than individuals it comes from the singular values of W, otherwise from the
+    eigenvalues of K.
     """
     aligned = variants.on(cohort.individuals)
     if aligned.m < cohort.n:
@@ -96,8 +96,8 @@ def variant_spectrum(cohort: Cohort, variants: Variants) -> Spectrum:
     return decompose(aligned.cross_product() / aligned.factor, cohort.X)
 
 
-def _found(key: str, path: PathArg | None, make: Callable[[], Spectrum]) -> Spectrum:
-    """The spectrum of a key: from memory, from a file, or made."""
+def _cached_spectrum(key: str, path: PathArg | None, make: Callable[[], Spectrum]) -> Spectrum:
+    """Return the spectrum of a key: from memory, from a file, or computed by `make`."""
     kept = path is not None and Path(path).is_file() and read_key(path) == key
     found = SPECTRA.get(key, partial(Spectrum.load, path) if path is not None and kept else make)
     if path is not None and not kept:
@@ -106,7 +106,7 @@ def _found(key: str, path: PathArg | None, make: Callable[[], Spectrum]) -> Spec
 
 
 def kernel_key(K: Floats, X: Floats) -> str:
-    """SHA-256 of a kernel (n, n) and a design (n, p): the `Spectrum.key`."""
+    """Return the SHA-256 of a kernel (n, n) and a design (n, p): the `Spectrum.key`."""
     digest = hashlib.sha256()
     for array in (K, X):
         digest.update(str(array.shape).encode())
@@ -115,18 +115,18 @@ def kernel_key(K: Floats, X: Floats) -> str:
 
 
 def root_key(root: Floats, X: Floats) -> str:
-    """`kernel_key` of the kernel of a root (n, r)."""
+    """Return the `Spectrum.key` of a kernel given by its root (n, r)."""
     return hashlib.sha256(b"root" + kernel_key(root, X).encode()).hexdigest()
 
 
 def decompose(K: Floats, X: Floats) -> Spectrum:
-    """Split off X and decompose the kernel.
+    """Project out X and decompose the kernel.
 
     Parameters
     ----------
     K
-        Kernel (n, n), symmetric. Eigenvalues down to -1e-6 of the largest are rounding and set to
-        zero; down to -1e-2 with a warning (pairwise missing genotypes); beyond it is an error.
+        Kernel (n, n), symmetric. Negative eigenvalues down to -1e-6 of the largest are set to zero
+        as rounding; down to -1e-2 with a warning (pairwise missing genotypes); below is an error.
     X
         Design (n, p) of full column rank.
 
@@ -137,28 +137,30 @@ def decompose(K: Floats, X: Floats) -> Spectrum:
 
     Notes
     -----
-    Beside K it takes 3 n² numbers, W and the workspace of LAPACK's `dsyevd`, of which W stays. The
-    same number of threads gives the same bits. Another one, or another machine, changes eigenvalues
-    by rounding, and eigenvectors by rounding over the distance of their eigenvalues; those of equal
-    ones are chosen by `settle`. `Spectrum.save` keeps the bits.
+    Beside K it needs memory for 3 n² numbers, W and the workspace of LAPACK's `dsyevd`; only W is
+    stored. The same number of threads gives the same bits. With another number, or on another
+    machine, eigenvalues change by rounding, and eigenvectors by rounding over the gap of their
+    eigenvalues; `settle` fixes the eigenvectors of equal eigenvalues. `Spectrum.save` stores the
+    exact bits.
     """
     return _decompose(np.array(K, dtype=np.float64, order="C"), X, lambda: K, kernel_key(K, X))
 
 
-def _decompose(K: Floats, X: Floats, again: Callable[[], Floats], key: str) -> Spectrum:
-    """Decompose K in its own memory; `again` gives it once more where it is indefinite."""
+def _decompose(K: Floats, X: Floats, recompute: Callable[[], Floats], key: str) -> Spectrum:
+    """Decompose K in place; `recompute` returns K again if it is indefinite."""
     n = len(X)
     require_memory(2 * 8 * n * n, f"the eigendecomposition of a {n} × {n} kernel", "use fewer")
-    found, smallest, largest = _split(K, X)
-    if smallest < -NEGATIVE_SILENT * largest:  # of K_cc or of T: look at K itself
-        found = _split(positive_part(again(), largest), X)[0]
+    found, smallest, largest = _decompose_in_place(K, X)
+    if smallest < -NEGATIVE_SILENT * largest:  # K_cc or T is indefinite, so check K itself
+        found = _decompose_in_place(positive_part(recompute(), largest), X)[0]
     return replace(found, key=key)
 
 
-def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
-    """Decompose K, in its own memory and C order.
+def _decompose_in_place(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
+    """Decompose K (C order) in place.
 
-    Also return its smallest eigenvalue, and the largest or the mean diagonal.
+    Also return the smallest eigenvalue of K_cc and T, and the largest of K_cc or, if larger, the
+    mean diagonal of K.
     """
     n, p = X.shape
     (factor, tau), R = scipy.linalg.qr(X, mode="raw")
@@ -175,7 +177,7 @@ def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
     null = s <= rounding * top
     s = np.where(null, 0.0, s)
     zeros = int(null.sum())
-    merged = n >= SMALL and zeros >= SPARE * (n - p)  # by `compress`
+    merged = n >= SMALL and zeros >= SPARE * (n - p)  # `compress` will merge them
     settle(s, V, first=zeros if merged else 0)
     coupling = below.T @ V
     coupling[:, null] = 0.0
@@ -194,12 +196,12 @@ def _split(K: Floats, X: Floats) -> tuple[Spectrum, float, float]:
 
 
 def decompose_root(root: Floats, X: Floats) -> Spectrum:
-    """Spectrum of the kernel ``GGᵀ`` by the singular values of its root G.
+    """Compute the spectrum of the kernel ``GGᵀ`` from the singular values of its root G.
 
     Parameters
     ----------
     root
-        G (n, r), any r; pays where r < n. Only the r eigenvectors that it reaches are kept.
+        G (n, r), any r; faster than `decompose` if r < n. Only r eigenvectors are stored.
     X
         Design (n, p) of full column rank.
     """
@@ -236,9 +238,9 @@ def decompose_root(root: Floats, X: Floats) -> Spectrum:
 
 
 def compress(whole: Spectrum) -> Spectrum:
-    """Merge the contrasts that the kernel does not reach into one node, where they are many.
+    """Merge the eigenvectors of eigenvalue zero into one node, if there are many.
 
-    Needs 1 in the space of X, so that means and sample variances of records stay what they are.
+    It needs 1 in the space of X, so that means and sample variances of records do not change.
     """
     zeros = int(np.count_nonzero(whole.eigenvalues == 0.0))
     W, p = whole.basis.columns, whole.p
@@ -267,12 +269,12 @@ def apply_q(
     side: str = "L",
     overwrite: bool = False,
 ) -> Floats:
-    """QA or QᵀA (side L), AQ or AQᵀ (side R) by Householder reflectors: O(n²p).
+    """Compute QA or QᵀA (side L), AQ or AQᵀ (side R) by Householder reflectors: O(n²p).
 
-    The reflectors are those of ``scipy.linalg.qr(mode="raw")``. `overwrite` a matrix A in Fortran
-    order, to save a copy.
+    The reflectors come from ``scipy.linalg.qr(mode="raw")``. `overwrite` saves a copy of a matrix A
+    in Fortran order.
     """
     lapack = scipy.linalg.lapack
     how = (side, "T" if transpose else "N")
-    size = 64 * max(A.shape)  # LAPACK's own choice of workspace
+    size = 64 * max(A.shape)  # workspace that LAPACK would choose
     return np.asarray(lapack.dormqr(*how, factor, tau, A, size, overwrite_c=int(overwrite))[0])

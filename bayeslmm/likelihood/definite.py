@@ -1,4 +1,4 @@
-"""What a negative eigenvalue of a kernel means: rounding, a warning, or an error."""
+"""Negative eigenvalues of a kernel: rounding, a warning, or an error."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.eigen import eigh
 
-NEGATIVE_SILENT = 1e-6  # relative size of negative eigenvalues that rounding explains
-NEGATIVE_ALLOWED = 1e-2  # beyond this the matrix is no covariance
+NEGATIVE_SILENT = 1e-6  # largest relative size of negative eigenvalues due to rounding
+NEGATIVE_ALLOWED = 1e-2  # largest relative size of negative eigenvalues without an error
 
 
 def check_definite(smallest: float, largest: float) -> None:
-    """Policy on negative eigenvalues: rounding, a warning, or an error."""
+    """Ignore, warn of or refuse a negative eigenvalue, by its size relative to the largest."""
     ratio = -smallest / largest
     if ratio > NEGATIVE_ALLOWED:
         raise InputError(
@@ -34,10 +34,10 @@ def check_definite(smallest: float, largest: float) -> None:
 
 
 def positive_part(K: Floats, largest: float) -> Floats:
-    """K (n, n) without its negative eigenvalues, on which `check_definite` decides.
+    """Set the negative eigenvalues of K (n, n) to zero, after `check_definite`.
 
-    All of K is projected, not K_cc alone: an indefinite K has no Schur complement that would
-    keep the variance of Xβ + g what K says it is.
+    The whole of K is projected, not K_cc alone, because the Schur complement of an indefinite K
+    does not preserve the variance of Xβ + g.
     """
     values, vectors = eigh(K)
     check_definite(float(values[0]), largest)
@@ -45,10 +45,10 @@ def positive_part(K: Floats, largest: float) -> Floats:
 
 
 def nearest_psd(A: Floats, rounding: float) -> Floats:
-    """Symmetric A (p, p) with its eigenvalues up to `rounding` set to zero.
+    """Set the eigenvalues of a symmetric A (p, p) up to `rounding` to zero.
 
-    Rows of no size become exact zeros: as h² → 1 the intercept's variance is σ²_e alone, and
-    1e-16 left there would be 1e-8 of it at h² = 1 - 1e-8.
+    Rows with a diagonal up to `rounding` become exact zeros. As h² → 1 the intercept's variance is
+    σ²_e alone, so a remainder of 1e-16 would be 1e-8 of it at h² = 1 - 1e-8.
     """
     values, vectors = np.linalg.eigh(0.5 * (A + A.T))
     clean = (vectors * np.where(values > rounding, values, 0.0)) @ vectors.T

@@ -1,4 +1,4 @@
-"""The Gaussian likelihood of several kernels: one Cholesky factorisation an evaluation.
+"""The Gaussian likelihood of several kernels: one Cholesky factorisation per evaluation.
 
     y | β, c ~ N(Xβ, V(c)),     V(c) = Σ_k c_k M_k
 
@@ -8,8 +8,8 @@ Several kernels have no common eigenbasis. The records are rotated once by the o
 
     log p(y | β, c) = -½ [ n log 2π + 2 Σ log L_ii + |z|² ] + βᵀAᵀw - ½ |Aβ|²
 
-which is exact for every β from one factorisation; the terms without β are the restricted
-likelihood's and p numbers more. Gradients need the inverse besides (twice the price)::
+which is exact for every β from one factorisation; the terms without β contain the restricted log
+likelihood. Gradients also need the inverse, at twice the cost of the factorisation::
 
     ∂/∂β = Xᵀα     ∂/∂c_k = ½ [ αᵀM_kα - tr(V⁻¹M_k) ]     α = V⁻¹(y - Xβ)
 
@@ -44,13 +44,13 @@ class DenseForm:
     Parameters
     ----------
     covariance
-        The terms.
+        The covariance as a sum of terms.
     identity
-        Is there a last coefficient, beyond those of the stack, that multiplies I?
+        Whether a last coefficient, beyond those of the stack, multiplies I.
     triangle
         R (p, p), upper triangular.
     reflectors
-        The orthogonal factor of X as `scipy.linalg.qr(mode="raw")` gives it: (n, p) and (p,).
+        The orthogonal factor of X from `scipy.linalg.qr(mode="raw")`: (n, p) and (p,).
     """
 
     covariance: Covariance
@@ -60,7 +60,7 @@ class DenseForm:
 
     @cached_property
     def stack(self) -> Floats:
-        """(K, n, n) ``WᵀM_kW``; the lower triangles count."""
+        """``WᵀM_kW`` (K, n, n); only the lower triangles are used."""
         n, size = self.n, self.covariance.size - self.identity
         require_memory(
             8 * n * n * (size + 5), f"{size} kernels of {n} records", "use fewer records or kernels"
@@ -100,19 +100,19 @@ class DenseForm:
         return apply_q(*self.reflectors, padded, transpose=False)
 
     def rotate(self, y: Floats) -> Floats:
-        """``Wᵀy`` of y (n,)."""
+        """Compute ``Wᵀy`` of y (n,)."""
         column = apply_q(*self.reflectors, np.asarray(y)[:, None], transpose=True)
         return np.asarray(column[self._order, 0])
 
     def unrotate(self, rotated: Floats) -> Floats:
-        """Inverse of `rotate`."""
+        """Invert `rotate`."""
         column = np.empty((self.n, 1))
         column[self._order, 0] = rotated
         return np.ascontiguousarray(apply_q(*self.reflectors, column, transpose=False)[:, 0])
 
     def factor(self, c: Floats) -> Floats | None:
-        """L (n, n), lower triangle, of ``WᵀV(c)W``; None where V is not positive definite."""
-        L = np.zeros((self.n, self.n))  # what is not written has to be finite for SciPy's checks
+        """Compute the Cholesky factor L (n, n) of ``WᵀV(c)W``; None if V is not definite."""
+        L = np.zeros((self.n, self.n))  # the upper triangle must be finite for SciPy's checks
         k = len(self.stack)
         assemble(self.stack, np.ascontiguousarray(c[:k]), float(c[k]) if self.identity else 0.0, L)
         return L if lapack.cholesky(L) else None
@@ -121,7 +121,7 @@ class DenseForm:
 def dense_form(covariance: Covariance, X: Floats, *, lazy: bool = False) -> DenseForm:
     """Rotate every matrix of a covariance by the design X (n, p), of full column rank.
 
-    `lazy`: when they are first needed.
+    With `lazy` they are rotated when first needed.
     """
     reflectors, R = scipy.linalg.qr(X, mode="raw")
     triangle = np.ascontiguousarray(np.triu(R[: X.shape[1]]))
@@ -133,7 +133,7 @@ def dense_form(covariance: Covariance, X: Floats, *, lazy: bool = False) -> Dens
 
 @numba.njit(cache=True, nogil=True)
 def assemble(stack: Floats, c: Floats, diagonal: float, out: Floats) -> None:
-    """Lower triangle of ``Σ c_k stack_k + diagonal I``."""
+    """Fill the lower triangle of `out` with ``Σ c_k stack_k + diagonal I``."""
     n = out.shape[0]
     for i in range(n):
         row = out[i, : i + 1]
@@ -147,7 +147,7 @@ def assemble(stack: Floats, c: Floats, diagonal: float, out: Floats) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def half_scores(stack: Floats, inverse: Floats, alpha: Floats, out: Floats) -> None:
-    """``½[αᵀM_kα - tr(V⁻¹M_k)]`` for every k, from lower triangles; the last for I if asked."""
+    """Fill `out` with ``½[αᵀM_kα - tr(V⁻¹M_k)]`` from lower triangles; last, if longer, for I."""
     n = len(alpha)
     for k in range(len(stack)):
         total = 0.0
@@ -167,7 +167,7 @@ def half_scores(stack: Floats, inverse: Floats, alpha: Floats, out: Floats) -> N
 
 
 def beta_quadratic(form: DenseForm, rotated: Floats, c: Floats) -> BetaQuadratic | None:
-    """log p(y | β, c) as a function of β; None where V(c) is not positive definite.
+    """Return log p(y | β, c) as a quadratic in β; None if V(c) is not positive definite.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def beta_quadratic(form: DenseForm, rotated: Floats, c: Floats) -> BetaQuadratic
 
 
 def quadratic_of(form: DenseForm, L: Floats, rotated: Floats) -> BetaQuadratic:
-    """`beta_quadratic` from a factor that is there already."""
+    """Return `beta_quadratic` from a given Cholesky factor L (n, n)."""
     n, m = form.n, form.n - form.p
     z = rotated.copy()
     lapack.solve_lower(L, z)
@@ -196,7 +196,7 @@ def quadratic_of(form: DenseForm, L: Floats, rotated: Floats) -> BetaQuadratic:
 def dense_logp(
     form: DenseForm, rotated: Floats, beta: Floats, c: Floats
 ) -> tuple[float, Floats, Floats]:
-    """log p(y | β, c) and its gradients in β (p,) and c; -inf and zeros where V is not definite."""
+    """Compute log p(y | β, c) and its gradients in β and c; -inf, zeros if V is not definite."""
     out = np.zeros(len(c))
     L = form.factor(c)
     if L is None:
@@ -216,10 +216,10 @@ def dense_logp(
 def marginal_gradient(
     form: DenseForm, rotated: Floats, mean: Floats, factor: Floats | None, c: Floats
 ) -> tuple[float, Floats]:
-    """log p(y | c) with β ~ N(mean, factor factorᵀ) integrated out (flat: None), and ∂/∂c.
+    """Compute log p(y | c) and ∂/∂c, β ~ N(mean, factor factorᵀ) integrated out (flat: None).
 
-    ``V_β⁻¹ = V⁻¹ - V⁻¹XF (I + FᵀXᵀV⁻¹XF)⁻¹ FᵀXᵀV⁻¹`` takes the place of V⁻¹; under a flat prior
-    F = I without the I in the middle.
+    ``V_β⁻¹ = V⁻¹ - V⁻¹XF (I + FᵀXᵀV⁻¹XF)⁻¹ FᵀXᵀV⁻¹`` replaces V⁻¹. Under a flat prior F = I, and
+    the inner I is absent.
     """
     out = np.zeros(len(c))
     L = form.factor(c)
@@ -247,7 +247,7 @@ def marginal_gradient(
 
 @numba.njit(cache=True, nogil=True)
 def downdate(A: Floats, half: Floats) -> None:
-    """Lower triangle of ``A - halfᵀ half``; half (p, n)."""
+    """Subtract ``halfᵀ half`` from the lower triangle of A in place; half (p, n)."""
     p, n = half.shape
     for i in range(n):
         for k in range(p):

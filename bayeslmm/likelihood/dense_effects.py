@@ -1,12 +1,12 @@
-"""Draws of the random effects of any terms, given y or forward.
+"""Draws of the random effects of any terms, given y or from the prior.
 
 A draw (u*, ε*) from the prior is corrected by the covariance with y (Matheron's rule)::
 
     x = V⁻¹ (y - Xβ - Σ W u* - ε*)        u_j = u*_j + A Σ_l Σ[j, l] W_lᵀ x
 
-Draws with the same (co)variances, as importance resampling gives them, share one factorisation. The
-levels of a term may go beyond those of the records: u is drawn for all of them at once, and nothing
-is inverted but V, so that singular kernels need no cut-off.
+Draws with equal (co)variances, as after importance resampling, share one factorisation. A term may
+have levels without records: u is drawn for all levels jointly. Only V is inverted, so singular
+kernels need no regularisation.
 
 References
 ----------
@@ -40,14 +40,14 @@ def draw_effects(
     rng: np.random.Generator,
     block: int,
     *,
-    apart: bool = False,
+    separate: bool = False,
 ) -> Iterator[Any]:
     """Draw every effect given y (n,) and draws of β (draws, p) and c (draws, K).
 
     Parameters
     ----------
     covariance
-        The terms whose effects are drawn; their levels may go beyond the records'.
+        The terms whose effects are drawn; they may have levels without records.
     solve
         ``(c, r) → V⁻¹r`` of the records.
     y, X, beta, c
@@ -55,14 +55,14 @@ def draw_effects(
     rng
         Source of randomness.
     block
-        Draws at a time.
-    apart
-        Yield `Prediction`, mean and deviation apart (two solutions instead of one); else the draws
-        by name, as `Marginal.random_effects`.
+        Number of draws per block.
+    separate
+        Yield `Prediction`, mean and deviation separately (two solves instead of one); else the
+        draws by name, as `Marginal.random_effects`.
     """
     roots = [None if t.kernel is None else kernel_cholesky(t.kernel) for t in covariance.terms]
     _, which = np.unique(c, axis=0, return_inverse=True)
-    order = np.argsort(which.ravel(), kind="stable")  # equal variances are factorised once
+    order = np.argsort(which.ravel(), kind="stable")  # to factorise equal variances once
     for start in range(0, len(order), block):
         chosen = order[start : start + block]
         sigmas, residual = covariance.unpack(c[chosen])
@@ -76,19 +76,19 @@ def draw_effects(
             for j in range(term.k):
                 noise += u[:, j] @ term.incidence(j).T
         r = y - beta[chosen] @ X.T
-        if not apart:
+        if not separate:
             x = solve([c[chosen]], r - noise)
             out: Effects = {}
             for term, u, S in zip(covariance.terms, prior, sigmas, strict=True):
-                out |= corrected(term, u, S, x)
+                out |= condition(term, u, S, x)
             yield chosen, out
             continue
         x = solve([np.tile(c[chosen], (2, 1))], np.vstack([r, -noise]))
         mean: Effects = {}
         deviation: Effects = {}
         for term, u, S in zip(covariance.terms, prior, sigmas, strict=True):
-            mean |= corrected(term, np.zeros_like(u), S, x[: len(chosen)])
-            deviation |= corrected(term, u, S, x[len(chosen) :])
+            mean |= condition(term, np.zeros_like(u), S, x[: len(chosen)])
+            deviation |= condition(term, u, S, x[len(chosen) :])
         yield Prediction(chosen, mean, deviation)
 
 
@@ -101,7 +101,7 @@ def simulate(
     c: Floats,
     rng: np.random.Generator,
 ) -> tuple[Floats, list[TraitParts]]:
-    """Draw effects and y (n,) forward at one β (p,) and c (K,)."""
+    """Simulate effects and y (n,) at one β (p,) and c (K,)."""
     sigmas, residual = covariance.unpack(c[None])
     fixed = (X @ beta)[None]
     parts, genetic = [], np.zeros((1, len(X)))
@@ -123,7 +123,7 @@ def simulate(
 
 
 def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator) -> Floats:
-    """u* (draws, k, q) from N(0, S ⊗ A), A = LLᵀ."""
+    """Draw u* (draws, k, q) from N(0, S ⊗ A), A = LLᵀ."""
     rank = term.q if L is None else L.shape[1]
     z = rng.standard_normal((len(S), term.k, rank))
     if L is not None:
@@ -132,12 +132,12 @@ def prior_draw(term: Term, L: Floats | None, S: Floats, rng: np.random.Generator
 
 
 def _deviations(residual: Floats) -> Floats:
-    """Standard deviations (draws, classes) of residual variances."""
+    """Return standard deviations (draws, classes) of residual variances."""
     return root(residual[..., None, None])[..., 0, 0]
 
 
-def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
-    """``u_j + A Σ_l S[j, l] W_lᵀ x`` by column."""
+def condition(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
+    """Condition prior draws u on the records: ``u_j + A Σ_l S[j, l] W_lᵀ x`` by column."""
     back = np.stack([x @ term.incidence(j) for j in range(term.k)], axis=1)  # (draws, k, q)
     pulled = S @ back
     if term.kernel is not None:
@@ -147,6 +147,6 @@ def corrected(term: Term, u: Floats, S: Floats, x: Floats) -> Effects:
 
 
 def _times(rows: Floats, matrix: Floats) -> Floats:
-    """Rows (draws, k, a) times a matrix (a, b): one product, not one a draw."""
+    """Multiply rows (draws, k, a) by a matrix (a, b) in one product."""
     flat = rows.reshape(-1, rows.shape[-1]) @ matrix
     return np.asarray(flat.reshape(*rows.shape[:-1], -1))

@@ -1,4 +1,4 @@
-"""Any terms: the records' covariance is assembled and factorised at every evaluation.
+"""The marginal density for any terms, with a Cholesky factorisation of V at every evaluation.
 
     y | β, c ~ N(Xβ, Σ_t Σ_ij Σ_t[i, j] W_ti A_t W_tjᵀ + diag(σ²_e))
 
@@ -25,7 +25,7 @@ from bayeslmm.likelihood.dense import (
     dense_logp,
     marginal_gradient,
 )
-from bayeslmm.likelihood.dense_effects import corrected, draw_effects, simulate
+from bayeslmm.likelihood.dense_effects import condition, draw_effects, simulate
 from bayeslmm.likelihood.fixed_effects import BetaQuadratic
 from bayeslmm.likelihood.marginal import (
     BLOCK,
@@ -49,25 +49,25 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.spectrum import Spectrum
     from bayeslmm.relationship.relationship import Relationship
 
-ZERO = 1e-10  # the design of a trait has such entries instead of zeros for the other traits
-FEWEST = 10  # error contrasts below which nothing is estimated
-LARGE = 200  # records from which on an evaluation is worth a thread
+ZERO = 1e-10  # relative size up to which entries of a trait's design are zero
+FEWEST = 10  # smallest number of error contrasts for an estimate
+LARGE = 200  # smallest number of records at which an evaluation is worth a thread
 
 
 @dataclass(frozen=True, eq=False)
 class DenseMarginal:
-    """Records with several terms of random effects.
+    """Marginal normal density of records with any terms of random effects.
 
     Parameters
     ----------
     form
         The matrices of the covariance and the design, rotated.
-    lost
-        Coefficients beyond the form's, of residual classes that `subset` has emptied.
+    empty_classes
+        Number of residual classes without records after `subset`; their variances have no effect.
     """
 
     form: DenseForm
-    lost: int = field(default=0)
+    empty_classes: int = field(default=0)
 
     name = "dense_normal"
     spectrum = None
@@ -96,7 +96,7 @@ class DenseMarginal:
 
     @property
     def trait_index(self) -> Codes:
-        """The trait of every record (n,): several where a term stands for the residual."""
+        """The trait of every record (n,); zeros unless the residual is a term."""
         if self.covariance.residual is not None:
             return np.zeros(self.n, dtype=np.intp)
         return np.asarray(np.argmax(self.covariance.terms[0].weights, axis=1), dtype=np.intp)
@@ -108,7 +108,7 @@ class DenseMarginal:
 
     @property
     def effect_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the effects that have a covariance in common."""
+        """Names of the effects of each term, which share a covariance matrix."""
         return tuple(tuple(term.columns) for term in self.covariance.terms)
 
     @property
@@ -118,24 +118,24 @@ class DenseMarginal:
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """Every effect is a part; of several traits the residual is a term, too."""
+        """Names of the random parts: one for every effect; with several traits also residuals."""
         return ("random",) if self.covariance.residual is None else self.effect_names
 
     @property
     def expensive(self) -> bool:
-        """Is an evaluation worth a thread?"""
+        """Whether an evaluation is worth a thread."""
         return self.n > LARGE
 
     def rotate(self, y: Floats) -> Floats:
-        """``Wᵀy`` (n,)."""
+        """Compute ``Wᵀy`` (n,)."""
         return self.form.rotate(y)
 
     def logp_gradient(self, rotated: Floats, beta: Floats, *c: Floats) -> tuple[Any, ...]:
-        """log p(y | β, c) and its gradients, from one factorisation."""
+        """Compute log p(y | β, c) and its gradients from one factorisation."""
         return dense_logp(self.form, rotated, beta, c[0])
 
     def quadratic(self, y: Floats) -> Quadratic:
-        """``c → log p(y | β, c)`` as a quadratic in β."""
+        """Return ``c → log p(y | β, c)`` as a quadratic in β."""
         rotated, size = self.rotate(y), self.covariance.size
 
         def at(c: Parameters) -> BetaQuadratic | None:
@@ -144,17 +144,17 @@ class DenseMarginal:
         return at
 
     def gradient(self, y: Floats) -> Gradient | None:
-        """``(c, mean, factor) → log p(y | c)`` and its gradient."""
+        """Return ``(c, mean, factor) → log p(y | c)`` with its gradient."""
         rotated, size = self.rotate(y), self.covariance.size
 
         def at(c: Parameters, mean: Floats, factor: Floats | None) -> tuple[float, list[Floats]]:
             value, slope = marginal_gradient(self.form, rotated, mean, factor, c[0][:size])
-            return value, [np.concatenate([slope, np.zeros(self.lost)])]
+            return value, [np.concatenate([slope, np.zeros(self.empty_classes)])]
 
         return at
 
     def solve(self, c: Parameters, r: Floats) -> Floats:
-        """``V(c)⁻¹ r`` for rows r (draws, n); equal c are factorised once."""
+        """Compute ``V(c)⁻¹ r`` for rows r (draws, n); factorise equal c once."""
         distinct, which = np.unique(c[0], axis=0, return_inverse=True)
         which = which.ravel()
         rotated = np.ascontiguousarray(r @ self.form.basis)
@@ -182,7 +182,7 @@ class DenseMarginal:
     def realised(
         self, y: Floats, beta: Floats, c: Parameters, rng: np.random.Generator, block: int = BLOCK
     ) -> Iterator[Realised]:
-        """Draw what the effects realise in the records."""
+        """Draw the contributions of the effects to the records."""
         terms, X = self.covariance.terms, self.design
         incidence = {x: term.incidence(j) for term in terms for j, x in enumerate(term.columns)}
         genetic = [name for term in terms if term.genetic for name in term.columns]
@@ -204,13 +204,13 @@ class DenseMarginal:
             yield Realised(where, traits, partial(np.asarray, g))
 
     def genetic_mean(self, y: Floats, beta: Floats, c: Parameters) -> list[Floats]:
-        """E[g | y, β, c], (draws, records) of each trait."""
+        """Compute E[g | y, β, c], (draws, records) for each trait."""
         x = self.solve(c, y - beta @ self.design.T)
         sigmas, _ = self.sigmas(c)
         g = np.zeros_like(x)
         for term, S in zip(self.covariance.terms, sigmas, strict=True):
             if term.genetic:
-                effects = corrected(term, np.zeros((len(x), term.k, term.q)), S, x)
+                effects = condition(term, np.zeros((len(x), term.k, term.q)), S, x)
                 for j, name in enumerate(term.columns):
                     g += effects[name] @ term.incidence(j).T
         return [g[:, self.trait_index == t] for t in range(self.traits)]
@@ -218,7 +218,7 @@ class DenseMarginal:
     def simulate(
         self, beta: Floats, c: Parameters, rng: np.random.Generator
     ) -> tuple[Floats, list[TraitParts]]:
-        """Draw y (n,), effect by effect."""
+        """Simulate y (n,) effect by effect."""
         return simulate(
             self.covariance, self._roots, self.design, self.trait_index, beta, c[0], rng
         )
@@ -229,13 +229,13 @@ class DenseMarginal:
         return [None if K is None else kernel_cholesky(K) for K in kernels]
 
     def sigmas(self, c: Parameters) -> tuple[list[Floats], Floats]:
-        """Σ_t of every term, and the residual variances."""
+        """Return Σ_t of every term and the residual variances."""
         return self.covariance.unpack(c[0])
 
     def terms(
         self, cohort: Cohort, relationships: Mapping[str, Relationship]
     ) -> tuple[tuple[Term, ...], Codes | None]:
-        """The terms of the covariance."""
+        """Return the terms of the covariance and the residual classes."""
         return self.covariance.terms, self.covariance.residual
 
     def predict(
@@ -247,15 +247,15 @@ class DenseMarginal:
         rng: np.random.Generator,
         block: int = BLOCK,
     ) -> Iterator[Prediction]:
-        """Draw the effects of wider terms, mean and deviation apart."""
+        """Draw the effects of extended terms, with mean and deviation separate."""
         wide = replace(self.covariance, terms=tuple(terms))
         X = self.design
-        return draw_effects(wide, self.solve, y, X, beta, c[0], rng, block, apart=True)
+        return draw_effects(wide, self.solve, y, X, beta, c[0], rng, block, separate=True)
 
     complete = False
 
     def in_own_basis(self, y: Floats, *traits: int) -> tuple[Spectrum, Floats] | None:
-        """Decompose the kernel of the individuals that have all of the traits."""
+        """Decompose the kernel among the individuals with all of the traits."""
         first, *others = self.covariance.terms
         kernel, people = first.kernel, first.levels[:, 0]
         once = len(np.unique(self.trait_index * first.q + people)) == self.n
@@ -283,7 +283,7 @@ class DenseMarginal:
         return spectrum, spectrum.rotate(np.stack([y[one] for one in rows], axis=1))
 
     def contrasts(self, y: Floats) -> DenseContrasts | None:
-        """The error contrasts of one trait."""
+        """Return the error contrasts of one trait."""
         return None if self.covariance.residual is None else DenseContrasts(self.form, y)
 
     def conditionals(
@@ -295,7 +295,7 @@ class DenseMarginal:
         blocks: Blocks,
         workers: int = 1,
     ) -> Conditionals:
-        """Records given all others: one factorisation for each distinct draw."""
+        """Compute records given all others, with one factorisation per distinct draw."""
         return DenseBlocks(self.form, y, workers).conditionals(c, mean, factor, blocks)
 
     def without(
@@ -307,9 +307,9 @@ class DenseMarginal:
         blocks: Blocks,
         workers: int = 1,
     ) -> tuple[Floats, list[Conditionals | None]]:
-        """log p(y_-F | c) and y_F given y_-F: one factorisation for both."""
+        """Compute log p(y_-F | c) and y_F given y_-F from one factorisation."""
         data, count = DenseBlocks(self.form, y, 1), len(c[0])
-        _ = self.form.stack  # made here, before several threads ask for it
+        _ = self.form.stack  # computed here, before several threads need it
 
         def one(i: int) -> tuple[float, Conditionals | None]:
             try:
@@ -322,7 +322,7 @@ class DenseMarginal:
         return np.array([value for value, _ in found]), [at for _, at in found]
 
     def subset(self, records: Codes) -> DenseMarginal | None:
-        """The density of some records."""
+        """Return the density of a subset of the records."""
         X = self.design[records]
         if np.linalg.matrix_rank(X) < X.shape[1]:
             return None
@@ -336,5 +336,5 @@ class DenseMarginal:
         return DenseMarginal(form, old.size - form.covariance.size)
 
     def constant_data(self, y: Floats) -> dict[str, tuple[tuple[str, ...], Any]]:
-        """The design."""
+        """Return the design."""
         return {"design": (("individual", "covariate"), self.design)}

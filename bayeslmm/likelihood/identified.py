@@ -1,9 +1,9 @@
-"""Can the variances of several random terms be told apart, from each other and the residual?
+"""Check that the variances of random terms and the residual are identified.
 
 Only the error contrasts matter (`bayeslmm.likelihood.dense`): the variances are identified if the
-matrices ``Q_cᵀM_kQ_c`` of the terms and of the residual are linearly independent. Their Gram
-matrix, each scaled to unit Frobenius norm, says so; whatever the terms are: kernels, groups,
-permanent environments.
+matrices ``Q_cᵀM_kQ_c`` of the terms and of the residual are linearly independent. The eigenvalues
+of their Gram matrix, each scaled to unit Frobenius norm, test this for terms of any kind: kernels,
+groups, permanent environments.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import numpy as np
 from bayeslmm.errors import InputError
 from bayeslmm.likelihood.dense import DenseForm
 
-DEPENDENT = 1e-10  # smallest eigenvalue of the Gram matrix
+DEPENDENT = 1e-10  # smallest eigenvalue of the Gram matrix of independent terms
 
 
 def check_identified(form: DenseForm) -> None:
     """Refuse terms of one variance each that are linearly dependent among the contrasts.
 
-    Terms with several effects of a level (Σ of 2 × 2 and more) are left out: parts of their Σ may
-    be known by the prior alone, as the residual correlation of traits that nobody has both of.
+    Terms with several effects per level (Σ of 2 × 2 and more) are not checked. The prior alone may
+    determine parts of their Σ, such as the residual correlation of traits that no individual has
+    both of.
 
     Raises
     ------
     InputError
-        With the names of the terms that depend on each other.
+        If terms are linearly dependent; it names them.
     """
     m = form.n - form.p
     matrices, names, start = [], [], 0
@@ -47,15 +48,15 @@ def check_identified(form: DenseForm) -> None:
         raise InputError(
             f"the term '{absent[0]}' is explained by the fixed effects",
             "terms that differ between records with the same covariates",
-            "leave it out, or leave out the covariate that stands for it",
+            "remove it, or remove the covariate that is confounded with it",
         )
     values, vectors = np.linalg.eigh(gram / np.outer(size, size))
     if values[0] < DEPENDENT:
         heavy = np.abs(vectors[:, 0]) > 1e-3 * np.abs(vectors[:, 0]).max()
         involved = [name for name, one in zip(names, heavy, strict=True) if one]
         raise InputError(
-            f"the terms {', '.join(involved)} cannot be told apart: their covariances are "
-            "proportional or add up to each other",
+            f"the variances of the terms {', '.join(involved)} are not identified: their "
+            "covariances are linearly dependent",
             "terms whose covariances between the records differ",
-            f"leave one of them out: {', '.join(name for name in involved if name != 'residual')}",
+            f"remove one of them: {', '.join(name for name in involved if name != 'residual')}",
         )

@@ -1,25 +1,25 @@
-"""The Gaussian likelihood of T traits with values missing, from the complete covariance.
+"""The Gaussian likelihood of T traits with missing values, from the complete covariance.
 
-If every individual had every trait, ``V = G ⊗ K + R ⊗ I`` would be diagonal in the eigenbasis of
-``K = U diag(s) Uᵀ`` and the canonical basis of G and R (`bayeslmm.likelihood.canonical`), and so is
-its inverse Λ. With o the cells (individual, trait) that were observed, m those missing, and r₀ the
-vector r with zeros at the missing cells::
+For complete data ``V = G ⊗ K + R ⊗ I`` and its inverse Λ are diagonal in the eigenbasis of
+``K = U diag(s) Uᵀ`` and the canonical basis of G and R (`bayeslmm.likelihood.canonical`). With o
+the observed cells (individual, trait), m the missing cells, and r₀ the vector r with zeros at the
+missing cells::
 
     log|V_oo| = log|V| + log|Λ_mm|
     V_oo⁻¹ r  = [Λ (r₀ - x₀)]_o                            x = Λ_mm⁻¹ (Λr₀)_m
     rᵀV_oo⁻¹r' = r₀ᵀΛr'₀ - (Λr₀)_mᵀ Λ_mm⁻¹ (Λr'₀)_m
 
 The blocks of Λ are ``Λ_uv = U diag(w_uv) Uᵀ`` with w_uv = Σ_t Ψ_tu Ψ_tv / d_t, Ψ = Φ⁻¹ and
-d_t = h_t s + 1 - h_t. So one evaluation costs |m|²(q + |m|/3) operations, q individuals, where the
-covariance of the records needs |o|³/3 and several matrices (|o|, |o|).
+d_t = h_t s + 1 - h_t. So one evaluation costs |m|²(q + |m|/3) operations for q individuals, whereas
+the covariance of the records costs |o|³/3 and several matrices (|o|, |o|).
 
-Accuracy. Λ grows without bound where V becomes singular: at h_t → 1 with a singular K (every
-centred GRM), and at a correlation ±1 of both G and R, although V_oo may be regular. The sums above
-are then differences of large numbers. What is lost is seen in the pivots of Λ_mm and in the
-differences themselves; where more than `LOST` of a number cancels there is no density (None,
--inf), which for kernels on the usual scale is beyond h_t = 1 - 1e-9 or so. Where V_oo is well
-conditioned log p is good to 1e-8 up to h_t = 1 - 1e-6 and to 1e-5 beyond. Eigenvalues of K within
-rounding of zero are zero; V itself has to be positive definite, not V_oo only.
+Accuracy. Λ is unbounded as V becomes singular: at h_t → 1 with a singular K (every centred GRM),
+and at a correlation ±1 in both G and R, although V_oo may be regular. The sums above are then
+differences of large numbers. The pivots of Λ_mm and the differences themselves show the loss of
+digits; if a difference is smaller than `LOST` times its terms, no density is returned (None, -inf).
+With kernels on the usual scale this occurs beyond about h_t = 1 - 1e-9. With a well conditioned
+V_oo log p is accurate to 1e-8 up to h_t = 1 - 1e-6 and to 1e-5 beyond. Eigenvalues of K within
+rounding of zero are set to zero; V must be positive definite, not only V_oo.
 
 References
 ----------
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.terms import Term
 
 
-CLOSE = 1e-12  # of the norm of the right-hand side, in that of the preconditioner
+CLOSE = 1e-12  # relative tolerance of conjugate gradients, in the norm of the preconditioner
 STEPS = 60
-LOST = 1e-8  # a difference this small beside its terms has too few digits left
+LOST = 1e-8  # smallest size of a difference, relative to its terms, with enough digits
 
 
 class Records(NamedTuple):
-    """y as `rotated_records` prepares it: ``y = Qf + e``; f (p,), and e rotated (T, q)."""
+    """Records from `rotated_records`: ``y = Qf + e`` with f (p,), and e rotated (T, q)."""
 
     fitted: Floats
     residual: Floats
@@ -80,9 +80,9 @@ class IncompleteTraits:
     vectors
         U (q, q).
     people, traits
-        (n,) the individual and the trait of every record.
+        Individual and trait of every record (n,).
     missing
-        For each trait the rows (m_t, q) of U of those who miss it.
+        For each trait the rows (m_t, q) of U of the individuals without it.
     triangle
         R (p, p) of X = QR.
     basis
@@ -106,11 +106,11 @@ class IncompleteTraits:
         return len(self.people)
 
     def rotate(self, r: Floats) -> Floats:
-        """``r₀`` times U trait by trait: (k, T, q) of rows r (k, n)."""
+        """Multiply ``r₀`` by U trait by trait: rows r (k, n) to (k, T, q)."""
         return _rotate(self.vectors, self.people, self.traits, len(self.missing), r)
 
     def unrotate(self, rotated: Floats) -> Floats:
-        """The observed cells (k, n) of rotated rows (k, T, q)."""
+        """Return the observed cells (k, n) of rotated rows (k, T, q)."""
         cells = _columns(rotated, self.vectors.T)
         return np.ascontiguousarray(cells[:, self.traits, self.people])
 
@@ -134,7 +134,7 @@ def incomplete_traits(cohort: Cohort, K: Floats, X: Floats) -> IncompleteTraits:
 
 
 def fast_traits(cohort: Cohort, genetic: Term) -> IncompleteTraits | None:
-    """`incomplete_traits` for `bayeslmm.likelihood.terms.trait_term`; None where it costs more."""
+    """Return `incomplete_traits` of a `bayeslmm.likelihood.terms.trait_term`; None if slower."""
     if cohort.trait_index is None or genetic.kernel is None:
         return None
     q, n = genetic.q, cohort.n
@@ -151,18 +151,18 @@ def _rotate(U: Floats, people: Codes, traits: Codes, T: int, r: Floats) -> Float
 
 
 def _columns(rows: Floats, U: Floats) -> Floats:
-    """Rows (k, T, q) times U (q, q): one product, not one a row."""
+    """Multiply rows (k, T, q) by U (q, q) in one product."""
     return np.asarray((rows.reshape(-1, len(U)) @ U).reshape(rows.shape))
 
 
 def rotated_records(form: IncompleteTraits, y: Floats) -> Records:
-    """Prepare y (n,), once for all evaluations: q²T operations."""
+    """Rotate y (n,), once for all evaluations: q²T operations."""
     fitted = form.basis.T @ y
     return Records(fitted, form.rotate((y - form.basis @ fitted)[None])[0])
 
 
 def factorise(form: IncompleteTraits, G: Floats, R: Floats) -> Factor | None:
-    """Λ and Λ_mm = LLᵀ; None where V is not positive definite, or too close to singular."""
+    """Compute Λ and Λ_mm = LLᵀ; None if V is not positive definite, or nearly singular."""
     complete = _precision(form, G, R)
     if complete is None:
         return None
@@ -180,7 +180,7 @@ def factorise(form: IncompleteTraits, G: Floats, R: Floats) -> Factor | None:
 
 
 def _precision(form: IncompleteTraits, G: Floats, R: Floats) -> tuple[Floats, float] | None:
-    """The weights w (T, T, q) of Λ, and log|V|; None where V is not positive definite."""
+    """Compute the weights w (T, T, q) of Λ and log|V|; None if V is not positive definite."""
     possible, _, inverse, shares, log_det = canonical_basis(
         np.ascontiguousarray(G), np.ascontiguousarray(R)
     )
@@ -194,13 +194,13 @@ def _precision(form: IncompleteTraits, G: Floats, R: Floats) -> tuple[Floats, fl
 
 
 def _missing_precision(form: IncompleteTraits, weights: Floats) -> Floats:
-    """Λ_mm, its lower triangle by blocks of traits."""
+    """Compute Λ_mm, its lower triangle by blocks of traits."""
     ends = np.cumsum([0, *(len(rows) for rows in form.missing)])
     out = np.zeros((ends[-1], ends[-1]))
     for u, rows in enumerate(form.missing):
         here = slice(ends[u], ends[u + 1])
         half = rows * np.sqrt(weights[u, u])
-        out[here, here] = np.dot(half, half.T)  # a symmetric product: half the operations
+        out[here, here] = np.dot(half, half.T)  # symmetric, so half the operations
         for v in range(u):
             block = np.dot(rows * weights[u, v], form.missing[v].T)
             out[here, ends[v] : ends[v + 1]] = block
@@ -208,18 +208,18 @@ def _missing_precision(form: IncompleteTraits, weights: Floats) -> Floats:
 
 
 def _times_precision(weights: Floats, rotated: Floats) -> Floats:
-    """Λ times rotated rows (k, T, q); weights of one Λ, or of one for each row."""
+    """Multiply rotated rows (k, T, q) by Λ; weights of one Λ, or of one per row."""
     return np.asarray(np.einsum("...uvq,...vq->...uq", weights, rotated))
 
 
 def _at_missing(form: IncompleteTraits, rotated: Floats) -> Floats:
-    """The missing cells (k, |m|) of rotated rows (k, T, q)."""
+    """Return the missing cells (k, |m|) of rotated rows (k, T, q)."""
     parts = [rotated[:, t] @ rows.T for t, rows in enumerate(form.missing)]
     return np.ascontiguousarray(np.hstack(parts))
 
 
 def _from_missing(form: IncompleteTraits, x: Floats) -> Floats:
-    """Rows x (k, |m|) at the missing cells, zeros elsewhere, rotated: (k, T, q)."""
+    """Rotate rows x (k, |m|) at the missing cells, zeros elsewhere: (k, T, q)."""
     ends = np.cumsum([0, *(len(rows) for rows in form.missing)])
     parts = [x[:, ends[t] : ends[t + 1]] @ rows for t, rows in enumerate(form.missing)]
     return np.stack(parts, axis=1)
@@ -228,7 +228,7 @@ def _from_missing(form: IncompleteTraits, x: Floats) -> Floats:
 def quadratic(
     form: IncompleteTraits, records: Records, G: Floats, R: Floats
 ) -> BetaQuadratic | None:
-    """log p(y | β, G, R) as a function of β.
+    """Return log p(y | β, G, R) as a quadratic in β.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def quadratic(
     Returns
     -------
     BetaQuadratic or None
-        None where the covariance is not positive definite, or digits are lost (see above).
+        None if the covariance is not positive definite, or digits are lost (see above).
     """
     factor = factorise(form, G, R)
     if factor is None:
@@ -279,11 +279,11 @@ def _solve_rotated(form: IncompleteTraits, G: Floats, R: Floats, rotated: Floats
 
 
 def solve_each(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Floats:
-    """``V_oo⁻¹ r`` of every row of r (k, n) with its own G and R (k, T, T), as draws have them.
+    """Compute ``V_oo⁻¹ r`` for every row of r (k, n) with its own draw of G and R (k, T, T).
 
-    ``Λ_mm x = b`` by conjugate gradients for all rows at once, the mean of their Λ_mm as
-    preconditioner: an iteration costs 4|m|q operations a row, and draws of a posterior need few
-    of them. Rows that have not converged to `CLOSE` after `STEPS` are solved by themselves.
+    ``Λ_mm x = b`` is solved by conjugate gradients for all rows at once, with the mean of their
+    Λ_mm as preconditioner. An iteration costs 4|m|q operations per row, and posterior draws need
+    few iterations. Rows that have not converged to `CLOSE` after `STEPS` are solved directly.
     """
     found = [_precision(form, *pair) for pair in zip(G, R, strict=True)]
     rotated = form.rotate(r)
@@ -307,7 +307,7 @@ def solve_each(form: IncompleteTraits, G: Floats, R: Floats, r: Floats) -> Float
 def _conjugate_gradients(
     form: IncompleteTraits, weights: Floats, L: Floats, b: Floats
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """x (k, |m|) of ``Λ_mm x = b`` for every row's Λ, and which have converged."""
+    """Solve ``Λ_mm x = b`` for every row's Λ; return x (k, |m|) and which rows converged."""
 
     def preconditioned(rows: Floats) -> Floats:
         z = rows.copy()

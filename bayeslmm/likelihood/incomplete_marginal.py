@@ -1,8 +1,8 @@
-"""Several traits of which individuals miss some: the cheap form of one covariance.
+"""Several traits with missing values: a fast form of one covariance.
 
-The covariance is that of a `DenseMarginal` with the terms ``G ⊗ K`` and ``R ⊗ I``. Its density and
-its equations go by the complete covariance (`bayeslmm.likelihood.incomplete`); what needs the
-matrices of the records (gradients on the model, leave-one-out) makes them when first asked for.
+The covariance is that of a `DenseMarginal` with the terms ``G ⊗ K`` and ``R ⊗ I``. The density and
+the linear systems use the complete covariance (`bayeslmm.likelihood.incomplete`). Methods that need
+the matrices of the records (model gradients, leave-one-out) compute them on first use.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.executor import run
 from bayeslmm.system.memory import available_cores
 
-TOGETHER = 125  # draws whose systems of equations are solved side by side
+TOGETHER = 125  # number of draws whose linear systems are solved together
 
 
 @dataclass(frozen=True, eq=False)
 class IncompleteMarginal(DenseMarginal):
-    """Traits with values missing; `pattern` is their kernel, design and pattern."""
+    """Density of traits with missing values; `pattern` holds kernel, design and missing cells."""
 
     pattern: IncompleteTraits = field(kw_only=True)
 
     def quadratic(self, y: Floats) -> Quadratic:
-        """``c → log p(y | β, c)`` as a quadratic in β."""
+        """Return ``c → log p(y | β, c)`` as a quadratic in β."""
         records = rotated_records(self.pattern, y)
 
         def at(c: Parameters) -> BetaQuadratic | None:
@@ -44,11 +44,11 @@ class IncompleteMarginal(DenseMarginal):
         return at
 
     def gradient(self, y: Floats) -> Gradient | None:
-        """None: finite differences are cheaper."""
+        """Return None: finite differences are cheaper."""
         return None
 
     def solve(self, c: Parameters, r: Floats) -> Floats:
-        """``V(c)⁻¹ r`` for rows r (draws, n), by blocks of one size whatever the cores."""
+        """Compute ``V(c)⁻¹ r`` for rows r (draws, n), in blocks independent of the cores."""
         G, R = self.covariance.unpack(c[0])[0]
         blocks = [slice(start, start + TOGETHER) for start in range(0, len(r), TOGETHER)]
         solved = run(

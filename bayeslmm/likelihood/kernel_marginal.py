@@ -1,9 +1,9 @@
-"""One kernel, one trait or several, in the eigenbasis of the kernel: no factorisation at all.
+"""The marginal density with one kernel, for one or several traits, in the kernel's eigenbasis.
 
     y | β, G, R ~ N((I ⊗ X) β, G ⊗ K + R ⊗ I)
 
-With one trait G and R are the variances (σ²_u, σ²_e). Implements the verbs of
-`bayeslmm.likelihood.marginal`.
+It needs no factorisation. With one trait G and R are the variances (σ²_u, σ²_e). Implements the
+verbs of `bayeslmm.likelihood.marginal`.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class KernelMarginal:
-    """T traits of n/T individuals with one kernel, all observed.
+    """Marginal normal density of T complete traits of n/T individuals with one kernel.
 
     Parameters
     ----------
     nodes
         Spectrum of K and X among the individuals.
     traits
-        T.
+        Number of traits T.
     effects
         Names of the genetic values, one for each trait.
     matrices
-        Are the parameters G and R (T, T)? Else they are (σ²_u, σ²_e) of one trait.
+        Whether the parameters are G and R (T, T); else they are (σ²_u, σ²_e) of one trait.
     """
 
     nodes: Spectrum
@@ -71,12 +71,12 @@ class KernelMarginal:
 
     @property
     def name(self) -> str:
-        """What models call it."""
+        """Name of the density in model files."""
         return "multi_trait_normal" if self.matrices else "spectral_normal"
 
     @property
     def n(self) -> int:
-        """Number of records, those of all traits."""
+        """Number of records of all traits."""
         return self.nodes.n * self.traits
 
     @property
@@ -97,7 +97,7 @@ class KernelMarginal:
 
     @property
     def effect_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the effects that have a covariance in common."""
+        """Names of the genetic values, which share a covariance matrix."""
         return (self.effects,)
 
     @property
@@ -107,12 +107,12 @@ class KernelMarginal:
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """One random part."""
+        """Names of the random parts: one part."""
         return ("random",)
 
     @property
     def spectrum(self) -> Spectrum | None:
-        """The spectrum, of one trait with two variances."""
+        """The spectrum, if the density has one trait with two variances; else None."""
         return None if self.matrices else self.nodes
 
     @property
@@ -122,21 +122,21 @@ class KernelMarginal:
 
     @property
     def compiled(self) -> tuple[str, tuple[Floats, ...]]:
-        """The Numba density, and its constants."""
+        """Name of the Numba density, and its constants."""
         return ("traits" if self.matrices else "one_trait"), self.nodes.arrays
 
     def rotate(self, y: Floats) -> Floats:
-        """``Wᵀy`` (p + k,), of several traits ``WᵀY`` (p + k, T)."""
+        """Compute ``Wᵀy`` (p + k,); with several traits ``WᵀY`` (p + k, T)."""
         return self.nodes.rotate(self._columns(y) if self.matrices else y)
 
     def logp_gradient(self, rotated: Floats, beta: Floats, *c: Floats) -> tuple[Any, ...]:
-        """log p(y | β, c) and its gradients."""
+        """Compute log p(y | β, c) and its gradients."""
         density = stacked_logp if self.matrices else spectral_logp
         given = [np.ascontiguousarray(x, dtype=np.float64) for x in (rotated, beta, *c)]
         return tuple(density(*given, *self.nodes.arrays))
 
     def quadratic(self, y: Floats) -> Quadratic:
-        """``c → log p(y | β, c)`` as a quadratic in β."""
+        """Return ``c → log p(y | β, c)`` as a quadratic in β."""
         rotated = self._rotated(y)
 
         def at(c: Parameters) -> BetaQuadratic | None:
@@ -147,10 +147,10 @@ class KernelMarginal:
         return at
 
     def gradient(self, y: Floats) -> None:
-        """None: finite differences are cheaper."""
+        """Return None: finite differences are cheaper."""
 
     def solve(self, c: Parameters, r: Floats) -> Floats:
-        """``V⁻¹ r`` for rows r (draws, n)."""
+        """Compute ``V⁻¹ r`` for rows r (draws, n)."""
         (G, R), S, T = self._pair(c), self.nodes, self.traits
         _, psi, shares = canonical_draws(G, R)
         columns = r.reshape(len(r) * T, S.n)
@@ -166,7 +166,7 @@ class KernelMarginal:
     def random_effects(
         self, y: Floats, beta: Floats, c: Parameters, rng: np.random.Generator, block: int = BLOCK
     ) -> Iterator[tuple[Codes, Effects]]:
-        """Draw the genetic values of the individuals, a name for each trait."""
+        """Draw the genetic values of the individuals, by the name for each trait."""
         for where, u in self._rotated_draws(y, beta, c, rng, block):
             found = {name: self.nodes.unrotate(u[:, t].T).T for t, name in enumerate(self.effects)}
             yield where, found
@@ -174,7 +174,7 @@ class KernelMarginal:
     def realised(
         self, y: Floats, beta: Floats, c: Parameters, rng: np.random.Generator, block: int = BLOCK
     ) -> Iterator[Realised]:
-        """Draw what they realise in the records, in rotated coordinates."""
+        """Draw the contributions of genetic values to the records, in rotated coordinates."""
         Y = self._rotated(y)
         for where, u in self._rotated_draws(y, beta, c, rng, block):
             fixed = self._fixed(beta[where])
@@ -185,19 +185,19 @@ class KernelMarginal:
             yield Realised(where, traits, partial(self._unrotated, u))
 
     def genetic_mean(self, y: Floats, beta: Floats, c: Parameters) -> list[Floats]:
-        """E[g | y, β, c], (draws, individuals) of each trait."""
+        """Compute E[g | y, β, c], (draws, individuals) for each trait."""
         u = genetic_mean(self._rotated(y), beta, *self._pair(c), self.nodes)
         return [self.nodes.unrotate(u[:, t].T).T for t in range(self.traits)]
 
     def simulate(
         self, beta: Floats, c: Parameters, rng: np.random.Generator
     ) -> tuple[Floats, list[TraitParts]]:
-        """Draw y (n,); any covariances will do, also singular ones."""
+        """Simulate y (n,); the covariances may be singular."""
         G, R = (A[0] for A in self._pair([x[None] for x in c]))
         S, T = self.nodes, self.traits
         g = root(G) @ draw_unit_genetic(S, rng, T)
         fixed = self._fixed(beta[None])[0]
-        if S.basis.nodes:  # noise in all directions, also those in which the kernel is zero
+        if S.basis.nodes:  # residuals also in the directions in which the kernel is zero
             noise = root(R) @ rng.standard_normal((T, S.n))
             y = self._unrotated((fixed + g)[None])[0] + noise.ravel()
             rotated = self._rotated(y).T
@@ -209,14 +209,14 @@ class KernelMarginal:
         return y, parts
 
     def sigmas(self, c: Parameters) -> tuple[list[Floats], Floats]:
-        """G (draws, T, T), and the residual variances (draws, T)."""
+        """Return G (draws, T, T) and the residual variances (draws, T)."""
         G, R = self._pair(c)
         return [G], np.diagonal(R, axis1=1, axis2=2)
 
     def terms(
         self, cohort: Cohort, relationships: Mapping[str, Relationship]
     ) -> tuple[tuple[Term, ...], Codes | None]:
-        """The term of the kernel, made anew from its relationship."""
+        """Return the term of the kernel, rebuilt from its relationship."""
         name = self.effects[0].split(":")[0]
         if name not in relationships:
             raise missing_relationship(name, relationships)
@@ -228,7 +228,7 @@ class KernelMarginal:
             v = np.random.default_rng(1).standard_normal(self.nodes.n)
             expected = kernel_times(self.nodes, v)
             gap = float(np.linalg.norm(term.kernel @ v - expected))
-            if gap > 2e-2 * float(np.linalg.norm(expected)):  # negative eigenvalues were set to 0
+            if gap > 2e-2 * float(np.linalg.norm(expected)):  # as negative eigenvalues are set to 0
                 raise not_the_kernel(name)
         return (term,), np.zeros(cohort.n, dtype=np.intp)
 
@@ -241,7 +241,7 @@ class KernelMarginal:
         rng: np.random.Generator,
         block: int = BLOCK,
     ) -> Iterator[Prediction]:
-        """Genetic values of everybody whom the kernel of the term knows, the records' first."""
+        """Draw genetic values of all levels of the term, individuals with records first."""
         (term,), S = terms, self.nodes
         kernel = term.kernel
         assert kernel is not None
@@ -266,14 +266,14 @@ class KernelMarginal:
     complete = True
 
     def in_own_basis(self, y: Floats, *traits: int) -> tuple[Spectrum, Floats]:
-        """The spectrum, and the columns of the traits."""
+        """Return the spectrum and the rotated columns of the traits."""
         S = self.nodes.together(len(traits))
         Y = self._columns(y) if self.matrices else y[:, None]
         rotated = S.rotate(np.ascontiguousarray(Y[:, list(traits)]))
         return S, rotated
 
     def contrasts(self, y: Floats) -> KernelContrasts | None:
-        """The error contrasts of one trait."""
+        """Return the error contrasts of one trait."""
         return None if self.matrices else KernelContrasts(self.nodes, y)
 
     def conditionals(
@@ -285,7 +285,7 @@ class KernelMarginal:
         blocks: Blocks,
         workers: int = 1,
     ) -> Conditionals:
-        """Records given all others."""
+        """Compute the distribution of records given all others."""
         Y = self._columns(y) if self.matrices else y[:, None]
         data = KernelBlocks(self.nodes, y, self._rotated(y), self.nodes.basis.outside(Y))
         return data.conditionals(*self._pair(c), mean, factor, blocks)
@@ -299,7 +299,7 @@ class KernelMarginal:
         blocks: Blocks,
         workers: int = 1,
     ) -> tuple[Floats, list[Conditionals | None]]:
-        """log p(y_-F | c) and y_F given y_-F, at all draws at once."""
+        """Compute log p(y_-F | c) and y_F given y_-F, at all draws at once."""
         quadratic, count = self.quadratic(y), len(c[0])
         values = np.full(count, -np.inf)
         found: list[Conditionals | None] = [None] * count
@@ -318,7 +318,7 @@ class KernelMarginal:
         chosen = np.flatnonzero(np.isfinite(values))
         try:
             take(chosen)
-        except (InputError, np.linalg.LinAlgError):  # one of them at an edge
+        except (InputError, np.linalg.LinAlgError):  # a draw is on the boundary
             for i in chosen[[found[i] is None for i in chosen]]:
                 try:
                     take(np.array([i]))
@@ -327,7 +327,7 @@ class KernelMarginal:
         return values, found
 
     def subset(self, records: Codes) -> KernelMarginal | None:
-        """The density of some records of one trait, by a decomposition of its own."""
+        """Return the density of a subset of one trait's records, by a new decomposition."""
         if self.traits > 1:
             return None
         X = self.design[records]
@@ -337,7 +337,7 @@ class KernelMarginal:
         return replace(self, nodes=decompose(K, X))
 
     def constant_data(self, y: Floats) -> dict[str, tuple[tuple[str, ...], Any]]:
-        """The design, the eigenvalues, and the contrasts of one trait."""
+        """Return the design and, for one trait, eigenvalues and contrasts."""
         s, e = self.nodes.contrasts(y if not self.matrices else self._columns(y))
         out: dict[str, tuple[tuple[str, ...], Any]] = {"eigenvalue": (("contrast",), s)}
         if not self.matrices:
@@ -347,22 +347,22 @@ class KernelMarginal:
     # inside
 
     def _columns(self, y: Floats) -> Floats:
-        """Y (n/T, T) of y (n,), stacked trait by trait."""
+        """Reshape y (n,), stacked trait by trait, to Y (n/T, T)."""
         return y.reshape(self.traits, -1).T
 
     def _rotated(self, y: Floats) -> Floats:
-        """``WᵀY`` (p + k, T)."""
+        """Compute ``WᵀY`` (p + k, T)."""
         rotated = self.rotate(y)
         return np.ascontiguousarray(rotated if rotated.ndim == 2 else rotated[:, None])
 
     def _pair(self, c: Parameters) -> tuple[Floats, Floats]:
-        """Draws of G and R (draws, T, T)."""
+        """Return draws of G and R (draws, T, T)."""
         if self.matrices:
             return c[0], c[1]
         return c[0][:, :1, None], c[0][:, 1:, None]
 
     def _fixed(self, beta: Floats) -> Floats:
-        """``WᵀXB`` (draws, T, p + k) of draws of β (draws, pT)."""
+        """Compute ``WᵀXB`` (draws, T, p + k) from draws of β (draws, pT)."""
         S, T = self.nodes, self.traits
         fixed = np.zeros((len(beta), T, S.p + S.nodes))
         fixed[:, :, : S.p] = beta.reshape(-1, T, S.p) @ S.triangle.T
@@ -381,5 +381,5 @@ class KernelMarginal:
             yield np.arange(part.start, part.stop), u
 
     def _unrotated(self, u: Floats) -> Floats:
-        """Values of the records (draws, n), trait by trait, of rotated ones (draws, T, p + k)."""
+        """Rotate values (draws, T, p + k) back to records (draws, n), trait by trait."""
         return np.hstack([self.nodes.unrotate(u[:, t].T).T for t in range(u.shape[1])])

@@ -1,13 +1,13 @@
-"""The seam: what a density of the records has to do, whatever is behind it.
+"""The protocol of a marginal density of the records.
 
     y | β, c ~ N(Xβ, V(c))        every random effect integrated out
 
-Engines, posterior, comparison, checks and calibration call these verbs and never ask which kind of
-density they hold. `KernelMarginal` (one kernel in its eigenbasis, one trait or several),
-`DenseMarginal` (any terms, one Cholesky factorisation an evaluation) and `IncompleteMarginal`
-(several traits, values missing) implement them; a further one needs nothing else to be known to
-all engines. c are the density's arguments beyond β, a list: of one kernel (σ²_u, σ²_e), of several
-traits G and R, of several terms the coefficients of V. Draws of them have a leading axis.
+Engines, posterior, comparison, checks and calibration call these methods and do not depend on the
+class of the density. `KernelMarginal` (one kernel in its eigenbasis, one or several traits),
+`DenseMarginal` (any terms, one Cholesky factorisation per evaluation) and `IncompleteMarginal`
+(several traits with missing values) implement the protocol; any further class that does works with
+all engines. c is the list of the density's arguments other than β: (σ²_u, σ²_e) for one kernel, G
+and R for several traits, the coefficients of V for several terms. Draws have a leading axis.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ type Parameters = Sequence[Floats]
 type Quadratic = Callable[[Parameters], BetaQuadratic | None]
 type Gradient = Callable[[Parameters, Floats, Floats | None], tuple[float, list[Floats]]]
 
-BLOCK = 250  # draws at a time
+BLOCK = 250  # number of draws per block
 
 
 class Prediction(NamedTuple):
-    """A block of draws: which, and mean and deviation of every effect, each (draws, levels)."""
+    """A block of draws: positions, and mean and deviation (draws, levels) of every effect."""
 
     where: Codes
     mean: Effects
@@ -50,7 +50,7 @@ class Marginal(Protocol):
 
     @property
     def name(self) -> str:
-        """What models call it: "spectral_normal"."""
+        """Name of the density in model files: "spectral_normal"."""
 
     @property
     def n(self) -> int:
@@ -70,53 +70,53 @@ class Marginal(Protocol):
 
     @property
     def trait_index(self) -> Codes:
-        """The trait of every record (n,); zeros of one trait."""
+        """The trait of every record (n,); zeros with one trait."""
 
     @property
     def effect_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the effects that have a covariance in common, term by term."""
+        """Names of the effects that share a covariance matrix, term by term."""
 
     @property
     def effect_names(self) -> tuple[str, ...]:
-        """Components of the random effects, as `random_effects` has them."""
+        """Names of the random effects in `random_effects`."""
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The random parts of the records that `realised` tells apart."""
+        """Names of the random parts of the records in `realised`."""
 
     @property
     def spectrum(self) -> Spectrum | None:
-        """The spectrum where two variances of one trait are all of c; else None."""
+        """The spectrum, if c holds just two variances of one trait; else None."""
 
     @property
     def expensive(self) -> bool:
-        """Is an evaluation worth a thread?"""
+        """Whether an evaluation is worth a thread."""
 
     @property
     def signature(self) -> str:
-        """Shapes of β, c and y, as NumPy's generalised functions write them: "(p),(c)->(n)"."""
+        """Shapes of β, c and y as a signature of NumPy's generalised functions: "(p),(c)->(n)"."""
 
     def rotate(self, y: Floats) -> Floats:
-        """Rotate y (n,) to what `logp_gradient` takes; done once for each phenotype."""
+        """Rotate y (n,) for `logp_gradient`, once for each phenotype."""
 
     def logp_gradient(self, rotated: Floats, beta: Floats, *c: Floats) -> tuple[Any, ...]:
-        """log p(y | β, c), ∂/∂β, and ∂/∂c of each; -inf and zeros where V is not definite."""
+        """Compute log p(y | β, c), ∂/∂β and ∂/∂c; -inf and zeros if V is not definite."""
 
     @property
     def compiled(self) -> tuple[str, tuple[Floats, ...]] | None:
-        """Name and constants of a Numba version of `logp_gradient`; None where there is none."""
+        """Name and constants of a Numba version of `logp_gradient`; None if there is none."""
 
     def quadratic(self, y: Floats) -> Quadratic:
-        """``c → log p(y | β, c)`` as a quadratic in β; None where V is not definite."""
+        """Return ``c → log p(y | β, c)`` as a quadratic in β; None if V is not definite."""
 
     def gradient(self, y: Floats) -> Gradient | None:
-        """``(c, mean, factor) → log p(y | c)``, β ~ N(mean, factor factorᵀ), with ∂/∂c.
+        """Return ``(c, mean, factor) → log p(y | c)`` with ∂/∂c, β ~ N(mean, factor factorᵀ).
 
-        None where finite differences are cheaper.
+        None if finite differences are cheaper.
         """
 
     def solve(self, c: Parameters, r: Floats) -> Floats:
-        """``V(c_i)⁻¹ r_i`` for rows r (draws, n) and draws of c."""
+        """Compute ``V(c_i)⁻¹ r_i`` for rows r (draws, n) and draws of c."""
 
     def random_effects(
         self, y: Floats, beta: Floats, c: Parameters, rng: np.random.Generator, block: int = BLOCK
@@ -126,25 +126,25 @@ class Marginal(Protocol):
     def realised(
         self, y: Floats, beta: Floats, c: Parameters, rng: np.random.Generator, block: int = BLOCK
     ) -> Iterator[Realised]:
-        """Draw what the effects realise in the records, for `realised_pve`."""
+        """Draw the contributions of the effects to the records, for `realised_pve`."""
 
     def genetic_mean(self, y: Floats, beta: Floats, c: Parameters) -> list[Floats]:
-        """E[g | y, β, c] at the records of each trait, (draws, records)."""
+        """Compute E[g | y, β, c] (draws, records) at the records of each trait."""
 
     def simulate(
         self, beta: Floats, c: Parameters, rng: np.random.Generator
     ) -> tuple[Floats, list[TraitParts]]:
-        """Draw y (n,) at one β (p,) and c; also return the parts that it is the sum of."""
+        """Simulate y (n,) at one β (p,) and c; also return the parts that sum to y."""
 
     def sigmas(self, c: Parameters) -> tuple[list[Floats], Floats]:
-        """Σ_t (draws, k, k) of every term, and the residual variances (draws, classes)."""
+        """Return Σ_t (draws, k, k) of every term and the residual variances (draws, classes)."""
 
     def terms(
         self, cohort: Cohort, relationships: Mapping[str, Relationship]
     ) -> tuple[tuple[Term, ...], Codes | None]:
-        """The terms, and the class of the residual variance of each record.
+        """Return the terms, and the residual variance class of each record.
 
-        None for the second where a term stands for the residual.
+        The second is None if the residual is a term.
         """
 
     def predict(
@@ -156,23 +156,23 @@ class Marginal(Protocol):
         rng: np.random.Generator,
         block: int = BLOCK,
     ) -> Iterator[Prediction]:
-        """Draw the effects of terms whose levels go beyond the records'.
+        """Draw the effects of terms that also have levels without records.
 
-        Mean and deviation apart: u = E[u | y, β, c] + d, where d does not depend on y.
+        Mean and deviation are separate: u = E[u | y, β, c] + d, where d does not depend on y.
         """
 
     @property
     def complete(self) -> bool:
-        """Does every individual have every trait?"""
+        """Whether every individual has every trait."""
 
     def in_own_basis(self, y: Floats, *traits: int) -> tuple[Spectrum, Floats] | None:
-        """Spectrum and rotated records (p + k, T) of the individuals that have all of `traits`.
+        """Return spectrum and rotated records (p + k, T) of the individuals with all of `traits`.
 
-        None where they have no one kernel and design in common, or are too few.
+        None if the traits do not share one kernel and design, or the individuals are too few.
         """
 
     def contrasts(self, y: Floats) -> Contrasts | None:
-        """Return the error contrasts of one trait; None of several."""
+        """Return the error contrasts of one trait; None with several traits."""
 
     def conditionals(
         self,
@@ -183,7 +183,7 @@ class Marginal(Protocol):
         blocks: Blocks,
         workers: int = 1,
     ) -> Conditionals:
-        """Records given all others, at draws of c, β ~ N(mean, factor factorᵀ) or flat (None)."""
+        """Compute records given all others at draws of c, β ~ N(mean, factor factorᵀ) or flat."""
 
     def without(
         self,
@@ -194,10 +194,10 @@ class Marginal(Protocol):
         blocks: Blocks,
         workers: int = 1,
     ) -> tuple[Floats, list[Conditionals | None]]:
-        """log p(y_-F | c) at draws of c (draws,), and y_F given y_-F; -inf and None at an edge."""
+        """Compute log p(y_-F | c) and y_F given y_-F at draws of c; -inf, None on the boundary."""
 
     def subset(self, records: Codes) -> Marginal | None:
-        """The density of some records; None where X has not full column rank among them."""
+        """Return the density of a subset of the records; None if their X is rank deficient."""
 
     def constant_data(self, y: Floats) -> dict[str, tuple[tuple[str, ...], Any]]:
-        """What a fit keeps of the density: the design, and of a spectrum its contrasts."""
+        """Return the constants that a fit stores: design and, with a spectrum, contrasts."""

@@ -5,16 +5,16 @@ The records are rotated once by an orthogonal matrix ``W = [Q₁, Q_c V]``
 
     Wᵀy = [q; e]      WᵀX = [R; 0]      WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]
 
-with q (p,) the part of y in the column space of X and e (m = n - p,) the error contrasts; a node of
-the spectrum may stand for w of them. With a = σ²_u, b = σ²_e and d = a s + b the density of y
-factorises exactly::
+with q (p,) the component of y in the column space of X and e (m = n - p,) the error contrasts; a
+node of the spectrum may represent w contrasts. With a = σ²_u, b = σ²_e and d = a s + b the density
+of y factorises exactly::
 
     log p(y | β, a, b) = log N(e; 0, diag(d)) + log N(q; Rβ + a C D⁻¹ e, S)
 
-The first factor is the REML likelihood and knows nothing of β. S is the Schur complement of the
-covariance; written as ``b I + a K₁₁ - a² C D⁻¹ Cᵀ`` it cancels catastrophically as h² → 1. With
-``T = K₁₁ - C s⁺ Cᵀ`` (the Schur complement of K itself, positive semidefinite, computed once) and
-``C̃ = C s^(-½)`` it is a sum of positive terms, accurate on the whole of h² in [0, 1]::
+The first factor is the REML likelihood, which does not depend on β. S is the Schur complement of
+the covariance; the form ``b I + a K₁₁ - a² C D⁻¹ Cᵀ`` suffers catastrophic cancellation as h² → 1.
+With ``T = K₁₁ - C s⁺ Cᵀ`` (the Schur complement of K, positive semidefinite, computed once) and
+``C̃ = C s^(-½)`` S is a sum of positive terms, accurate for all h² in [0, 1]::
 
     S     = b I + a T + a b C̃ D⁻¹ C̃ᵀ
     ∂S/∂a = T + b² C̃ D⁻² C̃ᵀ
@@ -93,7 +93,7 @@ def spectral_logp(
     T: Floats,
     R: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """Log density of y and its gradient.
+    """Compute the log density of y and its gradient.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def spectral_logp(
     shift = np.zeros(p)  # C D⁻¹ e
     shift2 = np.zeros(p)  # C D⁻² e
     log_d = 0.0
-    product = 1.0  # of the d since the last logarithm: one log for many factors
-    count = float(p)  # of records
+    product = 1.0  # product of the d since the last logarithm: one log for many factors
+    count = float(p)  # number of records
     rss = 0.0
     trace_a = 0.0
     trace_b = 0.0

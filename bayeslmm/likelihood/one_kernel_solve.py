@@ -12,11 +12,11 @@ import numpy as np
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.numerics.arrays import Floats
 
-LEAST = 1e-200  # residual variance where V is singular: far from overflow
+LEAST = 1e-200  # smallest residual variance, if V is singular; avoids overflow
 
 
 def spectral_solve(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
-    """``V⁻¹ r`` for rows r (draws, p + k) in rotated coordinates and variances a, b (draws, 1)."""
+    """Compute ``V⁻¹ r`` for rotated rows r (draws, p + k) and variances a, b (draws, 1)."""
     C, p = spectrum.coupling, spectrum.p
     a, b, d, S = solve_parts(spectrum, a, b)
     first = np.linalg.solve(S, (r[:, :p] - a * ((r[:, p:] / d) @ C.T))[:, :, None])[:, :, 0]
@@ -24,7 +24,7 @@ def spectral_solve(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Float
 
 
 def mean_inverse(spectrum: Spectrum, a: Floats, b: Floats, weights: Floats) -> Floats:
-    """``Σ_k weights_k V_k⁻¹`` over draws of a, b (draws, 1), in rotated coordinates."""
+    """Compute ``Σ_k weights_k V_k⁻¹`` over draws of a, b (draws, 1), in rotated coordinates."""
     C, p = spectrum.coupling, spectrum.p
     n = p + spectrum.nodes
     a, b, d, S = solve_parts(spectrum, a, b)
@@ -40,7 +40,7 @@ def mean_inverse(spectrum: Spectrum, a: Floats, b: Floats, weights: Floats) -> F
 
 
 def times_kernel(spectrum: Spectrum, w: Floats) -> Floats:
-    """``K w`` for rows w (any, p + k) in rotated coordinates."""
+    """Compute ``K w`` for rows w (any, p + k) in rotated coordinates."""
     s, C, T, p = spectrum.eigenvalues, spectrum.coupling, spectrum.schur, spectrum.p
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
     K11 = T + (C * inverse) @ C.T
@@ -49,12 +49,12 @@ def times_kernel(spectrum: Spectrum, w: Floats) -> Floats:
 
 
 def kernel_times(spectrum: Spectrum, v: Floats) -> Floats:
-    """``K v`` of a vector v (n,)."""
+    """Compute ``K v`` of a vector v (n,)."""
     return spectrum.unrotate(times_kernel(spectrum, spectrum.basis.project(v)[None])[0])
 
 
 def semivariance(spectrum: Spectrum) -> float:
-    """Average semivariance of K: ``tr(PKP)/(n - 1)``, ``P = I - 11ᵀ/n``."""
+    """Compute the average semivariance of K: ``tr(PKP)/(n - 1)``, ``P = I - 11ᵀ/n``."""
     s, C, n = spectrum.eigenvalues, spectrum.coupling, spectrum.n
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
     trace = float(s.sum() + np.trace(spectrum.schur) + ((C * inverse) * C).sum())
@@ -62,21 +62,21 @@ def semivariance(spectrum: Spectrum) -> float:
 
 
 def shrink(spectrum: Spectrum, r: Floats, a: Floats, b: Floats) -> Floats:
-    """``a K (a K + b I)⁻¹ r`` for rows r (draws, p + k) and variances a, b (draws, 1)."""
+    """Compute ``a K (a K + b I)⁻¹ r`` for rows r (draws, p + k) and variances a, b (draws, 1)."""
     return a * times_kernel(spectrum, spectral_solve(spectrum, r, a, b))
 
 
 def clear_null(spectrum: Spectrum, rotated: Floats) -> Floats:
-    """Set rows (any, p + k) to zero, in place, in directions in which the kernel is zero.
+    """Set rows (any, p + k) to zero, in place, in the null space of the kernel.
 
-    Covariances with g are zero there; rounding would be blown up by V⁻¹ where h² is near 1.
+    Covariances with g are zero there; V⁻¹ would amplify rounding errors if h² is near 1.
     """
     rotated[:, spectrum.p :][:, spectrum.eigenvalues == 0.0] = 0.0
     return rotated
 
 
 def solve_parts(spectrum: Spectrum, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """a, b (kept off zero), d (draws, k) and S (draws, p, p) for variances a, b (draws, 1)."""
+    """Return a, b (bounded away from 0), d (draws, k) and S (draws, p, p) for a, b (draws, 1)."""
     s, C, p = spectrum.eigenvalues, spectrum.coupling, spectrum.p
     b = np.maximum(b, LEAST)
     d = a * s + b

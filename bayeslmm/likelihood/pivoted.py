@@ -10,12 +10,12 @@ from bayeslmm.numerics.arrays import Floats
 
 
 def kernel_cholesky(K: Floats, *, tolerance: float = 1e-10) -> Floats:
-    """Cholesky factor of a kernel that may be singular: L (n, r) with L Lᵀ = K.
+    """Compute a Cholesky factor of a kernel that may be singular: L (n, r) with L Lᵀ = K.
 
-    Pivoted Cholesky (LAPACK ``pstrf``), stopped at numerical rank r, so that a centred GRM, or
-    one of fewer variants than individuals, needs no jitter. Where that does not give back K (an
-    indefinite K, as of pairwise missing genotypes), the same rules as for a spectrum hold
-    (`bayeslmm.likelihood.spectrum.decompose`) and L is a root of the positive part of K.
+    Pivoted Cholesky (LAPACK ``pstrf``) stops at numerical rank r, so a centred GRM, or a GRM of
+    fewer variants than individuals, needs no jitter. If L Lᵀ differs from K (an indefinite K, for
+    instance from pairwise missing genotypes), the rules for a spectrum apply
+    (`bayeslmm.likelihood.decompose.decompose`) and L is a root of the positive part of K.
 
     Parameters
     ----------

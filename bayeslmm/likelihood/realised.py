@@ -1,4 +1,4 @@
-"""What a random effect realises in the records: proportions of variance explained, draw by draw."""
+"""Realised proportions of variance explained by fixed and random effects, draw by draw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bayeslmm.numerics.arrays import Codes, Floats
 
 
 class TraitParts(NamedTuple):
-    """What `realised_pve` takes for one trait."""
+    """Arguments of `realised_pve` for one trait."""
 
     fixed: Floats
     parts: list[Floats]
@@ -20,7 +20,7 @@ class TraitParts(NamedTuple):
 
 
 class Realised(NamedTuple):
-    """A block of draws: which, the parts of every trait, and a function that gives g (draws, n)."""
+    """A block of draws: positions, parts of every trait, and a function that gives g (draws, n)."""
 
     where: Codes
     traits: list[TraitParts]
@@ -30,7 +30,7 @@ class Realised(NamedTuple):
 def realised_pve(
     fixed: Floats, parts: Sequence[Floats], y: Floats, ones: Floats
 ) -> dict[str, Floats]:
-    """Realised proportions of variance explained, draw by draw.
+    """Compute realised proportions of variance explained, draw by draw.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ def realised_pve(
     y
         Phenotype (n,) in the same coordinates.
     ones
-        ``1/√n`` (n,) in the same coordinates: what the sample mean is taken with.
+        ``1/√n`` (n,) in the same coordinates, to compute sample means.
 
     Returns
     -------
     dict
         ``pve_fixed``, ``pve_random``, ``pve_total``: var(Xβ), var(Σ g_k), var(Xβ + Σ g_k), each
-        over var(y) (sample variances; the three need not add up). ``pve_share`` (draws, k + 3):
-        var(Xβ), every var(g_k), twice the covariances between them, and var(ε) over their sum,
-        which add to one in every draw.
+        over var(y) (sample variances; the first two need not sum to the third). ``pve_share``
+        (draws, k + 3): var(Xβ), every var(g_k), twice the covariances between them, and var(ε),
+        over their sum; they sum to one in every draw.
     """
 
     def centred(u: Floats) -> Floats:
@@ -62,7 +62,7 @@ def realised_pve(
     residual = square(centred(y - fixed - random))
     y, fixed, random = centred(y), centred(fixed), centred(random)
     var_y, var_f, var_g = square(y), square(fixed), square(random)
-    none = var_f < 1e-14 * var_y  # an intercept alone explains nothing
+    none = var_f < 1e-14 * var_y  # an intercept alone explains no variance
     var_f = np.where(none, 0.0, var_f)
     twice = np.where(none, 0.0, 2.0 * (fixed * random).sum(axis=-1))
     total = var_f + var_g + twice

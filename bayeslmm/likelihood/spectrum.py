@@ -1,6 +1,6 @@
-"""The seam: one kernel as nodes with weights, after the fixed effects are split off.
+"""The spectrum of one kernel as nodes with weights, after projecting out the fixed effects.
 
-Everything behind a `Spectrum` (likelihood, engines, posterior) costs O(p²) a node and evaluation.
+Likelihood, engines and posterior use the `Spectrum` at a cost of O(p²) per node and evaluation.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Spectrum:
     """Kernel K and design X of n records in the basis ``W = [Q₁, V]``.
 
     ``X = Q₁R``, and V are eigenvectors of ``Q_cᵀKQ_c``, Q_c a basis of the error contrasts, so that
-    ``WᵀX = [R; 0]`` and ``WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]``. A node stands for as many contrasts
-    as its weight w says: ``log|V| = Σ w log d``, traces are ``Σ w s/d``. Weights other than one
-    belong to the eigenvalue zero, whose eigenvectors need not be kept (`Basis`).
+    ``WᵀX = [R; 0]`` and ``WᵀKW = [[K₁₁, C], [Cᵀ, diag(s)]]``. A node represents w contrasts, w its
+    weight: ``log|V| = Σ w log d``, traces are ``Σ w s/d``. Only the eigenvalue zero has a weight
+    other than one; its eigenvectors need not be stored (`Basis`).
 
     Parameters
     ----------
     eigenvalues
         s (k,), ascending, non-negative.
     weights
-        w (k,), adding up to m = n - p.
+        w (k,), with sum m = n - p.
     coupling
         C (p, k): between the column space of X and the contrasts (0 for X = 1 and a centred GRM).
     schur
@@ -45,7 +45,7 @@ class Spectrum:
     basis
         W, orthonormal columns.
     key
-        SHA-256 of (K, X), to recognise a spectrum kept on disk.
+        SHA-256 of (K, X), to recognise a spectrum on disk.
     """
 
     eigenvalues: Floats
@@ -86,12 +86,12 @@ class Spectrum:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds."""
+        """Size of the arrays in bytes."""
         return self.basis.columns.nbytes + self.coupling.nbytes
 
     @property
     def arrays(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """(s, w, C, T, R), as the compiled densities take them."""
+        """(s, w, C, T, R), the arguments of the compiled densities."""
         return self.eigenvalues, self.weights, self.coupling, self.schur, self.triangle
 
     @property
@@ -100,15 +100,15 @@ class Spectrum:
         return np.asarray(self.basis.columns[:, : self.p] @ self.triangle)
 
     def rotate(self, y: Floats) -> Floats:
-        """``Wᵀy = [q; e]`` of y (n,) or of columns (n, t), e with a value for each node."""
+        """Compute ``Wᵀy = [q; e]`` of y (n,) or columns (n, t), with one value of e per node."""
         return self.basis.rotate(y)
 
     def unrotate(self, rotated: Floats) -> Floats:
-        """Rotate back what lies in the space of W, as genetic values do."""
+        """Rotate back values in the space of W, such as genetic values."""
         return self.basis.unrotate(rotated)
 
     def together(self, traits: int) -> Spectrum:
-        """Return the spectrum for traits with rotated coordinates in common (`Basis.rotate`)."""
+        """Return the spectrum for rotating `traits` traits together (`Basis.rotate`)."""
         if not self.basis.null or self.basis.nodes == traits:
             return self
         old, null = self.basis.nodes, float(self.basis.null)
@@ -119,10 +119,10 @@ class Spectrum:
         return Spectrum(s, w, np.ascontiguousarray(C), self.schur, self.triangle, basis, self.key)
 
     def expanded(self, rotated: Floats) -> tuple[Floats, Floats]:
-        """Eigenvalues (m,) and contrasts (m,) or (m, t) with the sums of squares of the nodes.
+        """Return eigenvalues (m,) and contrasts (m,) or (m, t) with the sums of squares of nodes.
 
-        For estimates from quadratic forms: where a node stands for several contrasts their length
-        goes to one of them, and the others are zero. `contrasts` gives each its own value.
+        It serves estimates from quadratic forms. For a node of several contrasts one of them gets
+        their norm and the others are zero; `contrasts` returns the actual values.
         """
         (s, e), many, null = (
             (self.eigenvalues, rotated[self.p :]),
@@ -132,14 +132,14 @@ class Spectrum:
         if not many:
             return s, e
         rest = e[:many]
-        if null < many:  # traits share fewer dimensions: as many rows with their inner products
+        if null < many:  # fewer dimensions than traits: reduce to rows with equal inner products
             _, lengths, directions = np.linalg.svd(rest)
             rest = lengths[:null, None] * directions[:null]
         zeros = np.zeros((null - len(rest), *e.shape[1:]))
         return np.concatenate([np.zeros(null), s[many:]]), np.concatenate([zeros, rest, e[many:]])
 
     def contrasts(self, y: Floats) -> tuple[Floats, Floats]:
-        """Eigenvalues (m,) and the error contrasts (m,) or (m, t) of records y, one by one."""
+        """Return eigenvalues (m,) and all error contrasts (m,) or (m, t) of records y."""
         basis = self.basis
         if not basis.nodes:
             return self.eigenvalues, self.rotate(y)[self.p :]
@@ -149,11 +149,11 @@ class Spectrum:
         return s, np.concatenate([outside, inside])
 
     def leading_axis(self) -> Floats:
-        """Eigenvector (n,) of the largest eigenvalue."""
+        """Return the eigenvector (n,) of the largest eigenvalue."""
         return np.ascontiguousarray(self.basis.columns[:, -1])
 
     def kernel(self) -> Floats:
-        """K (n, n) back from its parts."""
+        """Reconstruct K (n, n) from its parts."""
         s, C, p = self.eigenvalues[self.basis.nodes :], self.coupling[:, self.basis.nodes :], self.p
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
         W1, W2 = self.basis.columns[:, :p], self.basis.columns[:, p:]
@@ -164,18 +164,18 @@ class Spectrum:
 
     def save(self, path: PathArg) -> None:
         """Write a `.npz` file (no pickles), atomically."""
-        s, w, C, T, R = self.together(1).arrays  # of one trait: as `load` expects it
+        s, w, C, T, R = self.together(1).arrays  # in the form for one trait, as in `load`
         arrays = {"eigenvalues": s, "weights": w, "coupling": C, "schur": T, "triangle": R}
         write_arrays(path, arrays | {"basis": self.basis.columns}, self.key)
 
     @classmethod
     def load(cls, path: PathArg) -> Spectrum:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises
         ------
         InputError
-            If the file is missing, damaged or no spectrum.
+            If the file is missing, damaged or not a spectrum.
         """
         found, key = read_arrays(path)
         s, w, C, T, R, W = found.values()
@@ -184,15 +184,15 @@ class Spectrum:
 
 
 class SpectrumCache:
-    """Spectra to use again: those of living models, and the newest if it is not too large.
+    """Cache of spectra: of all models in memory, and the newest if it is not too large.
 
-    A spectrum that a model still holds costs nothing more. Beside them the newest is kept, so that
-    the next trait, or the next model of the same kernel, need not wait.
+    Spectra of existing models take no extra memory. The newest is also stored, so the next trait,
+    or the next model with the same kernel, reuses it.
 
     Parameters
     ----------
     most
-        Bytes that may be kept for no model. With 0 the cache is off: no spectrum is used again.
+        Largest size in bytes of a spectrum stored without a model. 0 disables the cache.
     """
 
     def __init__(self, most: int) -> None:
@@ -201,10 +201,10 @@ class SpectrumCache:
         self._newest: Spectrum | None = None
 
     def get(self, key: str, make: Callable[[], Spectrum]) -> Spectrum:
-        """Return the spectrum of a key; `make` computes it where it is not known."""
+        """Return the spectrum of a key; compute it by `make` if not in the cache."""
         found = self._alive.get(key)
         if found is None:
-            self._newest = None  # gives its memory back before more is taken
+            self._newest = None  # free its memory before allocating more
             found = make()
         if self.most:
             self._alive[key] = found
@@ -212,7 +212,7 @@ class SpectrumCache:
         return found
 
     def clear(self) -> None:
-        """Forget all."""
+        """Empty the cache."""
         self._newest = None
         self._alive.clear()
 

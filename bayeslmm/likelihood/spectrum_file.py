@@ -1,4 +1,4 @@
-"""A spectrum on disk: a `.npz` file without pickles, read as if it could be damaged."""
+"""A spectrum on disk: a `.npz` file without pickles, checked for damage when read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bayeslmm.errors import InputError
 from bayeslmm.system.atomic import atomic_path, require_space
 from bayeslmm.system.files import PathArg, require_file
 
-# what zipfile and numpy raise when they read a damaged archive
+# errors of zipfile and numpy when they read a damaged archive
 _DAMAGE = (
     *(ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile, NotImplementedError),
     *(RuntimeError, OverflowError, SyntaxError, struct.error, tokenize.TokenError, zlib.error),
@@ -33,24 +33,24 @@ def write_arrays(path: PathArg, arrays: dict[str, NDArray[Any]], key: str) -> No
 
 
 def read_arrays(path: PathArg) -> tuple[dict[str, NDArray[Any]], str]:
-    """Read what `write_arrays` wrote: the arrays by name, and the key.
+    """Read a file written by `write_arrays`: the arrays by name, and the key.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged or no spectrum.
+        If the file is missing, damaged or not a spectrum.
     """
     values = _read_archive(path, *NAMES, "key")
     found = {name: values[name] for name in NAMES}
     s, w, R, W = (found[name] for name in ("eigenvalues", "weights", "triangle", "basis"))
     n, p, k = len(np.atleast_1d(W)), len(np.atleast_1d(R)), len(np.atleast_1d(s))
-    columns = max(k + p - 1, min(W.shape[-1], k + p))  # one node less where it stands for many
+    columns = max(k + p - 1, min(W.shape[-1], k + p))  # one less if a node represents several
     shapes = ((k,), (k,), (p, k), (p, p), (p, p), (n, columns))
     for array, shape in zip(found.values(), shapes, strict=True):
         if array.shape != shape or array.dtype != float or not np.isfinite(array).all():
             raise no_spectrum(path, "its arrays do not fit together")
     if w.sum() != n - p or (w <= 0.0).any():
-        raise no_spectrum(path, "its weights are not those of the error contrasts")
+        raise no_spectrum(path, "its weights do not sum to the number of error contrasts")
     return found, str(values["key"])
 
 
@@ -69,7 +69,7 @@ def _read_archive(path: PathArg, *names: str) -> dict[str, NDArray[Any]]:
 
 
 def _member(archive: ZipFile, name: str) -> NDArray[Any]:
-    """Read an array; its size is compared with that of its bytes before memory is taken."""
+    """Read an array; compare its size with the header before allocating memory."""
     info = archive.getinfo(name)
     if info.compress_type != ZIP_STORED:
         raise ValueError(f"{name} is compressed")
@@ -81,14 +81,14 @@ def _member(archive: ZipFile, name: str) -> NDArray[Any]:
         expected = file.tell() + dtype.itemsize * math.prod(shape)
     held = info.file_size
     if min(shape, default=0) < 0 or dtype.hasobject or not expected == held == info.compress_size:
-        raise ValueError(f"{name} has {held} bytes where its header says {expected}")
+        raise ValueError(f"{name} has {held} bytes instead of {expected} as in its header")
     with archive.open(info) as file:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
 def no_spectrum(path: PathArg, why: str) -> InputError:
-    """The error for a file that holds no spectrum."""
+    """Return the error for a file that is not a spectrum."""
     return InputError(
         f"not a spectrum file ({why})",
         "a .npz file written by Spectrum.save",

@@ -2,10 +2,10 @@
 
     y = Xβ + Σ_t Σ_j W_tj u_tj + ε        u_t (q, k) ~ N(0, Σ_t ⊗ A_t),   ε ~ N(0, diag(σ²_e))
 
-Every `Term` t has k effects of each of q levels (the genetic value of an individual; its own and
-its maternal one; intercept and slope of a reaction norm; one for each trait). W_tj says with which
-weight an effect enters a record. So V is linear in the entries of the Σ_t and in the residual
-variances, which are the coefficients c::
+Every `Term` t has k effects for each of q levels: the genetic value of an individual; direct and
+maternal effect; intercept and slope of a reaction norm; one for each trait. W_tj holds the weights
+of effect j in the records. So V is linear in the entries of the Σ_t and in the residual variances,
+which are the coefficients c::
 
     V(c) = Σ_k c_k M_k,     M = W_i A W_jᵀ + W_j A W_iᵀ (i > j),   W_i A W_iᵀ (i = j),   diag(class)
 """
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """Random effects u (q, k) with Cov(u) = Σ ⊗ A, and where they enter the records.
+    """Random effects u (q, k) with Cov(u) = Σ ⊗ A, and their incidence in the records.
 
     Parameters
     ----------
     name
-        Of the term: "additive".
+        Name of the term: "additive".
     columns
-        (k,) names of its effects; the term's own name if there is one.
+        Names of its effects (k,); the term's own name if there is one.
     kernel
         A (q, q), or None for the identity.
     levels
-        (n, k) the level whose effect j enters record i.
+        Level (n, k) of effect j in record i.
     weights
-        (n, k) with which weight; 0 where it does not.
+        Weight (n, k) of effect j in record i; 0 if it does not enter.
     people
-        (q,) the individuals that are the levels, None if the levels are no individuals.
+        Individuals of the levels (q,); None if levels are not individuals.
     genetic
-        Do its variances count toward h²?
+        Whether its variances count toward h².
     """
 
     name: str
@@ -86,7 +86,7 @@ class Term:
         return [(i, j) for i in range(self.k) for j in range(i + 1)]
 
     def block(self, i: int, j: int) -> Floats:
-        """``W_i A W_jᵀ`` (n, n)."""
+        """Compute ``W_i A W_jᵀ`` (n, n)."""
         rows, columns = self.levels[:, i], self.levels[:, j]
         if self.kernel is None:
             A = (rows[:, None] == columns).astype(np.float64)
@@ -97,13 +97,13 @@ class Term:
         return np.asarray(A)
 
     def matrices(self) -> Iterator[Floats]:
-        """The matrices M of the coefficients, in their order."""
+        """Yield the matrices M of the coefficients, in their order."""
         for i, j in self.pairs:
             M = self.block(i, j)
             yield M if i == j else M + M.T
 
     def incidence(self, j: int) -> sparse.csr_array:
-        """W_j (n, q)."""
+        """Return the incidence matrix W_j (n, q)."""
         rows = np.arange(len(self.levels))
         entries = (self.weights[:, j], (rows, self.levels[:, j]))
         return sparse.csr_array(entries, shape=(len(rows), self.q))
@@ -111,15 +111,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Covariance:
-    """V(c) of n records.
+    """Covariance V(c) of n records.
 
     Parameters
     ----------
     terms
         The random terms.
     residual
-        (n,) class of every record's residual variance, 0, 1, ...; None if a term stands for the
-        residual (several traits).
+        Residual variance class (n,) of every record, 0, 1, ...; None if the residual is a term
+        (several traits).
     """
 
     terms: tuple[Term, ...]
@@ -141,14 +141,14 @@ class Covariance:
         return sum(len(term.pairs) for term in self.terms) + self.classes
 
     def matrices(self) -> Iterator[Floats]:
-        """M_k (n, n) of every coefficient; the last is the identity if there is one residual."""
+        """Yield M_k (n, n) of every coefficient; the last is I with one residual variance."""
         for term in self.terms:
             yield from term.matrices()
         for one in range(self.classes):
             yield np.diag(np.asarray(self.residual == one, dtype=np.float64))
 
     def unpack(self, c: Floats) -> tuple[list[Floats], Floats]:
-        """Σ_t (..., k, k) of every term, and the residual variances (..., classes)."""
+        """Return Σ_t (..., k, k) of every term and the residual variances (..., classes)."""
         out, start = [], 0
         for term in self.terms:
             S = np.empty((*c.shape[:-1], term.k, term.k))
@@ -159,7 +159,7 @@ class Covariance:
         return out, c[..., start:]
 
     def dense(self, c: Floats) -> Floats:
-        """V(c) (n, n), for tests and small problems."""
+        """Compute V(c) (n, n), for tests and small problems."""
         V = np.zeros((self.n, self.n))
         for value, M in zip(c, self.matrices(), strict=True):
             V += value * M
@@ -168,21 +168,22 @@ class Covariance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
-    """A shared environment: records of the same group have one effect in common.
+    """A shared environment: records of the same group share one effect.
 
-    Unlike a kernel between individuals it can differ between the records of an individual (year).
+    Unlike a kernel between individuals it may differ between the records of an individual (year).
 
     Parameters
     ----------
     name
-        Of the component.
+        Name of the component.
     labels
-        (n,) the group of every record of the cohort.
+        Group (n,) of every record of the cohort.
 
     Raises
     ------
     InputError
-        One group only (the intercept's), or groups of one record each (the residual's).
+        If there is one group only (confounded with the intercept), or groups of one record each
+        (confounded with the residual).
     """
 
     name: str
@@ -197,11 +198,11 @@ class Grouping:
             raise InputError(
                 f"'{self.name}' has {what}",
                 "several groups, some of them with several records",
-                "leave it out: it cannot be told from the intercept or the residual",
+                "leave it out: it is confounded with the intercept or the residual",
             )
 
     def provenance(self) -> dict[str, object]:
-        """What it is, for every output."""
+        """Return its description for the outputs."""
         return {
             "name": self.name,
             "estimator": "group",
@@ -215,16 +216,16 @@ class Grouping:
 def kernel_term(
     cohort: Cohort, relationship: Relationship | Grouping, name: str | None = None
 ) -> Term:
-    """The term ``g = Zu``, u ~ N(0, σ² G): one effect of each individual of a cohort, or group.
+    """Build the term ``g = Zu``, u ~ N(0, σ² G): one effect for each individual, or group.
 
     Parameters
     ----------
     cohort
-        Gives the individuals and Z: which record is whose.
+        The cohort with its individuals and Z, the assignment of records to individuals.
     relationship
         G, aligned by ID and scaled on the cohort's individuals; or groups of its records.
     name
-        Of the component; default the relationship's.
+        Name of the component; default the relationship's.
     """
     if isinstance(relationship, Grouping):
         if len(relationship.labels) != cohort.n:
@@ -250,22 +251,22 @@ def kernel_term(
 def scaled_rows(
     relationship: Relationship, individuals: pd.MultiIndex, people: pd.MultiIndex
 ) -> Floats:
-    """G of any `individuals` (q, q) on the scale that it has among the `people` analysed."""
+    """Return G of any `individuals` (q, q), scaled on the `people` analysed."""
     factor = relationship.on(people).factor / relationship.factor
     return relationship.on(individuals, "none").matrix / factor
 
 
 def maternal_term(cohort: Cohort, relationship: Relationship, column: str = "dam") -> Term:
-    """Direct and maternal genetic effects: an individual's own, and that of its dam.
+    """Build the term of direct and maternal genetic effects, of the individual and of its dam.
 
     Parameters
     ----------
     cohort
-        Its column `column` names the dam of every record's individual.
+        The cohort; its column `column` names the dam of every record's individual.
     relationship
         G of the individuals and of the dams; scaled on the cohort's individuals.
     column
-        Of the cohort.
+        Name of the column of the cohort.
     """
     dams = dam_index(cohort, column)
     people = cohort.people.append(dams).unique()
@@ -276,13 +277,13 @@ def maternal_term(cohort: Cohort, relationship: Relationship, column: str = "dam
 
 
 def dam_index(cohort: Cohort, column: str = "dam") -> pd.MultiIndex:
-    """The dam of every record (n,), in the family of its offspring if there are families."""
+    """Return the dam of every record (n,), with the FID of its offspring if there are families."""
     families = cohort.individuals.get_level_values(0)
     return individual_index(families, cohort.column_text(column))
 
 
 def dam_term(cohort: Cohort, name: str = "maternal_environment", column: str = "dam") -> Term:
-    """Return the term of what the offspring of one dam share, beyond the dam's genes."""
+    """Build the term of the maternal environment, shared by the offspring of one dam."""
     dams, _ = codes_of(list(dam_index(cohort, column)), column)
     return simple_term(name, None, dams, genetic=False)
 
@@ -290,17 +291,17 @@ def dam_term(cohort: Cohort, name: str = "maternal_environment", column: str = "
 def reaction_norm_term(
     cohort: Cohort, relationship: Relationship, column: str = "environment"
 ) -> Term:
-    """Intercept and slope of every individual over an environment, standardised over the records.
+    """Build the term of reaction norms: intercept and slope over a standardised environment.
 
     Raises
     ------
     InputError
-        An environment that is no number or does not vary.
+        If the environment is not numeric or does not vary.
     """
     x = pd.to_numeric(cohort.column(column), errors="coerce").to_numpy(dtype=np.float64)
     if not np.isfinite(x).all() or np.ptp(x) == 0.0:
         raise InputError(
-            f"the environment '{column}' is no number everywhere, or the same in all records",
+            f"the environment '{column}' is not numeric in all records, or constant",
             "a number for every record, which varies",
             "choose another column (--environment-column)",
         )
@@ -311,13 +312,13 @@ def reaction_norm_term(
 
 
 def trait_term(cohort: Cohort, relationship: Relationship) -> Term:
-    """Genetic values of every trait of every individual, ``G ⊗ K``."""
+    """Build the term of genetic values of every trait of every individual, ``G ⊗ K``."""
     aligned = relationship.on(cohort.people)
     return _by_trait(cohort, "additive", aligned.matrix, True)
 
 
 def residual_trait_term(cohort: Cohort) -> Term:
-    """Residuals of every trait of every individual, ``R ⊗ I``."""
+    """Build the term of residuals of every trait of every individual, ``R ⊗ I``."""
     return _by_trait(cohort, "residual", None, False)
 
 
@@ -332,24 +333,24 @@ def _by_trait(cohort: Cohort, name: str, kernel: Floats | None, genetic: bool) -
 
 
 def individual_term(cohort: Cohort, name: str) -> Term:
-    """An independent effect of each individual, shared by its records (permanent environment)."""
+    """Build the term of permanent environments: independent effects of individuals."""
     ones = np.ones((cohort.n, 1))
     return Term(name, (name,), None, cohort.levels[:, None], ones, cohort.people, False)
 
 
 def simple_term(name: str, kernel: Floats | None, levels: Codes, *, genetic: bool = True) -> Term:
-    """One effect of each level, u (q,) ~ N(0, σ² A); `levels` (n,) says which enters a record."""
+    """Build a term of one effect per level, u (q,) ~ N(0, σ² A), with `levels` (n,) of records."""
     ones = np.ones((len(levels), 1))
     return Term(name, (name,), kernel, levels[:, None], ones, None, genetic)
 
 
 def codes_of(labels: Sequence[object], what: str) -> tuple[Codes, list[str]]:
-    """Codes (n,) of labels in their sorted order, and the labels.
+    """Return codes (n,) of labels in their sorted order, and the distinct labels.
 
     Raises
     ------
     InputError
-        A missing label.
+        If a label is missing.
     """
     codes, names = pd.factorize(pd.Series(list(labels), dtype=object), sort=True)
     if (codes < 0).any():

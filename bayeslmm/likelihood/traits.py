@@ -4,22 +4,22 @@ For T traits of the same n individuals, all observed, with one kernel K and one 
 
     Y = XB + U + E      vec U ~ N(0, G ⊗ K)      vec E ~ N(0, R ⊗ I)
 
-In the basis Φ that makes both covariances diagonal (`bayeslmm.likelihood.canonical`) the canonical
-traits ``Y' = YΦ⁻ᵀ`` are independent, each a one-trait problem of `bayeslmm.likelihood.one_kernel`
-with the variances (h_t, 1 - h_t) and the effects ``B' = BΦ⁻ᵀ``::
+In the basis Φ that diagonalises both covariances (`bayeslmm.likelihood.canonical`) the canonical
+traits ``Y' = YΦ⁻ᵀ`` are independent: each is a one-trait problem of
+`bayeslmm.likelihood.one_kernel` with the variances (h_t, 1 - h_t) and the effects ``B' = BΦ⁻ᵀ``::
 
     log p(Y | B, G, R) = Σ_t log N(Y'_t; XB'_t, h_t K + (1 - h_t) I) - n log|det Φ|
 
-With V_t that covariance and α_t = V_t⁻¹ (Y'_t - XB'_t) the gradient is, before it is mapped back
-by Φ, free of derivatives of eigenvectors, so that equal h_t are no exception::
+With V_t = h_t K + (1 - h_t) I and α_t = V_t⁻¹ (Y'_t - XB'_t) the gradient, before it is transformed
+back by Φ, has no derivatives of eigenvectors, so equal h_t need no special case::
 
     ∂/∂G'_tu = ½ [α_tᵀ K α_u - δ_tu tr(V_t⁻¹ K)]        ∂/∂R'_tu = ½ [α_tᵀ α_u - δ_tu tr V_t⁻¹]
 
-A singular G (a correlation of ±1, a trait without genetic variance) is an ordinary point. A
-singular R is the edge h = 1: the density is that of K alone where K is regular, and ``-inf`` where
-it is not, as for one trait. Towards that edge the density of a singular K is as exact as 1 - h,
-which carries the rounding of R itself: relative 1e-16 / (1 - r_e²) for a residual correlation r_e.
-Where G + R is singular the density is ``-inf``.
+A singular G (a correlation of ±1, a trait without genetic variance) needs no special case. A
+singular R is the boundary h = 1. There the density is the density with covariance K if K is
+regular, and ``-inf`` otherwise, as for one trait. Near the boundary the density with a singular K
+has the accuracy of 1 - h, which inherits the rounding of R: relative 1e-16 / (1 - r_e²) for a
+residual correlation r_e. If G + R is singular the density is ``-inf``.
 
 Vectors of all traits are stacked trait by trait: y = [Y_1; Y_2; ...] (nT,), β = [B_1; B_2; ...]
 (pT,), so that Var(y) = G ⊗ K + R ⊗ I.
@@ -54,7 +54,7 @@ def multi_trait_logp(
     schur: Floats,
     triangle: Floats,
 ) -> tuple[float, Floats, Floats, Floats]:
-    """Log density of Y and its gradient.
+    """Compute the log density of Y and its gradient.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def multi_trait_logp(
     B
         Fixed effects (p, T), a column for each trait.
     G, R
-        Genetic and residual covariance of the traits (T, T); of each the symmetric part counts.
+        Genetic and residual covariance of the traits (T, T); only the symmetric part is used.
     s, weights, C, schur, triangle
         Eigenvalues (k,), their weights (k,), coupling (p, k), Schur complement (p, p) and
         triangular design (p, p) of the `bayeslmm.likelihood.spectrum.Spectrum`.
@@ -71,7 +71,7 @@ def multi_trait_logp(
     Returns
     -------
     logp, gradient in B (p, T), in G (T, T) and in R (T, T)
-        The last two symmetric: dlogp = Σ_tu dG[t, u] δG[t, u]. ``-inf`` and zeros outside the
+        The last two are symmetric: dlogp = Σ_tu dG[t, u] δG[t, u]. ``-inf`` and zeros outside the
         support (G, R positive semidefinite, G ⊗ K + R ⊗ I regular).
     """
     T = G.shape[0]
@@ -124,7 +124,7 @@ def cross_products(
 ) -> None:
     """Fill ``½ α_tᵀKα_u`` and ``½ α_tᵀα_u`` for t ≠ u, without cancellation as h → 1.
 
-    In the basis W α = [v; (e - a c)/d] with c = Cᵀv, d = a s + b, and Kα is seen through
+    In the basis W α = [v; (e - a c)/d] with c = Cᵀv and d = a s + b, and
     ``αᵀKα = vᵀTv + Σ_k s x²`` with x = (e + b c/s)/d.
 
     Parameters
@@ -181,9 +181,9 @@ def multi_trait_quadratic(
     schur: Floats,
     triangle: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """The log density as a quadratic in β: ``ℓ - ½ ‖w - Aβ‖²`` for all β.
+    """Compute the log density as a quadratic in β: ``ℓ - ½ ‖w - Aβ‖²``.
 
-    Parameters are those of `multi_trait_logp`.
+    Parameters as in `multi_trait_logp`.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def one_trait_quadratic(
     schur: Floats,
     triangle: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """ℓ, A (p, p) and w (p,) of one trait: with S = LLᵀ, A = L⁻¹R and w = L⁻¹(q - a C D⁻¹ e)."""
+    """Compute ℓ, A = L⁻¹R (p, p) and w = L⁻¹(q - a C D⁻¹ e) (p,) of one trait, S = LLᵀ."""
     p, m = C.shape
     a = variance[0]
     b = variance[1]
@@ -275,7 +275,7 @@ def stacked_logp(
     schur: Floats,
     triangle: Floats,
 ) -> tuple[float, Floats, Floats, Floats]:
-    """`multi_trait_logp` with β stacked trait by trait (pT,), and so its gradient."""
+    """Compute `multi_trait_logp` and its gradient with β stacked trait by trait (pT,)."""
     T, p = G.shape[0], triangle.shape[0]
     B = np.empty((p, T))
     for t in range(T):

@@ -3,8 +3,8 @@
     û = Cov(u, y) P y,   Var(u - û) = Var(u) - Cov(u, y) P Cov(y, u)
     P = V⁻¹ - V⁻¹X (XᵀV⁻¹X)⁻¹XᵀV⁻¹
 
-the same numbers as Henderson's mixed model equations give, without an inverse of a kernel: for
-several kernels, singular ones, and individuals without a record.
+Henderson's mixed model equations give the same values. This form needs no inverse of a kernel, so
+it covers several kernels, singular kernels, and individuals without records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike
 
 from bayeslmm.errors import InputError
-from bayeslmm.inference.effects_candidates import extended
+from bayeslmm.inference.effects_candidates import extend_effects
 from bayeslmm.likelihood.terms import Covariance, Term, residual_trait_term
 from bayeslmm.models.family import family_of, require_gaussian
 from bayeslmm.numerics.arrays import Floats
@@ -41,28 +41,28 @@ def compute_blup(
     *,
     individuals: pd.MultiIndex | None = None,
 ) -> pd.DataFrame:
-    """BLUP of the genetic values of everybody at given variances, β by generalised least squares.
+    """Compute the BLUP of all genetic values at given variances, β by generalised least squares.
 
     Parameters
     ----------
     model
-        What random terms there are; its priors play no role.
+        Model that defines the random terms; its priors are not used.
     cohort, relationships, individuals
         As for `bayeslmm.posterior.prediction.prediction_table`.
     variances
-        By the name of the term, and "residual": a number; a matrix (k, k) for a term of k effects
-        and for several traits; numbers (classes,) for several residual variances.
+        Variances by the name of the term, and "residual": a number; a matrix (k, k) for a term of k
+        effects and for several traits; numbers (classes,) for several residual variances.
 
     Returns
     -------
     DataFrame
-        The columns of `prediction_table`; sd is the root of the prediction error variance (with
-        that of β̂), the interval û ± 1.96 sd, and ``attrs["beta"]`` holds β̂.
+        The columns of `prediction_table`. sd is the root of the prediction error variance, which
+        includes the uncertainty of β̂; the interval is û ± 1.96 sd; ``attrs["beta"]`` holds β̂.
 
     Raises
     ------
     InputError
-        A term without its variance; a phenotype that is not Gaussian.
+        If a term has no variance, or the phenotype is not Gaussian.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def compute_blup(
     Henderson (1975) Biometrics 31:423.
     """
     require_gaussian(family_of(model), "BLUP in closed form")
-    wide = extended(model, cohort, relationships, individuals)
+    wide = extend_effects(model, cohort, relationships, individuals)
     covariance = Covariance(wide.terms, wide.residual)
     if cohort.trait_index is not None and wide.residual is not None:
         residuals = residual_trait_term(cohort)
@@ -106,7 +106,7 @@ def compute_blup(
         name: cov
         for term, S in zip(wide.terms, sigmas, strict=False)
         if term in genetic
-        for name, cov in _with_records(term, S).items()
+        for name, cov in _covariance_with_y(term, S).items()
     }
     if total:
         covariances["total"] = np.sum([covariances[name] for name in total], axis=0)
@@ -127,7 +127,7 @@ def compute_blup(
 def coefficients(
     covariance: Covariance, variances: Mapping[str, ArrayLike]
 ) -> tuple[Floats, list[Floats]]:
-    """The coefficients c of a covariance, and Σ of every term, from variances by name."""
+    """Return the coefficients c of a covariance and Σ of every term, from variances by name."""
     names = [term.name for term in covariance.terms]
     names += [] if covariance.residual is None else ["residual"]
     if set(names) != set(variances):
@@ -143,7 +143,7 @@ def coefficients(
             raise InputError(
                 f"{S.size} variances of {term.name}",
                 f"a matrix ({term.k}, {term.k}) of {', '.join(term.columns)}",
-                "give it with the covariances",
+                "give variances and covariances",
             )
         sigmas.append(S.reshape(term.k, term.k))
         entries += [sigmas[-1][i, j] for i, j in term.pairs]
@@ -153,8 +153,8 @@ def coefficients(
     return np.array(entries), sigmas
 
 
-def _with_records(term: Term, S: Floats) -> dict[str, Floats]:
-    """``Cov(u_j, y)`` (N, n) of every effect."""
+def _covariance_with_y(term: Term, S: Floats) -> dict[str, Floats]:
+    """Compute ``Cov(u_j, y)`` (N, n) of every effect."""
     out: dict[str, Floats] = {}
     for j, name in enumerate(term.columns):
         loads = sum(S[j, k] * term.incidence(k) for k in range(term.k))

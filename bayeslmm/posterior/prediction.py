@@ -1,4 +1,4 @@
-"""Genetic values of everybody, also of those without a record."""
+"""Genetic values of all individuals, with and without records."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pymc as pm
 import xarray as xr
 
 from bayeslmm.errors import InputError
-from bayeslmm.inference.effects_candidates import Extended, extended
+from bayeslmm.inference.effects_candidates import ExtendedEffects, extend_effects
 from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.marginal import Effects, Prediction
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
-from bayeslmm.posterior.running import Running
+from bayeslmm.posterior.running import RunningMoments
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
 
@@ -42,55 +42,57 @@ def prediction_table(
     *,
     individuals: pd.MultiIndex | None = None,
 ) -> pd.DataFrame:
-    """Posterior of the genetic values of everybody, with a phenotype or without.
+    """Summarise the posterior of the genetic values of all individuals, phenotyped or not.
 
     Parameters
     ----------
     model, tree
-        A model and what `bayeslmm.fit` returned for it.
+        A model and its fit, the result of `bayeslmm.fit`.
     cohort
-        What the model was built for.
+        The cohort of the model.
     relationships
-        By the name of the term ("additive", "dominance", ...), as the model was built with them
-        but with all individuals in them: those of the cohort and those to be predicted.
+        The model's relationships by the name of the term ("additive", "dominance", ...), with all
+        individuals in them: the cohort and the individuals to predict.
     prob
         Probability of the equal-tailed intervals.
     seed
-        The same seed gives the same numbers.
+        Seed; the same seed gives the same numbers.
     individuals
-        Whom to predict beside the people of the records; default everybody.
+        Individuals to predict in addition to the cohort; default all in the relationships.
 
     Returns
     -------
     DataFrame
-        ``FID IID trait component mean sd lower upper reliability phenotyped``, a row for each
-        individual (in the order of the first relationship) and genetic effect; of several genetic
-        terms also their sum, the component "total". ``phenotyped``: has a record of the trait.
-        Reliability is ``1 - sd²/(E[σ²] K_ii)``, the part of the prior variance of the value that
-        the data took away, E over the posterior and K on the scale analysed. It is cut to [0, 1]:
-        without data it is 0 up to Monte Carlo error (and below where E[σ²] is uncertain).
+        ``FID IID trait component mean sd lower upper reliability phenotyped``, one row for each
+        individual (in the order of the first relationship) and genetic effect. With several
+        genetic terms their sum is the component "total". ``phenotyped``: has a record of the trait.
+        Reliability is ``1 - sd²/(E[σ²] K_ii)``, the proportion of the prior variance of the genetic
+        value that the data explain; E is over the posterior and K on the scale analysed. It is
+        truncated to [0, 1]: without data it is 0 up to Monte Carlo error (and negative where E[σ²]
+        is uncertain).
 
     Raises
     ------
     InputError, ModelError
-        A missing or different relationship; a latent g whose draws were not kept.
+        If a relationship is missing or not the model's, or draws of a latent g were not kept.
     """
     variables = posterior_variables(tree)
-    wide = extended(model, cohort, relationships, individuals)
+    wide = extend_effects(model, cohort, relationships, individuals)
     genetic = [term for term in wide.terms if term.genetic and term.kernel is not None]
     total = [term.name for term in genetic if term.k == 1]
     total = total if len(total) > 1 else []
     prior = prior_variances(wide, genetic, wide.sigmas(variables)[0], total)
-    found: dict[str, Running] = {}
+    found: dict[str, RunningMoments] = {}
     draws = int(np.prod(np.shape(variables["beta"][1])[:2]))
     for part in wide.draws(variables, np.random.default_rng(seed)):
         for name in prior:
-            found.setdefault(name, Running(draws, prob)).add(*_chosen(part, name, total))
+            moments = found.setdefault(name, RunningMoments(draws, prob))
+            moments.add(*_mean_and_deviation(part, name, total))
     rows = {name: (*one.moments(), *one.interval(), prior[name]) for name, one in found.items()}
     return table(wide, cohort, rows)
 
 
-def _chosen(part: Prediction, name: str, total: Sequence[str]) -> tuple[Floats, Floats]:
+def _mean_and_deviation(part: Prediction, name: str, total: Sequence[str]) -> tuple[Floats, Floats]:
     if name != "total":
         return part.mean[name], part.deviation[name]
     return _sum(part.mean, total), _sum(part.deviation, total)
@@ -101,17 +103,17 @@ def _sum(effects: Effects, names: Sequence[str]) -> Floats:
 
 
 def posterior_variables(tree: xr.DataTree) -> Variables:
-    """Every posterior draw of a tree of one fit, as the engines take them."""
+    """Return all posterior draws of a fit as variables of the engines."""
     if "posterior" not in tree.children:
-        raise InputError("a tree without a posterior", "what fit() returned", "give that")
+        raise InputError("a tree without a posterior", "the result of fit()", "give that")
     found = tree["posterior"].to_dataset()
     return {str(k): (tuple(map(str, v.dims)), v.to_numpy()) for k, v in found.data_vars.items()}
 
 
 def prior_variances(
-    wide: Extended, terms: Sequence[Term], sigmas: Sequence[Floats], total: Sequence[str]
+    wide: ExtendedEffects, terms: Sequence[Term], sigmas: Sequence[Floats], total: Sequence[str]
 ) -> dict[str, Floats]:
-    """``E[σ²] K_ii`` (N,) of every genetic effect, by its name, and of their total."""
+    """Compute ``E[σ²] K_ii`` (N,) of every genetic effect, by name, and of their total."""
     found: dict[str, Floats] = {}
     for term, S in zip(wide.terms, sigmas, strict=True):
         if term in terms and term.kernel is not None:
@@ -123,13 +125,13 @@ def prior_variances(
 
 
 def table(
-    wide: Extended,
+    wide: ExtendedEffects,
     cohort: Cohort,
     rows: Mapping[str, tuple[Floats, Floats, Floats, Floats, Floats]],
 ) -> pd.DataFrame:
-    """The rows of `prediction_table` from (mean, sd, lower, upper, prior variance) by effect."""
-    order, tables = wide.everyone.order, []
-    people = wide.everyone.people[order]
+    """Build `prediction_table` from (mean, sd, lower, upper, prior variance) by effect."""
+    order, tables = wide.candidates.order, []
+    people = wide.candidates.people[order]
     for name, (mean, sd, lower, upper, prior) in rows.items():
         component, trait = name, cohort.trait
         records = cohort.individuals

@@ -12,14 +12,14 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.inference.effects_candidates import Extended, extended
+from bayeslmm.inference.effects_candidates import ExtendedEffects, extend_effects
 from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.candidates import positions_or_absent
 from bayeslmm.models.family import family_of, require_gaussian
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.posterior.prediction import posterior_variables
-from bayeslmm.posterior.running import Running
+from bayeslmm.posterior.running import RunningMoments
 from bayeslmm.relationship.relationship import Relationship, name_some
 from bayeslmm.relationship.variants import Variants
 
@@ -42,37 +42,37 @@ def predict_phenotype(
     prob: float = 0.95,
     seed: int = 1,
 ) -> pd.DataFrame:
-    """Posterior predictive distribution of new records, ``y = Xβ + Σ w u + ε``.
+    """Summarise the posterior predictive distribution of new records, ``y = Xβ + Σ w u + ε``.
 
     Parameters
     ----------
     model, tree, cohort, relationships
         As for `prediction_table`.
     individuals
-        (r,) whose records these are; an individual may stand several times.
+        (r,) individual of each record; an individual may occur several times.
     X
-        (r, p) their covariates in the order of ``cohort.covariates``, the intercept first; of a
-        DataFrame the columns are taken by name. Of several traits the columns of the others are 0.
+        (r, p) covariates in the order of ``cohort.covariates``, the intercept first; columns of a
+        DataFrame are matched by name. In a model of several traits the other traits' columns are 0.
     trait
-        Which trait, where the model has several.
+        Name of the trait, if the model has several.
     weights
-        For terms of several effects: the weight (r,) of each by name, such as ``{"intercept": 1,
+        For terms of several effects the weight (r,) of each by name, such as ``{"intercept": 1,
         "slope": x}`` with x standardised as in the model `gxe`.
     group
-        (r,) class of the residual variance, where the model has several.
+        (r,) class of the residual variance, if the model has several.
     prob, seed
         As for `prediction_table`.
 
     Returns
     -------
     DataFrame
-        ``FID IID trait mean sd lower upper``, a row a record.
+        ``FID IID trait mean sd lower upper``, one row per record.
 
     Raises
     ------
     InputError, ModelError
-        Individuals that a kernel does not know; effects whose weights the model does not tell; a
-        phenotype that is not Gaussian.
+        If individuals are absent from a kernel, weights of effects are missing, or the phenotype
+        is not Gaussian.
 
     Examples
     --------
@@ -94,13 +94,13 @@ def predict_phenotype(
     """
     require_gaussian(family_of(model), "predicted records")
     variables = posterior_variables(tree)
-    wide = extended(model, cohort, relationships, individuals)
+    wide = extend_effects(model, cohort, relationships, individuals)
     design = _design(X, cohort, len(individuals))
     entries = _entries(wide, cohort, individuals, trait, weights)
     residual = _residual(wide, variables, cohort, trait, group, len(individuals))
     beta = np.asarray(variables["beta"][1]).reshape(-1, cohort.p)
     rng = np.random.default_rng(seed)
-    found = Running(len(beta), prob)
+    found = RunningMoments(len(beta), prob)
     for part in wide.draws(variables, rng):
         m = beta[part.where] @ design.T
         d = np.sqrt(residual[part.where]) * rng.standard_normal(m.shape)
@@ -138,13 +138,13 @@ def _design(X: ArrayLike | pd.DataFrame, cohort: Cohort, r: int) -> Floats:
 
 
 def _entries(
-    wide: Extended,
+    wide: ExtendedEffects,
     cohort: Cohort,
     individuals: pd.MultiIndex,
     trait: str | None,
     weights: Mapping[str, ArrayLike] | None,
 ) -> list[tuple[str, NDArray[np.intp], Floats]]:
-    """Effects of the new records: name, level of each record, weight of each record."""
+    """Return the effects of the new records: name, level of each record, weight in each record."""
     given = dict(weights or {})
     if (trait is None) != (cohort.trait_index is None) or trait not in (None, *cohort.traits):
         raise InputError(f"trait {trait!r}", f"one of {', '.join(cohort.traits)}", "name it")
@@ -158,15 +158,15 @@ def _entries(
             used = [(name, given[name]) for name in term.columns if name in given]
         if not used or term.people is None:
             raise ModelError(
-                f"which {', '.join(term.columns)} enter a new record is not known -> records that "
-                "depend on their own individual alone, or weights= for each effect -> "
+                f"the weights of {', '.join(term.columns)} in a new record are not known -> "
+                "records that depend on their own individual only, or weights= for each effect -> "
                 "prediction_table gives the genetic values"
             )
         index = positions_or_absent(individuals, term.people)
         if (absent := np.flatnonzero(index < 0)).size:
             raise InputError(
                 f"'{term.name}' of {name_some(individuals, absent)} is not known",
-                f"a relationship '{term.name}' with everybody to be predicted",
+                f"a relationship '{term.name}' with all individuals to be predicted",
                 "give it by this name",
             )
         for name, weight in used:
@@ -176,14 +176,14 @@ def _entries(
 
 
 def _residual(
-    wide: Extended,
+    wide: ExtendedEffects,
     variables: Variables,
     cohort: Cohort,
     trait: str | None,
     group: ArrayLike | None,
     r: int,
 ) -> Floats:
-    """Residual variances (draws, r) of the new records; 0 where a term stands for the residual."""
+    """Return residual variances (draws, r) of the new records; 0 if the residual is a term."""
     variance = wide.sigmas(variables)[1]
     if wide.residual is None:
         return np.zeros((len(variance), r))
@@ -195,7 +195,7 @@ def _residual(
     if codes.shape != (r,) or codes.min() < 0 or codes.max() >= variance.shape[1]:
         raise InputError(
             f"no residual class for {r} records",
-            f"group= with numbers from 0 to {variance.shape[1] - 1}, one a record",
-            "they are in the order in which the groups first appear in the records",
+            f"group= with numbers from 0 to {variance.shape[1] - 1}, one per record",
+            "number the groups in the order of their first record",
         )
     return np.asarray(variance[:, codes])

@@ -1,11 +1,11 @@
-"""Posterior moments and intervals of quantities whose draws come in blocks and are not kept.
+"""Running posterior moments and intervals of quantities whose draws come in blocks.
 
-A quantity is u = m + d, m its conditional mean given the other parameters and d a draw about it
-(`bayeslmm.inference.effects_candidates`). The moments are taken over the conditional ones::
+A quantity is u = m + d, with m its conditional mean given the other parameters and d a random
+deviation (`bayeslmm.inference.effects_candidates`). Its moments follow from the conditional ones::
 
     E[u] = E(m)     Var(u) = Var(m) + E(d²)
 
-and of the sorted draws only the two tails are kept that an equal-tailed interval needs.
+Only the two tails of the draws are stored, as far as an equal-tailed interval needs them.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from bayeslmm.errors import InputError
 from bayeslmm.numerics.arrays import Floats
 
 
-class Running:
-    """Moments and an interval over draws that come block by block and are not kept."""
+class RunningMoments:
+    """Moments and an equal-tailed interval over draws that come in blocks and are not stored."""
 
     def __init__(self, draws: int, prob: float) -> None:
         if not 0.0 < prob < 1.0:
             raise InputError(f"prob = {prob}", "between 0 and 1", "0.95, for instance")
-        self._place = (draws - 1) * 0.5 * (1.0 - prob)  # of the lower bound among sorted draws
+        self._place = (draws - 1) * 0.5 * (1.0 - prob)  # rank of the lower bound, with fraction
         self._most = min(draws, int(self._place) + 2)
         self._count = 0
         self._tails: list[Floats] = []
 
     def add(self, mean: Floats, deviation: Floats) -> None:
-        """Add m and d of a block (draws, N)."""
+        """Add m and d of a block, each (draws, N)."""
         count = len(mean)
         centre = mean.mean(axis=0)
         about = np.square(mean - centre).sum(axis=0)
@@ -51,12 +51,12 @@ class Running:
                 self._tails[k] = np.partition(tail, self._most - 1, axis=0)[: self._most]
 
     def moments(self) -> tuple[Floats, Floats]:
-        """Mean and sd (N,)."""
+        """Return mean and sd, each (N,)."""
         variance = self._about / max(self._count - 1, 1) + self._squares / self._count
         return self._mean, np.sqrt(variance)
 
     def interval(self) -> tuple[Floats, Floats]:
-        """Equal-tailed interval (N,), (N,), as `numpy.quantile` would have it."""
+        """Return the equal-tailed interval, lower and upper (N,), as by `numpy.quantile`."""
         low = int(self._place)
         part = self._place - low
         bounds = []

@@ -1,4 +1,4 @@
-"""The heritability table: every reported number with its uncertainty and diagnostics."""
+"""The heritability table: every reported quantity with its uncertainty and diagnostics."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ COLUMNS = [
 
 
 def trait_trees(tree: xr.DataTree) -> dict[str, xr.DataTree]:
-    """The trees of single traits, by trait, of a tree of one trait or of several."""
+    """Return the tree of each trait, by its name, from a tree of one or of several fits."""
     if "posterior" in tree.children:
         return {str(tree.attrs.get("trait", "phenotype")): tree}
     return {name: child for name, child in tree.children.items() if "posterior" in child.children}
 
 
 def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
-    """Heritability, variance components, PVE, effects and tests, a row each.
+    """Tabulate heritability, variance components, PVE, effects and tests.
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns, or several of them in one tree.
+        Result of `bayeslmm.fit`, or several results in one tree.
     prob
         Probability of the intervals.
 
@@ -53,32 +53,32 @@ def heritability(tree: xr.DataTree, prob: float = 0.95) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``trait model engine quantity n mean sd median mode lower upper interval prob
-        ess_bulk ess_tail r_hat mcse``, a row for each of `bayeslmm.inference.quantities`.
+        ess_bulk ess_tail r_hat mcse``, one row for each of `bayeslmm.inference.quantities`.
         ``interval`` is "hdi" for h² and the shares (the shortest interval; an equal-tailed one can
         never contain 0) and "eti" (equal-tailed) for the rest. With the exact engine mean, sd,
         median, mode and interval of h² come from the quadrature, without Monte Carlo error (mcse
-        0). Quantities that are no posterior draws stand in ``mean`` alone:
+        0). Quantities without posterior draws have a value in ``mean`` only:
 
         - ``p_h2_below_0.01``, ``p_share_below_0.01[COMPONENT]``: posterior probability that h², or
           the share of a component, is below 0.01;
-        - ``p_r_g_below_0[A,B]``, ``p_abs_r_g_above_0.95[A,B]`` (and r_e): that a correlation is
-          negative, that it is near ±1;
+        - ``p_r_g_below_0[A,B]``, ``p_abs_r_g_above_0.95[A,B]`` (and r_e): posterior probability
+          that a correlation is negative, or near ±1;
         - ``pareto_k``: k̂ of the importance weights; ``log_evidence``: log marginal likelihood;
         - ``log10_bf_h2_0``, ``log10_bf_share_0[COMPONENT]``: log10 Bayes factor in favour of h² = 0
-          and of a component without variance (`zero_factors`); nan where it is not known;
+          and of a zero variance component (`zero_bayes_factors`); nan where not available;
         - ``p_rlrt``: p-value of the exact restricted likelihood ratio test of h² = 0;
         - ``se_expected``: standard error of h² expected from n and the spectrum, at h² = 0.
 
-        The last two, and PVE, are there for a Gaussian phenotype only. h² and the variances stand
-        on the scale that the attribute ``scale`` of the tree names (`bayeslmm.models.family`).
+        The last two, and PVE, exist for a Gaussian phenotype only. h² and the variances are on the
+        scale named by the attribute ``scale`` of the tree (`bayeslmm.models.family`).
     """
     if not 0 < prob < 1:
         raise ValueError(f"prob = {prob}: a probability between 0 and 1, for instance 0.95")
-    frames = [_one(trait, part, prob) for trait, part in trait_trees(tree).items()]
+    frames = [_trait_table(trait, part, prob) for trait, part in trait_trees(tree).items()]
     return pd.concat(frames, ignore_index=True)
 
 
-def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
+def _trait_table(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
     posterior = tree["posterior"].to_dataset()
     most = importance_ess(tree)
     rows = [
@@ -107,7 +107,7 @@ def _one(trait: str, tree: xr.DataTree, prob: float) -> pd.DataFrame:
 
 
 def describe(draws: Floats, name: str, prob: float) -> dict[str, Any]:
-    """Mean, sd, median, mode and interval of draws (chain, draw)."""
+    """Compute mean, sd, median, mode and interval of draws (chain, draw)."""
     flat = draws.ravel()
     shortest = name.startswith(SHARES) and bool(flat.min() >= 0.0)
     if shortest:
@@ -135,7 +135,7 @@ def _describe_exact(share: ShareMarginal, prob: float) -> dict[str, Any]:
 
 
 def exact_share(tree: xr.DataTree) -> ShareMarginal | None:
-    """The exact marginal posterior of h², where the exact engine has been at work."""
+    """Return the exact marginal posterior of h²; None unless fitted by the exact engine."""
     if "quadrature" not in tree.children:
         return None
     group = tree["quadrature"].to_dataset()
@@ -144,10 +144,10 @@ def exact_share(tree: xr.DataTree) -> ShareMarginal | None:
 
 
 def shortest_interval(draws: Floats, prob: float) -> tuple[float, float]:
-    """Shortest interval of a share; it reaches to 0 or 1 when it starts at the outermost draws.
+    """Compute the shortest interval of a share; extend it to 0 or 1 if it starts at extreme draws.
 
-    Of a density that falls from the edge the outermost half per cent of the draws decide by chance
-    where the shortest interval starts.
+    If the density decreases from the boundary, the shortest interval starts at random within the
+    outermost half per cent of the draws; so these count as the boundary.
     """
     ordered = np.sort(draws)
     count = math.ceil(prob * ordered.size)
@@ -161,7 +161,7 @@ def shortest_interval(draws: Floats, prob: float) -> tuple[float, float]:
 
 
 def density_mode(draws: Floats) -> float:
-    """Mode of a kernel density estimate with boundary correction."""
+    """Return the mode of a kernel density estimate with boundary correction."""
     if np.ptp(draws) == 0.0:
         return float(draws[0])
     grid, density, _ = array_stats.kde(draws, grid_len=1024)
@@ -169,11 +169,11 @@ def density_mode(draws: Floats) -> float:
 
 
 def tests(tree: xr.DataTree) -> dict[str, float]:
-    """What is reported beyond draws; nan where it cannot be computed."""
+    """Return probabilities, Bayes factors and tests by name; nan where not available."""
     posterior = tree["posterior"].to_dataset()
     out: dict[str, float] = {}
     if posterior["h2"].dims == ("chain", "draw"):
-        out |= _tests_of_h2(tree)
+        out |= _h2_tests(tree)
     names = component_names(posterior)
     if len(names) > 2:
         out |= {
@@ -183,7 +183,7 @@ def tests(tree: xr.DataTree) -> dict[str, float]:
         }
         out |= {
             f"log10_bf_share_0[{name}]": value
-            for name, value in zero_factors(tree).items()
+            for name, value in zero_bayes_factors(tree).items()
             if name != H2
         }
     for name, r in correlations(posterior).items():
@@ -199,7 +199,7 @@ def tests(tree: xr.DataTree) -> dict[str, float]:
     return out
 
 
-def _tests_of_h2(tree: xr.DataTree) -> dict[str, float]:
+def _h2_tests(tree: xr.DataTree) -> dict[str, float]:
     h2 = tree["posterior"]["h2"].to_numpy().ravel()
     out = {"p_h2_below_0.01": float(np.mean(h2 < 0.01)), "log10_bf_h2_0": savage_dickey(tree)}
     if (share := exact_share(tree)) is not None:
@@ -216,11 +216,11 @@ def _tests_of_h2(tree: xr.DataTree) -> dict[str, float]:
 
 
 def savage_dickey(tree: xr.DataTree) -> float:
-    """log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
+    """Return log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
 
-    By quadrature with the exact engine; of several kernels by `zero_factors`. Otherwise the ratio
-    of posterior to prior density at 0, from the draws near 0, each over its prior density; nan if
-    too few lie there to say.
+    The exact engine gives it by quadrature; with several kernels `zero_bayes_factors` gives it.
+    Otherwise it is the ratio of posterior to prior density at 0, from draws near 0 weighted by
+    1/prior density; nan if too few draws are near 0.
 
     References
     ----------
@@ -229,7 +229,7 @@ def savage_dickey(tree: xr.DataTree) -> float:
     if "quadrature" in tree.children:
         attrs = tree["quadrature"].attrs
         return float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / math.log(10))
-    if H2 in (found := zero_factors(tree)):
+    if H2 in (found := zero_bayes_factors(tree)):
         return found[H2]
     posterior = tree["posterior"]["h2"].to_numpy().ravel()
     width = max(0.01, float(np.quantile(posterior, 0.05)))
@@ -246,15 +246,15 @@ def savage_dickey(tree: xr.DataTree) -> float:
     return float(np.log10(_edge_density(posterior, width) / _edge_density(prior, width)))
 
 
-def zero_factors(tree: xr.DataTree) -> dict[str, float]:
-    """log10 Bayes factors in favour of no variance: of every component and, as "h2", of h².
+def zero_bayes_factors(tree: xr.DataTree) -> dict[str, float]:
+    """Return log10 Bayes factors in favour of zero, for every component and, as "h2", for h².
 
-    For models whose variances are shares of one total
-    (`bayeslmm.inference.laplace.share_likelihood`), else empty. By the marginal likelihood of the
-    model without the component, where no more than one kernel is left in it and the tree still has
-    its model (the numbers are then kept with the tree); otherwise from the posterior draws near
-    zero (`bayeslmm.comparison.savage_dickey`), nan if too few lie there. `bayeslmm compare` gives
-    those too.
+    The result is empty unless the variances are shares of one total
+    (`bayeslmm.inference.laplace.share_likelihood`). If the model without the component has at most
+    one kernel and the tree still has its model, the factor is a ratio of marginal likelihoods,
+    which is stored with the tree. Otherwise it comes from the posterior draws near zero
+    (`bayeslmm.comparison.savage_dickey`), nan if there are too few; `bayeslmm compare` computes
+    these cases too.
     """
     prior = read_prior(tree)
     if prior is None:
@@ -264,31 +264,31 @@ def zero_factors(tree: xr.DataTree) -> dict[str, float]:
     shares = posterior["share"].to_numpy().reshape(-1, len(names) + 1)
     h2 = posterior["h2"].to_numpy().ravel()
     sets = {name: [k] for k, name in enumerate(names)}
-    if (genetic := _genetic(shares, h2)) is not None:
+    if (genetic := _h2_components(shares, h2)) is not None:
         sets[H2] = genetic
-    known = _nested(tree, sets)
-    effective = importance_ess(tree)
-    worth = None if math.isinf(effective) else effective
+    known = _nested_bayes_factors(tree, sets)
+    ess = importance_ess(tree)
+    effective = None if math.isinf(ess) else ess
     out = {}
     for name, chosen in sets.items():
         if name in known:
             out[name] = known[name]
             continue
         ends = prior.of_coordinate(len(chosen), len(names))
-        out[name] = ratio_at_zero(coordinate(shares, chosen), *ends, worth).log10
+        out[name] = ratio_at_zero(coordinate(shares, chosen), *ends, effective).log10
     return out
 
 
-def _genetic(shares: Floats, h2: Floats) -> list[int] | None:
-    """The components that h² is the sum of; None if it is no such sum."""
+def _h2_components(shares: Floats, h2: Floats) -> list[int] | None:
+    """Return the components whose shares sum to h²; None if there are none."""
     found, *_ = np.linalg.lstsq(shares, h2, rcond=None)
     chosen = [k for k in range(shares.shape[1] - 1) if found[k] > 0.5]
     exact = chosen and np.allclose(shares[:, chosen].sum(axis=1), h2, rtol=1e-9, atol=1e-9)
     return chosen if exact else None
 
 
-def _nested(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
-    """log10 Bayes factors by marginal likelihoods of models with one kernel or none."""
+def _nested_bayes_factors(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
+    """Return log10 Bayes factors by marginal likelihoods of models with one kernel or none."""
     attrs = tree["sample_stats"].attrs
     if "log_evidence" not in attrs:
         return {}
@@ -300,7 +300,7 @@ def _nested(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
                 for name, chosen in sets.items()
                 if len(shares.components) - len(chosen) <= 1
             }
-        except (InputError, ModelError):  # no model any more, or one that cannot be written so
+        except (InputError, ModelError):  # the tree has no model, or its variances are not shares
             return {}
         attrs["log_evidence_nested"] = json.dumps(found)
     kept = json.loads(attrs["log_evidence_nested"])
@@ -309,17 +309,17 @@ def _nested(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
 
 
 def _edge_density(draws: Floats, width: float, weights: Floats | None = None) -> float:
-    """Density at 0 of (weighted) draws, taken as linear in h² over [0, width]."""
+    """Estimate the density at 0 from (weighted) draws, as linear in h² over [0, width]."""
     inside = draws < width
     part = (4.0 - 6.0 * draws[inside] / width) * (1.0 if weights is None else weights[inside])
     return float(max(part.sum() / (draws.size * width), 1e-300))
 
 
 def weakly_informed(tree: xr.DataTree) -> str | None:
-    """One sentence when the data of one trait say little about h²; None when they say enough.
+    """Return a warning if the data of one trait hardly inform h²; None otherwise.
 
-    They say little when the standard error of h² that n and the spectrum promise (at h² = 0) is
-    above 0.15; the sentence says how much of the prior's spread is left.
+    The criterion is an expected standard error of h² (from n and the spectrum, at h² = 0) above
+    0.15. The warning gives the ratio of posterior to prior variance.
     """
     if "eigenvalue" not in tree["constant_data"] or not recorded_family(tree.attrs).gaussian:
         return None
@@ -333,7 +333,7 @@ def weakly_informed(tree: xr.DataTree) -> str | None:
 
 
 def prior_contribution(tree: xr.DataTree) -> float:
-    """Posterior variance of h² over its prior variance: 1 when the data have said nothing."""
+    """Return the ratio of posterior to prior variance of h²; 1 if the data are uninformative."""
     posterior = tree["posterior"]["h2"].to_numpy()
     if "prior" not in tree.children or "h2" not in tree["prior"] or posterior.ndim > 2:
         return float("nan")

@@ -2,9 +2,9 @@
 
     s | y, β, σ² ~ N(σ²_s Wᵀx, σ²_s I - σ⁴_s WᵀV⁻¹W),   x = V⁻¹(y - Xβ),   σ²_s = σ²_u/c
 
-Mean and variance over the posterior of β and σ² need x and V⁻¹ alone, n and n² numbers however
-many variants there are. They are taken over the draws without drawing s, so the only Monte Carlo
-error is that of β and σ² (Rao-Blackwell).
+Mean and variance over the posterior of β and σ² need only x (n,) and V⁻¹ (n, n), for any number of
+variants. They are averaged over the draws of β and σ² without drawing s (Rao-Blackwell), which
+lowers the Monte Carlo error.
 """
 
 from __future__ import annotations
@@ -40,33 +40,32 @@ if TYPE_CHECKING:
 def estimate_variant_effects(
     model: pm.Model, tree: xr.DataTree, variants: Variants, cohort: Cohort
 ) -> pd.DataFrame:
-    """Posterior mean and sd of the effect of every variant.
+    """Compute the posterior mean and sd of the effect of every variant.
 
     Parameters
     ----------
     model
-        `snp_effects`, or `additive` with the GRM of the same variants; with the phenotype that was
-        fitted.
+        `snp_effects`, or `additive` with the GRM of the same variants; with the fitted phenotype.
     tree
-        What `bayeslmm.fit` returned for it.
+        Result of `bayeslmm.fit` for this model.
     variants
-        W; rows are found by ID.
+        Standardised dosages W; rows are matched by ID.
     cohort
         The individuals analysed.
 
     Returns
     -------
     DataFrame
-        A row a variant: ``CHROM POS ID A1 A0 frequency`` (of A1), ``mean sd`` of the effect of
+        One row per variant: ``CHROM POS ID A1 A0 frequency`` (of A1), ``mean sd`` of the effect of
         one unit of W (a standard deviation of the dosage), ``allele_mean allele_sd`` of the effect
         of one copy of A1, in units of y.
 
     Raises
     ------
     ModelError
-        A model without a spectrum.
+        If the model has no spectrum.
     InputError
-        Variants whose WWᵀ is not the kernel of the model.
+        If WWᵀ of the variants is not the kernel of the model.
 
     Examples
     --------
@@ -110,7 +109,7 @@ def estimate_variant_effects(
 
 
 def check_kernel(spectrum: Spectrum, variants: Variants) -> None:
-    """Is WWᵀ/c the kernel of the spectrum? Seen by one random vector."""
+    """Raise `InputError` unless WWᵀ/c is the spectrum's kernel, tested with a random vector."""
     v = np.random.default_rng(1).standard_normal(spectrum.n)
     W = variants.W
     found = np.asarray(W @ (W.T @ v.astype(W.dtype)), dtype=np.float64) / variants.factor
@@ -118,7 +117,7 @@ def check_kernel(spectrum: Spectrum, variants: Variants) -> None:
     if np.linalg.norm(found - expected) > 2e-2 * np.linalg.norm(expected):
         raise InputError(
             "WWᵀ of these variants is not the kernel of the model",
-            "the variants, in the same scale, that the model was built with",
+            "the variants of the model, with the same scaling",
             "give those, or fit snp_effects with these",
         )
 
@@ -126,7 +125,7 @@ def check_kernel(spectrum: Spectrum, variants: Variants) -> None:
 def _moments(
     model: pm.Model, variables: Variables, spectrum: Spectrum, factor: float
 ) -> tuple[Floats, Floats, float]:
-    """E[σ²_s x] (n,), Cov(σ²_s x) - E[σ⁴_s V⁻¹] (n, n), both rotated, and E[σ²_s]."""
+    """Compute E[σ²_s x] (n,), Cov(σ²_s x) - E[σ⁴_s V⁻¹] (n, n), both rotated, and E[σ²_s]."""
     variance = covariance_draws(model, variables)[0]
     beta = np.asarray(variables["beta"][1]).reshape(len(variance), -1)
     rotated = spectrum.rotate(observed_phenotype(model))

@@ -354,7 +354,7 @@ BAD = {
     ),
     "a text for an environment": (
         BIRDS + "--id-column ring --pheno-name mass --model gxe --environment-column plot",
-        "'environment' is no number",
+        "'environment' is not numeric",
     ),
     "products from matrices": (
         "--grm {d}/k.additive,{d}/k.dominance --pheno {d}/sim.pheno --pheno-name A "

@@ -75,7 +75,7 @@ def test_low_bulk_ess() -> None:
     found = diagnose(tree_of(slow, **quiet()))
     bulk = convergence(slow)["ess_bulk"]
     assert bulk < 400
-    assert f"bulk ESS of h2 is {bulk:.0f}; it has to be at least 400" in found.problems
+    assert f"bulk ESS of h2 is {bulk:.0f}; it must be at least 400" in found.problems
     assert not found.ok
 
 
@@ -95,7 +95,7 @@ def test_one_divergence_is_too_many() -> None:
     diverging = np.zeros((4, 1000), bool)
     diverging[2, 17] = True
     found = diagnose(tree_of(GOOD, **quiet(diverging=diverging)))
-    assert found.problems == ("1 divergent transitions; there have to be none",)
+    assert found.problems == ("1 divergent transitions; there must be none",)
     assert found.divergences == 1
     assert not found.ok
 
@@ -106,7 +106,7 @@ def test_low_e_bfmi() -> None:
     wanted = min(np.mean(np.diff(e) ** 2) / e.var() for e in energy)
     assert found.e_bfmi == pytest.approx(wanted)
     assert wanted < 0.3
-    assert found.problems == (f"E-BFMI is {wanted:.2f}; it has to be at least 0.3",)
+    assert found.problems == (f"E-BFMI is {wanted:.2f}; it must be at least 0.3",)
 
 
 def test_e_bfmi_is_arvizs() -> None:
@@ -139,7 +139,7 @@ def test_draws_that_are_not_numbers_are_not_healthy() -> None:
     broken[1, 5] = np.nan
     found = diagnose(tree_of(broken, **quiet()))
     assert not found.ok
-    assert found.problems == ("1 draws of h2 are no finite numbers",)
+    assert found.problems == ("1 draws of h2 are not finite",)
 
 
 @pytest.mark.parametrize("engine", ["exact", "nuts"])

@@ -9,7 +9,7 @@ from model_cases import case
 
 from bayeslmm import models
 from bayeslmm.errors import InputError
-from bayeslmm.inference.effects_candidates import extended
+from bayeslmm.inference.effects_candidates import extend_effects
 
 
 @pytest.mark.parametrize("name", ["additive", "additive_cholesky"])
@@ -18,8 +18,8 @@ def test_one_kernel_wants_its_relationship_by_name(name: str) -> None:
     model, cohort = data.model(name), data.cohort()
     for given in ({}, {"dominance": data.relationship()}):
         with pytest.raises(InputError, match=r"no relationship 'additive'"):
-            extended(model, cohort, given)
-    found = extended(model, cohort, {"additive": data.relationship()})
+            extend_effects(model, cohort, given)
+    found = extend_effects(model, cohort, {"additive": data.relationship()})
     assert [term.name for term in found.terms] == ["additive"]
     assert found.residual is not None
     assert np.array_equal(found.residual, np.zeros(20))
@@ -29,4 +29,4 @@ def test_several_traits_want_their_relationship_by_name() -> None:
     one = case("bivariate", "2 traits")
     model = models.load("bivariate")(one.cohort, *one.matrices)
     with pytest.raises(InputError, match=r"no relationship 'additive'"):
-        extended(model, one.cohort, {"genomic": one.matrices[0]})
+        extend_effects(model, one.cohort, {"genomic": one.matrices[0]})

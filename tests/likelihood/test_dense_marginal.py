@@ -349,7 +349,7 @@ def test_some_of_the_records_also_without_a_class_of_the_residual() -> None:
         assert at.at(beta) == pytest.approx(exact, rel=1e-10)
         (slope,) = gradient([c], beta, np.eye(2))[1]
         assert slope.shape == c.shape
-    assert found.lost == 1
+    assert found.empty_classes == 1
     assert slope[-1] == 0.0
     assert one.subset(np.array([3])) is None
 

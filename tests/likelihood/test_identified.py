@@ -1,4 +1,4 @@
-"""Terms that the data cannot tell apart are refused by name."""
+"""Terms with unidentified variances are refused by name."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_terms_that_differ_pass() -> None:
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ([simple_term("each", None, EACH)], "the terms each, residual cannot be told apart"),
+        ([simple_term("each", None, EACH)], "of the terms each, residual are not identified"),
         (
             [simple_term("a", K, EACH), simple_term("b", 3 * K, EACH)],
-            "the terms a, b cannot be told apart",
+            "of the terms a, b are not identified",
         ),
         (
             [simple_term("a", K, EACH), simple_term("b", 2 * K + np.eye(n), EACH)],
-            "the terms a, b, residual cannot be told apart",
+            "of the terms a, b, residual are not identified",
         ),
         (
             [simple_term("a", K, EACH), simple_term("one", None, np.zeros(n, dtype=np.intp))],

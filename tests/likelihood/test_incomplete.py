@@ -22,7 +22,7 @@ from bayeslmm.cohort.traits import stack_traits
 from bayeslmm.distributions.phenotype import require_marginal, set_phenotype
 from bayeslmm.individuals import individual_index
 from bayeslmm.inference.effects import random_effects
-from bayeslmm.inference.effects_candidates import extended
+from bayeslmm.inference.effects_candidates import extend_effects
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import hyper
 from bayeslmm.likelihood import incomplete
@@ -418,7 +418,7 @@ def test_both_forms_draw_the_same_effects_of_everybody() -> None:
     wide, rows = half @ half.T, np.r_[people(63).get_indexer(one.people), 60:63]
     known = {"additive": Relationship(wide, people(63)[rows], name="additive")}
     parts = [
-        list(extended(model, one, known).draws(variables, np.random.default_rng(14)))
+        list(extend_effects(model, one, known).draws(variables, np.random.default_rng(14)))
         for model in (fast, dense)
     ]
     for a, b in zip(*parts, strict=True):

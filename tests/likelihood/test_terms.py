@@ -235,7 +235,7 @@ def test_a_reaction_norm() -> None:
 
 @pytest.mark.parametrize("values", [np.full(6, 3.0), text(["hot", "1", "2", "3", "4", "5"])])
 def test_what_is_no_environment(values: Any) -> None:
-    with pytest.raises(InputError, match="the environment 'environment' is no number everywhere"):
+    with pytest.raises(InputError, match="the environment 'environment' is not numeric"):
         reaction_norm_term(environments(values), relationship("A"))
 
 

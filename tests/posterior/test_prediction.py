@@ -23,13 +23,13 @@ from bayeslmm.cohort.traits import stack_traits
 from bayeslmm.distributions.phenotype import require_marginal, set_phenotype
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.individuals import individual_index
+from bayeslmm.inference.compiled import OFTEN
 from bayeslmm.inference.effects import covariance_draws
 from bayeslmm.inference.fit import fit
-from bayeslmm.inference.tree import PYTHON
 from bayeslmm.posterior.blup import compute_blup
 from bayeslmm.posterior.prediction import prediction_table
 from bayeslmm.posterior.prediction_records import predict_phenotype
-from bayeslmm.posterior.running import Running
+from bayeslmm.posterior.running import RunningMoments
 from bayeslmm.relationship.pedigree.matrix import additive_relationship, invert_relationship
 from bayeslmm.relationship.pedigree.pedigree import read_pedigree
 from bayeslmm.relationship.relationship import Relationship
@@ -252,7 +252,7 @@ def test_blup_of_two_traits_is_hendersons(complete: bool) -> None:
 
 def fixed_tree(model: pm.Model, beta: Any, draws: int = 1, seed: int = 3) -> xr.DataTree:
     """A "posterior" that is one point of the prior, `draws` times, with a given β."""
-    point = pm.draw(model.free_RVs, random_seed=seed, mode=PYTHON)
+    point = pm.draw(model.free_RVs, random_seed=seed, mode=OFTEN)
     values = {rv.name: np.asarray(x) for rv, x in zip(model.free_RVs, point, strict=True)}
     values["beta"] = np.asarray(beta)
     found = {
@@ -516,7 +516,7 @@ def test_errors_say_what_to_give() -> None:
 def test_intervals_from_blocks_are_those_of_all_draws(prob: float, draws: int) -> None:
     rng = np.random.default_rng(draws)
     m, d = rng.standard_normal((2, draws, 4))
-    running = Running(draws, prob)
+    running = RunningMoments(draws, prob)
     for start in range(0, draws, 300):
         running.add(m[start : start + 300], d[start : start + 300])
     tail = 0.5 * (1 - prob)

@@ -1,4 +1,4 @@
-"""NUTS on the target itself, preconditioned by the Hessian: the next step where k̂ stays high.
+"""NUTS on the target, preconditioned by the Hessian: the fallback if k̂ remains high.
 
 u = mode + L x,   L Lᵀ = covariance at the mode;   chains over x from nutpie
 """
@@ -17,7 +17,7 @@ from bayeslmm.inference.laplace.mode import Mode, find_mode
 from bayeslmm.inference.laplace.target import Target
 from bayeslmm.numerics.arrays import Floats
 
-STEP = 1e-3  # of central differences, in standard deviations at the mode
+STEP = 1e-3  # step of central differences, in standard deviations at the mode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class Chains:
     log_density
         log p(u, y) (chains, draws).
     diverging, energy, steps
-        Of each draw (chains, draws): divergence, energy, leapfrog steps.
+        Divergence, energy and number of leapfrog steps of each draw (chains, draws).
     evaluations, gradients
         Density evaluations and gradient calls spent, warm-up included.
     """
@@ -56,25 +56,25 @@ def sample(
     target_accept: float = 0.9,
     mode: Mode | None = None,
 ) -> Chains:
-    """Run NUTS in the coordinates whitened by the Hessian, from one sd around the mode.
+    """Run NUTS in coordinates whitened by the Hessian, starting within one sd of the mode.
 
     Parameters
     ----------
     target
-        The density; without its gradient, central differences (2 d evaluations a step).
+        The density; without gradient, central differences (2 d evaluations per step).
     draws, chains, tune, seed, target_accept
         As in `bayeslmm.inference.nuts`.
     workers
-        Chains at a time, one BLAS thread each.
+        Number of concurrent chains, with one BLAS thread each.
     mode
-        Mode and Hessian, if known already.
+        Mode and Hessian, if already known.
 
     Returns
     -------
     Chains
-        R-hat, ESS, divergences and energies are the caller's to judge.
+        The caller has to check R-hat, ESS, divergences and energies.
     """
-    import nutpie  # when chains are asked for: it imports ArviZ with its plots
+    import nutpie  # only when chains are run: it imports ArviZ with its plots
     from nutpie.compiled_pyfunc import from_pyfunc
 
     mode = find_mode(target, workers) if mode is None else mode
@@ -106,7 +106,7 @@ def sample(
         )
         try:
             trace = sampler.wait()
-        except BaseException:  # Ctrl-C: nutpie's own wait gives the draws so far as if all
+        except BaseException:  # after Ctrl-C nutpie's wait returns incomplete chains as complete
             sampler.cancel()
             raise
     stats = trace["sample_stats"]
@@ -122,7 +122,7 @@ def sample(
 
 
 def _start(target: Target, centre: Floats, root: Floats, stream: int) -> Floats:
-    """Where a chain begins: some x around 0, nearer and nearer until the density is not zero."""
+    """Draw the start of a chain: x around 0, shrunk towards 0 until the density is positive."""
     rng = np.random.default_rng(stream)
     for size in 0.5 ** np.arange(10):
         x: Floats = size * rng.standard_normal(len(centre))
@@ -134,7 +134,7 @@ def _start(target: Target, centre: Floats, root: Floats, stream: int) -> Floats:
 def _whitened(
     target: Target, centre: Floats, root: Floats, counts: dict[str, int]
 ) -> Callable[[Floats], tuple[float, Floats]]:
-    """Value and gradient over x; where the density is zero, a failed step (a divergence)."""
+    """Return value and gradient as a function of x; a zero density is a failed step."""
     lock = threading.Lock()
 
     def count(what: str, by: int) -> None:

@@ -1,8 +1,8 @@
-"""A PyMC model split for the Laplace engine: few hyperparameters, and normal effects β.
+"""Split a PyMC model for the Laplace engine into few hyperparameters and normal effects β.
 
-Works on any model whose ``phenotype`` is one of our marginal distributions (`dense_normal`,
+It applies to any model whose ``phenotype`` is a marginal distribution (`dense_normal`,
 `multi_trait_normal`, `spectral_normal`) and whose β is an affine function of normal (or flat)
-variables, with any prior on the hyperparameters behind the (co)variances.
+variables, with any prior on the hyperparameters of the (co)variances.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bayeslmm.inference.graph import (
 from bayeslmm.likelihood.marginal import Gradient, Quadratic
 from bayeslmm.numerics.arrays import Floats
 
-MOST = 40  # hyperparameters that a proposal of one piece can follow
+MOST = 40  # largest number of hyperparameters for importance sampling
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,18 +39,18 @@ class Hyper:
     Parameters
     ----------
     names
-        (d,) of the coordinates.
+        Names (d,) of the coordinates.
     start
-        (d,) where PyMC would start.
+        PyMC's initial point (d,).
     quadratic
         ``(inputs of the likelihood) → log p(y | β, inputs)`` as a quadratic in β.
     likelihood_gradient
-        ``(inputs, mean, factor) → log p(y | inputs)``, β integrated out, and its gradients; None
-        where finite differences are cheaper.
+        ``(inputs, mean, factor) → log p(y | inputs)``, β integrated out, with its gradients; None
+        if finite differences are cheaper.
     expensive
-        Is an evaluation worth a thread?
+        Whether an evaluation is worth a thread.
     data
-        Current values of the exchangeable data of the priors' units.
+        Current values of the model data that hold the priors' units.
     parameters
         ``(u (N, d), *data) → (log prior with Jacobians (N,), inputs of the likelihood (N, ...))``.
     pull
@@ -75,7 +75,7 @@ class Hyper:
 
 
 def why_not_laplace(model: pm.Model) -> str | None:
-    """The reason why the Laplace engine cannot serve a model; None if it can."""
+    """Return why the Laplace engine does not support a model; None if it does."""
     try:
         split = hyper(model)
         split.effects_prior(*split.data)
@@ -85,7 +85,7 @@ def why_not_laplace(model: pm.Model) -> str | None:
 
 
 def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
-    """Free variables behind the covariance and behind β, or a ModelError that says why not."""
+    """Return the free variables of the covariance and of β; raise `ModelError` if unsupported."""
     require_marginal(model)
     behind = set(ancestors([*parameters_of(model), model["variance"]])) & set(model.free_RVs)
     chosen, effects = split_parts(model, behind)
@@ -94,14 +94,14 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     point = model.initial_point(random_seed=1)
     size = sum(np.size(point[model.rvs_to_values[rv].name]) for rv in chosen)
     if not 0 < size <= MOST:
-        raise ModelError(f"{size} hyperparameters; importance sampling serves up to {MOST}")
+        raise ModelError(f"{size} hyperparameters; importance sampling supports up to {MOST}")
     return chosen, effects
 
 
 def hyper(model: pm.Model) -> Hyper:
-    """Split a model, or raise a `ModelError` that says why it cannot be done.
+    """Split a model; raise `ModelError` if it is not supported.
 
-    The compiled functions are kept with the model: a second fit, after `set_phenotype`, compiles
+    The compiled functions are cached with the model, so a second fit after `set_phenotype` compiles
     nothing.
     """
     kept = getattr(model, "bayeslmm_hyper", None)
@@ -126,7 +126,7 @@ def hyper(model: pm.Model) -> Hyper:
 
 
 class _Layout:
-    """Where the unconstrained value of each hyperparameter lies in u."""
+    """Position in u of the unconstrained value of each hyperparameter."""
 
     def __init__(self, model: pm.Model, chosen: list[Any]) -> None:
         point = model.initial_point(random_seed=1)
@@ -142,7 +142,7 @@ class _Layout:
         )
 
     def parts(self, u: Any) -> list[Any]:
-        """The values (..., shape) in u (..., d)."""
+        """Return the values (..., shape) from u (..., d)."""
         stops = np.cumsum([0, *self.sizes])
         return [
             u[..., a:b].reshape((*(u.shape[i] for i in range(u.ndim - 1)), *shape))
@@ -196,7 +196,7 @@ def _variables(
     layout: _Layout,
     inputs: list[Any],
 ) -> Callable[..., dict[str, Any]]:
-    """Every variable of the model at draws of (u, β)."""
+    """Compile every variable of the model as a function of draws of (u, β)."""
     flat = pt.dmatrix()
     values = [model.rvs_to_values[rv] for rv in effects]
     points = [pt.tensor(dtype="float64", shape=(None,) * (1 + value.ndim)) for value in values]

@@ -2,15 +2,15 @@
 
     Z = ∫ p(u, y) du ≈ mean w_i,   w_i = p(u_i, y) / q(u_i),   u_i ~ q independent
 
-Geweke (1989); smoothing and k̂ by Vehtari, Simpson, Gelman, Yao and Gabry (2024). Rounds fit q: each
-to the points of all rounds before it, weighted by p over the mixture of their proposals (Cornuet,
-Marin, Mira and Robert 2012). The points returned all come from ONE q, which none of them helped to
-fit, so that the weights estimate Z without bias; pooling all rounds instead biased log Z by up to
--0.13 at d = 20. The pool serves as a witness: where some round met mass that q misses, its k̂ is
-large, and the greater of the two k̂ counts.
+Geweke (1989); smoothing and k̂ by Vehtari, Simpson, Gelman, Yao and Gabry (2024). Each round fits q
+to the points of all previous rounds, weighted by p over the mixture of their proposals (Cornuet,
+Marin, Mira and Robert 2012). All points returned come from one q that was fitted without them, so
+the weights estimate Z without bias; pooling all rounds biased log Z by up to -0.13 at d = 20. The
+pool is a check: if some round found mass that q misses, the pooled k̂ is large, and the larger of
+the two k̂ is reported.
 
-What no k̂ can see: a mode far from every point drawn. Importance sampling, like every method that
-starts at one mode, knows of no other that lies many standard deviations away.
+No k̂ detects a mode far from all points. Importance sampling, like every method that starts at one
+mode, does not find another mode many standard deviations away.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from scipy.special import logsumexp
 from bayeslmm.inference.laplace import proposal as family
 from bayeslmm.inference.laplace.mode import Mode, find_mode
 from bayeslmm.inference.laplace.proposal import Proposal
-from bayeslmm.inference.laplace.slices import first_margins
+from bayeslmm.inference.laplace.slices import slice_margins
 from bayeslmm.inference.laplace.target import Target, evaluate
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.pareto import FEW, LOWEST, smooth_tail
 
-KHAT = 0.7  # above: the weights have no trustworthy mean
-GOOD = 0.5  # below: their mean has a finite variance
-EFFICIENT = 0.5  # ESS / N at which no further round can pay
-GAIN = 1.2  # a refit has to raise ESS / N by this factor to be worth another round
-PATIENCE = 2.5  # evaluations per ESS asked for that a k̂ between GOOD and KHAT is worth
+KHAT = 0.7  # largest k̂ of weights with a reliable mean
+GOOD = 0.5  # largest k̂ of weights whose mean has a finite variance
+EFFICIENT = 0.5  # ESS / N above which a further round does not pay
+GAIN = 1.2  # smallest factor of ESS / N by a refit that is worth another round
+PATIENCE = 2.5  # evaluations per requested ESS at which a k̂ between GOOD and KHAT is accepted
 MATTERS = 0.05
 ROUNDS = 12
 
@@ -46,24 +46,24 @@ class Weighted:
     Parameters
     ----------
     points
-        (N, d) from one proposal.
+        Points (N, d) from one proposal.
     log_density, log_weights
-        log p(u, y) and log p(u, y) - log q(u), raw (N,).
+        log p(u, y) and the raw log weights log p(u, y) - log q(u) (N,).
     weights
-        Pareto-smoothed and normalised (N,).
+        Pareto-smoothed, normalised weights (N,).
     pareto_k
-        k̂ of the raw weights, or that of all rounds together if greater; inf where degenerate.
+        k̂ of the raw weights, or of all rounds pooled if larger; inf for degenerate weights.
     ess
         Importance ESS, 1 / Σ weights².
     log_evidence, mcse
         log mean weight, and its Monte Carlo standard error.
     evaluations, gradients
-        Density evaluations and gradient calls spent on everything, mode and rounds included.
+        Total number of density evaluations and gradient calls, mode and rounds included.
     rounds
-        What was done, in words.
+        Log of the steps, in words.
     ok
-        k̂ below min(0.7, 1 - 1/log₁₀ N) and an ESS of at least 100, or all that was asked.
-        False: do not report these numbers; go on to `bayeslmm.inference.laplace.hmc`.
+        Whether k̂ is below min(0.7, 1 - 1/log₁₀ N) and the ESS at least 100, or as requested if
+        less. If False, do not report these numbers; use `bayeslmm.inference.laplace.hmc`.
     mode
         Mode and Hessian.
     """
@@ -112,25 +112,25 @@ def importance_sample(
     max_evaluations: int | None = None,
     mode: Mode | None = None,
 ) -> Weighted:
-    """Weighted points of `target` with an importance ESS of at least `ess`, and its evidence.
+    """Draw weighted points of `target` with an importance ESS of `ess`; also estimate the evidence.
 
     Parameters
     ----------
     target
         The density.
     ess
-        Importance ESS asked for.
+        Requested importance ESS.
     seed, workers
-        Seed, and evaluations at a time. The numbers do not depend on `workers`.
+        Seed, and number of concurrent evaluations. The results do not depend on `workers`.
     max_evaluations
-        Most density evaluations, mode included; default 40 × ess + 2 000.
+        Largest number of density evaluations, mode included; default 40 × ess + 2 000.
     mode
-        Mode and Hessian, if known already.
+        Mode and Hessian, if already known.
 
     Returns
     -------
     Weighted
-        With `ok` False, and the reason in `rounds`, where k̂ or the ESS are not good enough.
+        `ok` is False, with the reason in `rounds`, if k̂ or the ESS is not good enough.
     """
     rng = np.random.default_rng(seed)
     most = int(40 * ess + 2000) if max_evaluations is None else max_evaluations
@@ -139,10 +139,10 @@ def importance_sample(
         mode = find_mode(target, workers)
         spent, gradients = mode.evaluations, mode.gradients
     words = [f"mode: log p = {mode.log_density:.3f} after {spent} evaluations", *mode.notes]
-    shape, slices = first_margins(target, mode, workers)
+    shape, slices = slice_margins(target, mode, workers)
     spent += slices
     words.append(f"slices through the mode: {slices} evaluations")
-    q = family.first(shape, mode.covariance)
+    q = family.initial(shape, mode.covariance)
 
     d = mode.point.size
     n = 100 + 25 * d
@@ -155,14 +155,14 @@ def importance_sample(
         spent += n
         history.append(batch)
         if best is not None and q is best.proposal:
-            # the batch that spoke for q counts where its tail is light: choosing it did no harm
-            best = _joined(best, batch) if chosen or best.k < GOOD else batch
+            # use the batch that selected q if its tail is light: the selection bias is negligible
+            best = _concatenate(best, batch) if chosen or best.k < GOOD else batch
             chosen = True
         else:
             stalled += best is not None and batch.efficiency < GAIN * best.efficiency
-            if best is None or _merit(batch) > _merit(best):
+            if best is None or _quality(batch) > _quality(best):
                 best, chosen = batch, False
-        points, pooled, all_k = _pooled(history)
+        points, pooled, all_k = _pool(history)
         k = max(best.k, all_k)
         words.append(
             f"round {round_ + 1}: {n} points, ESS {batch.ess:.0f}, k̂ {batch.k:.2f}; best proposal: "
@@ -174,18 +174,18 @@ def importance_sample(
         if most - spent < 25:
             break
         needed = ceil(1.03 * max(ess - best.ess, 0.1 * ess) / best.efficiency) + 5
-        if best.ess < ess and _settled(best, needed, len(points), stalled):
+        if best.ess < ess and _converged(best, needed, len(points), stalled):
             q, n = best.proposal, min(needed, 4 * len(points))
-        elif best.ess >= ess and k < KHAT:  # k̂ itself is noisy: more points of the same proposal
+        elif best.ess >= ess and k < KHAT:  # k̂ is noisy: draw more points of the same proposal
             q, n = best.proposal, len(best.points)
         else:
-            q = family.refit(best.proposal, points, _tempered(pooled, 50.0 + 5.0 * d), rng)
+            q = family.refit(best.proposal, points, _temper(pooled, 50.0 + 5.0 * d), rng)
             n = min(int(1.5 * n) + 50, int(2 * ess) + 100)
     assert best is not None
     size = len(best.points)
     limit = _limit(size)
     if k >= limit:
-        words.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights cannot be trusted")
+        words.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights are unreliable")
     if best.ess < ess:
         words.append(f"ESS {best.ess:.0f} of {ess:.0f} asked for in {spent} evaluations")
     weights, _, log_evidence = smooth(best.log_weights)
@@ -207,9 +207,9 @@ def importance_sample(
 
 
 def smooth(log_weights: Floats) -> tuple[Floats, float, float]:
-    """Pareto-smoothed normalised weights (N,), k̂, and log mean of the smoothed weights.
+    """Compute Pareto-smoothed normalised weights (N,), k̂, and log mean of the smoothed weights.
 
-    The lowest weight, never in the tail, gives the constant that the smoothing takes away.
+    The smallest weight, which is never in the tail, recovers the constant that smoothing removes.
     Degenerate weights have k̂ = inf.
     """
     finite = np.isfinite(log_weights)
@@ -230,11 +230,11 @@ def smooth(log_weights: Floats) -> tuple[Floats, float, float]:
 
 
 def resample(weighted: Weighted, draws: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Indices (draws,) of near-independent draws: systematic resampling, in random order.
+    """Resample systematically: indices (draws,) of near-independent draws in random order.
 
-    Point i appears ⌊draws × w_i⌋ or one more times, draws × w_i on average, so that no point
-    repeats whose weight is below 1/draws (Kitagawa 1996). ``np.unique(indices).size`` is the
-    number of distinct draws.
+    Point i appears ⌊draws × w_i⌋ or one more times, draws × w_i on average. So points with a weight
+    below 1/draws do not repeat (Kitagawa 1996). ``np.unique(indices).size`` is the number of
+    distinct draws.
     """
     order = rng.permutation(weighted.weights.size)
     cumulative = np.cumsum(weighted.weights[order])
@@ -249,7 +249,7 @@ def _draw(target: Target, q: Proposal, n: int, rng: np.random.Generator, workers
     return _Batch(q, points, log_density, log_density - q.log_density(points))
 
 
-def _joined(one: _Batch, two: _Batch) -> _Batch:
+def _concatenate(one: _Batch, two: _Batch) -> _Batch:
     return _Batch(
         one.proposal,
         np.concatenate([one.points, two.points]),
@@ -259,25 +259,25 @@ def _joined(one: _Batch, two: _Batch) -> _Batch:
 
 
 def _limit(size: int) -> float:
-    """k̂ from which on `size` weights have no trustworthy mean (Vehtari et al. 2024)."""
+    """Return the largest k̂ at which `size` weights have a reliable mean (Vehtari et al. 2024)."""
     return float(min(KHAT, 1.0 - 1.0 / np.log10(size)))
 
 
-def _merit(batch: _Batch) -> float:
-    """Efficiency, less where k̂ says that it cannot be believed."""
+def _quality(batch: _Batch) -> float:
+    """Return the efficiency, reduced if k̂ shows that it is unreliable."""
     return batch.efficiency * (1.0 if batch.k < GOOD else 0.5 if batch.k < KHAT else 0.1)
 
 
-def _settled(best: _Batch, needed: int, points: int, stalled: int) -> bool:
-    """Is the best proposal so far good enough, or refitting it of no more use?"""
+def _converged(best: _Batch, needed: int, points: int, stalled: int) -> bool:
+    """Return whether the best proposal is good enough, or refitting no longer improves it."""
     return best.k < KHAT and (best.efficiency > EFFICIENT or needed <= points or stalled > 1)
 
 
-def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, float]:
-    """Points of all rounds, smoothed weights p / Σ_r (n_r / N) q_r, and their k̂.
+def _pool(history: list[_Batch]) -> tuple[Floats, Floats, float]:
+    """Pool the points of all rounds: points, smoothed weights p / Σ_r (n_r / N) q_r, and k̂.
 
-    A k̂ says how the tail falls off, not how much lies in it: where the greatest hundredth of the
-    weights holds less than `MATTERS` of their sum, it is no objection (-inf).
+    k̂ describes the decay of the tail, not its mass. If the largest hundredth of the weights holds
+    less than `MATTERS` of their sum, k̂ is ignored (-inf).
     """
     sizes: dict[int, int] = {}
     proposals = {id(batch.proposal): batch.proposal for batch in history}
@@ -292,8 +292,8 @@ def _pooled(history: list[_Batch]) -> tuple[Floats, Floats, float]:
     return points, weights, k if top > MATTERS or not np.isfinite(k) else -np.inf
 
 
-def _tempered(weights: Floats, enough: float) -> Floats:
-    """Weights to a power below one, so that their ESS is `enough`."""
+def _temper(weights: Floats, enough: float) -> Floats:
+    """Raise weights to a power below one, so that their ESS is at least `enough`."""
     positive = weights > 0
     logs = np.log(np.where(positive, weights, 1.0))
     power, enough = 1.0, min(enough, 0.5 * float(positive.sum()))

@@ -1,11 +1,11 @@
 """Laplace engine: mode, Hessian, importance sampling of the hyperparameters, exact β.
 
-The posterior of the few hyperparameters, with β and every random effect integrated out, is sampled
-by importance from a proposal that is fitted to it (`bayeslmm.inference.laplace.importance`); each
-density evaluation is one Cholesky factorisation. β is then drawn exactly given each point. Where
-the importance weights cannot be trusted (k̂ > 0.7) the engine says so and goes on to NUTS on the
-same marginal density, preconditioned by the Hessian (`bayeslmm.inference.laplace.hmc`), or on the
-model itself.
+The posterior of the few hyperparameters, with β and all random effects integrated out, is sampled
+by importance sampling from a fitted proposal (`bayeslmm.inference.laplace.importance`); each
+density evaluation is one Cholesky factorisation. β is then drawn exactly given each point. If the
+importance weights are unreliable (k̂ > 0.7) the engine warns and continues with NUTS on the same
+marginal density, preconditioned by the Hessian (`bayeslmm.inference.laplace.hmc`), or on the model
+itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bayeslmm.system.memory import available_cores
 
 type Quadratics = dict[bytes, BetaQuadratic | None]  # by the bytes of u
 
-ESS = 1000.0  # importance ESS that is worth computing, whatever the number of draws
+ESS = 1000.0  # smallest importance ESS to aim for, for any number of draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +47,13 @@ class Laplace:
     values
         Draws (draws, ...) of every variable of the model, and ``"log_prior"`` of every free one.
     log_likelihood
-        (draws,) log p(y | β, parameters).
+        log p(y | β, parameters) (draws,).
     weighted
-        The importance sample behind them.
+        The importance sample of the draws.
     step
-        Which step gave the draws, in words.
+        The step that gave the draws, in words.
     chains
-        Draws come as Markov chains, one after the other (NUTS); False: near-independent.
+        Whether the draws are consecutive Markov chains (NUTS); False: near-independent draws.
     stats
         Sample statistics of NUTS (chains, draws), empty otherwise.
     """
@@ -67,7 +67,7 @@ class Laplace:
 
 
 def target_of(split: Hyper, effects: EffectsPrior, kept: Quadratics | None = None) -> Target:
-    """log p(u, y) with β integrated out; `kept` gets the likelihood in β at every point."""
+    """Build the target log p(u, y), β integrated out; store the likelihood in β in `kept`."""
     mean, factor = effects.mean, effects.factor
     known: Quadratics = {} if kept is None else kept
 
@@ -110,21 +110,21 @@ def fit_one(
     rng: np.random.Generator,
     workers: int | None = None,
 ) -> Laplace | None:
-    """Posterior of a model's current phenotype.
+    """Draw from the posterior of a model's current phenotype.
 
-    None, with a warning, where the weights cannot be trusted and the likelihood is one of those
-    whose gradient PyMC has in microseconds: then NUTS on the model itself is the way to go on.
+    Return None, with a warning, if the weights are unreliable and PyMC computes the gradient of the
+    likelihood in microseconds: NUTS on the model itself is then faster.
 
     Parameters
     ----------
     model
-        One that `bayeslmm.inference.laplace.hyper.why_not_laplace` has no objection to.
+        A model for which `bayeslmm.inference.laplace.hyper.why_not_laplace` returns None.
     draws, chains
-        Draws returned, and the number of chains if it comes to NUTS.
+        Number of draws, and number of chains if NUTS is needed.
     rng
         Source of randomness.
     workers
-        Density evaluations at a time; default as many as there are cores.
+        Number of concurrent density evaluations; default the number of cores.
     """
     split = hyper(model)
     effects = split.effects_prior(*split.data)
@@ -141,7 +141,7 @@ def fit_one(
     else:
         on_model = target.gradient is None and not split.expensive
         warn_user(
-            f"importance sampling failed (k̂ = {weighted.pareto_k:.2f}, it has to be below {KHAT}; "
+            f"importance sampling failed (k̂ = {weighted.pareto_k:.2f}, it must be below {KHAT}; "
             f"ESS {weighted.ess:.0f}): the draws come from NUTS on the "
             f"{'model' if on_model else 'marginal density'} instead"
         )
@@ -171,9 +171,9 @@ def conditional_beta(
     workers: int,
     kept: Quadratics,
 ) -> tuple[Floats, Floats]:
-    """A draw of β given y for every point (draws, d), and log p(y | β, u) there.
+    """Draw β given y for every point (draws, d); also return log p(y | β, u).
 
-    Points whose density has been evaluated before (`kept`) cost nothing more.
+    Points whose density has been evaluated before (`kept`) need no new factorisation.
     """
     new = np.unique([u for u in points if u.tobytes() not in kept] or points[:0], axis=0)
     if len(new):
@@ -188,14 +188,14 @@ def conditional_beta(
     beta, logp = np.empty_like(z), np.empty(len(points))
     for k, u in enumerate(points):
         quadratic = kept[u.tobytes()]
-        assert quadratic is not None  # a point of positive density
+        assert quadratic is not None  # the density is positive
         beta[k] = draw_beta(quadratic, effects.mean, effects.factor, z[k])
         logp[k] = quadratic.at(beta[k])
     return beta, logp
 
 
 def draw(model: pm.Model, request: Request) -> Drawn:
-    """Draws for a fit; of NUTS on the model where the weights fail and gradients are cheap."""
+    """Draw for a fit; by NUTS on the model if the weights fail and gradients are cheap."""
     chains = request.chains
     found = fit_one(model, request.draws, chains, request.rng, request.cores)
     if found is None:
@@ -214,14 +214,13 @@ def draw(model: pm.Model, request: Request) -> Drawn:
 
 
 def replicate(model: pm.Model, draws: int, rng: np.random.Generator, ess: float = ESS) -> Replicate:
-    """Draws for calibration; of NUTS on the model where the weights fail.
+    """Draw for calibration; by NUTS on the model if the weights fail.
 
-    `ess` is the importance ESS, by default that of `fit`. All draws of a fit share the error of
-    its weights, which adds ½/ESS to each outer tail of the ranks: with an ESS of 150 a 95 %
-    interval covers 0.6 % less, which a thousand simulations begin to see. Where the weights fail
-    `fit` may go on to NUTS on the marginal density by finite differences, for minutes; NUTS on the
-    model has the same posterior in seconds. Nothing is limited by the clock, so that the same seed
-    gives the same numbers.
+    `ess` is the importance ESS, by default as in `fit`. All draws of a fit share the error of its
+    weights, which adds ½/ESS to each outer tail of the ranks. With an ESS of 150 a 95 % interval
+    covers 0.6 % less, which a thousand simulations just detect. If the weights fail, `fit` may run
+    NUTS on the marginal density by finite differences for minutes; NUTS on the model draws from the
+    same posterior in seconds. There is no time limit, so the same seed gives the same numbers.
     """
     split = hyper(model)
     effects = split.effects_prior(*split.data)
@@ -240,7 +239,7 @@ def replicate(model: pm.Model, draws: int, rng: np.random.Generator, ess: float 
 
 
 def importance_group(found: Laplace, lp: Floats) -> xr.Dataset:
-    """Sample statistics of the Laplace engine."""
+    """Return the sample statistics of the Laplace engine."""
     variables: Variables = {"lp": (("chain", "draw"), lp)}
     variables |= {name: (("chain", "draw"), value) for name, value in found.stats.items()}
     out = dataset(variables, {})

@@ -1,7 +1,8 @@
-"""Monotone maps of each coordinate to a normal score, closed under refitting.
+"""Monotone maps of each coordinate to a normal score.
 
-Rational quadratic splines (Gregory and Delbourgo 1982): smooth, monotone for any positive slopes,
-with value, derivative and inverse in closed form; linear beyond the outer knots.
+Rational quadratic splines (Gregory and Delbourgo 1982) are smooth, monotone for any positive
+slopes, and have value, derivative and inverse in closed form. They are linear beyond the outer
+knots. The composition of two maps is again such a map, so refitting keeps the family.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy.special import ndtr, ndtri_exp
 from bayeslmm.numerics.arrays import Floats
 
 LEVELS = np.linspace(-3.5, 3.5, 15)  # normal scores of the knots
-WIDER = 0.8  # the slope of z beyond the knots, relative to the last interval: wider tails
+WIDER = 0.8  # slope of z beyond the knots, relative to the last interval: wider tails
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Margins:
     slope: Floats
 
     def scores(self, points: Floats) -> tuple[Floats, Floats]:
-        """z (N, d) of points (N, d), and Σ_i log dz_i/dx_i (N,)."""
+        """Compute z (N, d) of points (N, d), and Σ_i log dz_i/dx_i (N,)."""
         z, log_slope = np.empty_like(points), np.zeros(len(points))
         for i in range(points.shape[1]):
             z[:, i], slope = _forward(points[:, i], self.x[i], self.z[i], self.slope[i])
@@ -43,22 +44,22 @@ class Margins:
         return z, log_slope
 
     def points(self, z: Floats) -> Floats:
-        """The points (N, d) with given scores (N, d)."""
+        """Compute the points (N, d) with given scores (N, d)."""
         points = np.empty_like(z)
         for i in range(z.shape[1]):
             points[:, i] = _inverse(z[:, i], self.x[i], self.z[i], self.slope[i])
         return points
 
     def then(self, after: Margins) -> Margins:
-        """Knots of the composition: first this map, then `after` on its scores."""
+        """Return the composition at the knots: first this map, then `after` on its scores."""
         z, slope = np.empty_like(self.z), np.empty_like(self.slope)
         for i in range(len(z)):
             z[i], slope[i] = _forward(self.z[i], after.x[i], after.z[i], after.slope[i])
         return Margins(self.x, z, self.slope * slope)
 
 
-def through(x: Floats, z: Floats, wider: float = WIDER) -> Margins:
-    """Margins through knots (d, k): slopes are harmonic means of the neighbouring secants."""
+def from_knots(x: Floats, z: Floats, wider: float = WIDER) -> Margins:
+    """Build margins through knots (d, k); slopes are harmonic means of neighbouring secants."""
     secant = np.diff(z, axis=1) / np.diff(x, axis=1)
     inner = 2.0 / (1.0 / secant[:, 1:] + 1.0 / secant[:, :-1])
     slope = np.concatenate([wider * secant[:, :1], inner, wider * secant[:, -1:]], axis=1)
@@ -66,14 +67,14 @@ def through(x: Floats, z: Floats, wider: float = WIDER) -> Margins:
 
 
 def from_log_density(t: Floats, log_density: Floats) -> Floats:
-    """Quantiles at the normal scores `LEVELS` (k,) of a density tabulated on a line.
+    """Compute the quantiles (k,) at the normal scores `LEVELS` of a tabulated density.
 
-    log f is interpolated by a monotone cubic and linear beyond the table.
+    log f is interpolated by a monotone cubic, and linear beyond the table.
 
     Parameters
     ----------
     t, log_density
-        Increasing places (m,) and log f there up to a constant; finite.
+        Increasing nodes (m,) and log f at them, up to a constant; finite.
     """
     low, high = (
         (log_density[1] - log_density[0]) / (t[1] - t[0]),
@@ -109,15 +110,15 @@ def from_log_density(t: Floats, log_density: Floats) -> Floats:
 
 
 def from_weighted(z: Floats, weights: Floats, ess: float) -> Margins:
-    """Correction of scores (N, d) that are not quite normal, from weighted points.
+    """Fit a map that corrects non-normal scores (N, d), from weighted points.
 
-    Weighted quantiles are sent to the normal ones at the scores 0, ±0.5, ±1, ±1.5, ±2 (as far
-    out as 10 effective points reach), shrunk towards no change as 10 points would.
+    It maps weighted quantiles to normal quantiles at the scores 0, ±0.5, ±1, ±1.5, ±2 (as far as
+    there are 10 effective points), shrunk towards the identity with the weight of 10 points.
 
     Returns
     -------
     Margins
-        Maps z → z', to be used with `Margins.then`.
+        Maps z → z', for `Margins.then`.
     """
     farthest = -ndtri_exp(np.log(min(0.4, 10.0 / ess)))
     levels = np.array([k for k in np.arange(-2.5, 2.51, 0.5) if abs(k) <= max(farthest, 0.5)])
@@ -133,11 +134,11 @@ def from_weighted(z: Floats, weights: Floats, ess: float) -> Margins:
     middle = levels.size // 2
     offsets = np.concatenate([np.zeros((len(knots), 1)), np.cumsum(gaps, axis=1)], axis=1)
     knots = knots[:, middle, None] + offsets - offsets[:, middle, None]
-    return through(knots, np.broadcast_to(levels, knots.shape).copy(), wider=1.0)
+    return from_knots(knots, np.broadcast_to(levels, knots.shape).copy(), wider=1.0)
 
 
 def _forward(x: Floats, at: Floats, z: Floats, slope: Floats) -> tuple[Floats, Floats]:
-    """Value and derivative of one spline at x (N,)."""
+    """Compute value and derivative of one spline at x (N,)."""
     k = np.clip(np.searchsorted(at, x) - 1, 0, at.size - 2)
     width, height = at[k + 1] - at[k], z[k + 1] - z[k]
     s, a, b = height / width, slope[k], slope[k + 1]
@@ -151,7 +152,7 @@ def _forward(x: Floats, at: Floats, z: Floats, slope: Floats) -> tuple[Floats, F
 
 
 def _inverse(value: Floats, at: Floats, z: Floats, slope: Floats) -> Floats:
-    """The x (N,) at which one spline has the given values."""
+    """Compute x (N,) at which one spline has the given values."""
     k = np.clip(np.searchsorted(z, value) - 1, 0, z.size - 2)
     width, height = at[k + 1] - at[k], z[k + 1] - z[k]
     s, a, b = height / width, slope[k], slope[k + 1]

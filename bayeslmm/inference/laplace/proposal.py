@@ -1,9 +1,9 @@
-"""Proposal of importance sampling: monotone margins and a mixture of multivariate t in between.
+"""Proposal of importance sampling: a mixture of multivariate t in monotonically mapped scores.
 
     z = T(x) coordinate by coordinate,   q(x) = Σ_k π_k t_ν(z; m_k, S_k) × Π_i T_i'(x_i)
 
-Normalised in closed form. One defensive component, wide and heavy-tailed, keeps the weights
-bounded (Hesterberg 1995); polynomial tails on linear tails of T dominate every tail e^-|x|.
+The density is normalised in closed form. A wide, heavy-tailed defensive component keeps the weights
+bounded (Hesterberg 1995): its polynomial tails, with T linear there, dominate every tail e^-|x|.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bayeslmm.inference.laplace.margins import Margins
 from bayeslmm.numerics.arrays import Floats
 
 HEAVY = 4.0  # degrees of freedom of the defensive component
-WIDE = 1.6  # and its scale relative to the core
+WIDE = 1.6  # scale of the defensive component relative to the core
 FREEDOM = (5.0, 8.0, 15.0)  # degrees of freedom tried for the core
-SAFE = 1.1  # the fitted scale is widened by this: too wide costs less than too narrow
+SAFE = 1.1  # factor of the fitted scale: a wide proposal is safer than a narrow one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class Proposal:
     freedom: Floats
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
-        """Independent points (n, d)."""
+        """Draw independent points (n, d)."""
         k = rng.choice(self.weights.size, size=n, p=self.weights)
         normal = rng.standard_normal((n, self.means.shape[1]))
         stretch = np.sqrt(self.freedom[k] / rng.chisquare(self.freedom[k]))
@@ -52,7 +52,7 @@ class Proposal:
         return self.margins.points(z)
 
     def log_density(self, points: Floats) -> Floats:
-        """log q at points (N, d), normalised: (N,)."""
+        """Compute the normalised log q (N,) at points (N, d)."""
         z, log_slope = self.margins.scores(points)
         parts = [
             np.log(w) + log_t(z, m, f, nu)
@@ -64,7 +64,7 @@ class Proposal:
 
 
 def log_t(z: Floats, mean: Floats, factor: Floats, freedom: float) -> Floats:
-    """Log density of the multivariate t (N,) with scale matrix ``factor @ factor.T``."""
+    """Compute the log density (N,) of the multivariate t with scale matrix FFᵀ, F = `factor`."""
     d = mean.size
     distance = np.sum(solve_triangular(factor, (z - mean).T, lower=True) ** 2, axis=0)
     constant = gammaln((freedom + d) / 2) - gammaln(freedom / 2) - d / 2 * np.log(freedom * np.pi)
@@ -72,12 +72,12 @@ def log_t(z: Floats, mean: Floats, factor: Floats, freedom: float) -> Floats:
     return np.asarray(constant - (freedom + d) / 2 * np.log1p(distance / freedom))
 
 
-def first(shape: Margins, covariance: Floats, defensive: float = 0.1) -> Proposal:
-    """The proposal from margins and the correlation of the Hessian."""
+def initial(shape: Margins, covariance: Floats, defensive: float = 0.1) -> Proposal:
+    """Build the initial proposal from margins and the correlations of the inverse Hessian."""
     sd = np.sqrt(np.diag(covariance))
     factor = np.linalg.cholesky(covariance / np.outer(sd, sd))
     zero = np.zeros(sd.size)
-    return _with_defence(shape, np.ones(1), zero[None], SAFE * factor[None], 7.0, defensive)
+    return _add_defensive(shape, np.ones(1), zero[None], SAFE * factor[None], 7.0, defensive)
 
 
 def refit(
@@ -94,14 +94,14 @@ def refit(
     Parameters
     ----------
     proposal
-        What to start from; scale matrices are shrunk towards its core.
+        Current proposal; scale matrices are shrunk towards its core.
     points, weights
-        (N, d) and normalised (N,).
+        Points (N, d) and normalised weights (N,).
     rng
-        For the starts of the mixture.
+        Source of randomness for the initial values of the mixture.
     components
-        Most components tried; more than one has to raise the weighted log density by more than
-        the Bayesian information criterion asks at the ESS of the weights.
+        Largest number of components. More components must improve the Bayesian information
+        criterion at the ESS of the weights.
     defensive
         Weight of the defensive component.
     """
@@ -116,7 +116,7 @@ def refit(
     d = z.shape[1]
     each = 0.5 * np.log(ess) / ess * (d + d * (d + 1) / 2 + 1)
     best: tuple[float, tuple[Floats, Floats, Floats], float] | None = None
-    pull = _pull(z, weights, prior, rng)
+    pull = _prior_weight(z, weights, prior, rng)
     for count in range(1, components + 1):
         for freedom in FREEDOM if best is None else (best[2],):
             fitted = _mixture(z, weights, count, freedom, pull * prior, rng)
@@ -125,13 +125,13 @@ def refit(
                 best = (score, fitted, freedom)
     assert best is not None
     mixing, means, factors = best[1]
-    return _with_defence(shape, mixing, means, SAFE * factors, best[2], defensive)
+    return _add_defensive(shape, mixing, means, SAFE * factors, best[2], defensive)
 
 
-def _with_defence(
+def _add_defensive(
     shape: Margins, mixing: Floats, means: Floats, factors: Floats, freedom: float, share: float
 ) -> Proposal:
-    """The core's components and the wide one, which has the core's overall covariance."""
+    """Add to the core the wide defensive component, which has the core's overall covariance."""
     scale = np.einsum("k,kij,klj->il", mixing, factors, factors)
     centre = mixing @ means
     scale += np.einsum("k,ki,kj->ij", mixing, means - centre, means - centre)
@@ -153,10 +153,10 @@ def _mixture_log_density(
     return np.asarray(logsumexp(parts, axis=0))
 
 
-def _pull(z: Floats, weights: Floats, prior: Floats, rng: np.random.Generator) -> float:
-    """Weight of the prior scale matrix: 2 d, 8 d or 32 d points, by the density of left-out halves.
+def _prior_weight(z: Floats, weights: Floats, prior: Floats, rng: np.random.Generator) -> float:
+    """Choose the weight of the prior scale matrix, 2 d, 8 d or 32 d points, by cross-validation.
 
-    As a fraction of all the weight.
+    It compares log densities of held-out halves. The weight is a fraction of the total.
     """
     ess = 1.0 / float(np.sum(weights**2))
     d = z.shape[1]
@@ -177,13 +177,13 @@ def _pull(z: Floats, weights: Floats, prior: Floats, rng: np.random.Generator) -
 def _mixture(
     z: Floats, weights: Floats, count: int, freedom: float, prior: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Mixture of t by weighted EM (Peel and McLachlan 2000; Cappé et al. 2008).
+    """Fit a mixture of t by weighted EM (Peel and McLachlan 2000; Cappé et al. 2008).
 
-    `prior` (d, d) has its weight on its diagonal; it enters as so much more of the data.
+    `prior` (d, d) has its weight on its diagonal; it acts as additional data of that weight.
     Returns mixing weights (K,), means (K, d) and Cholesky factors (K, d, d).
     """
     n, d = z.shape
-    pull = prior[0, 0]  # weight of the prior scale matrix in that of a component
+    pull = prior[0, 0]  # weight of the prior in the scale matrix of a component
     mixing = np.full(count, 1.0 / count)
     starts = rng.choice(n, size=count, p=weights / weights.sum()) if count > 1 else None
     means = np.zeros((1, d)) if starts is None else z[starts]

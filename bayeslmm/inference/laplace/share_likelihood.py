@@ -1,18 +1,19 @@
-"""log p(y | shares): the total variance τ² and β integrated out, at any shares, zeros included.
+"""log p(y | shares), with the total variance τ² and β integrated out, for shares that may be zero.
 
-For the models whose variances are ``s_k τ²`` by `bayeslmm.priors.variances.component_variances`.
-With ``V = τ² H(s)`` one factorisation of H serves every τ: its contrasts' quadratic form q, its ``A
-= L⁻¹X`` and ``r = w - A b`` give, for β = b + F ξ and ``AF(AF)ᵀ = U Λ Uᵀ``::
+It applies to models with variances ``s_k τ²`` from `bayeslmm.priors.variances.component_variances`.
+With ``V = τ² H(s)`` one factorisation of H serves every τ. The quadratic form q of its contrasts,
+``A = L⁻¹X`` and ``r = w - A b`` give, for β = b + F ξ and ``AF(AF)ᵀ = U Λ Uᵀ``::
 
     log p(y | s, τ) = -½ [ n log 2π + log|H| + (n - p) log τ² + q/τ²
                            + Σ_j log(τ² + λ_j) + Σ_j (Uᵀr)_j²/(τ² + λ_j) ]
 
-and the integral over log τ is a sum over a grid. So the density of a model with K kernels is a
-function of its K + 1 shares alone, and a kernel that is left out is a share of exactly zero.
+and the integral over log τ is a sum over a grid. So the density of a model with K kernels depends
+on its K + 1 shares only, and a model without a kernel has a share of exactly zero.
 
-What makes the zeros meaningful is the prior ``s = (e w, 1 - e)``, e ~ Beta(a, b), w ~ Dirichlet(α):
-the parts of the other kernels, ``w_j / (1 - w_k)``, are Dirichlet(α) and independent of w_k, and so
-are e and τ. The prior of the rest given w_k = 0 is thus the prior of the model without kernel k.
+Zero shares are meaningful because of the prior ``s = (e w, 1 - e)``, e ~ Beta(a, b),
+w ~ Dirichlet(α). The other kernels' parts ``w_j / (1 - w_k)`` are Dirichlet(α) and, like e and τ,
+independent of w_k. So the prior of the others given w_k = 0 is the prior of the model without
+kernel k.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from bayeslmm.likelihood.one_kernel import LOG_2PI
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.priors.shares import LogRatio
 
-NODES = 120  # of log τ
-ABSENT = -700.0  # log-ratio of a share that is zero: e^-700, no more than rounding of nothing
+NODES = 120  # number of nodes of log τ
+ABSENT = -700.0  # log-ratio that represents a zero share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,17 +52,17 @@ class ShareLikelihood:
     components
         Names of the kernels (K,).
     genetic
-        Which of them h² counts (K,).
+        Whether each kernel counts toward h² (K,).
     explained
-        (a, b) of the Beta prior of e, the share that they explain together.
+        (a, b) of the Beta prior of e, the share explained by all kernels together.
     concentration
-        α of the Dirichlet prior of their parts.
+        α of the Dirichlet prior of its division among the kernels.
     log_density
         ``shares (K + 1,) → log p(y | shares)``, -inf where V is not positive definite.
     flat_effects
-        Is the prior of β flat? Then log p(y) has an arbitrary constant.
+        Whether the prior of β is flat; then log p(y) has an arbitrary constant.
     expensive
-        Is an evaluation worth a thread?
+        Whether an evaluation is worth a thread.
     """
 
     components: tuple[str, ...]
@@ -73,12 +74,12 @@ class ShareLikelihood:
     expensive: bool
 
     def log_prior(self, u: Floats) -> Floats:
-        """log p(u) of the log-ratios u (N, k), ``u_j = log(s_j / s_last)``, of k of the kernels."""
+        """Compute log p(u) of log-ratios u (N, k), ``u_j = log(s_j / s_last)``, of k kernels."""
         return log_prior_of_ratios(u, self.explained, self.concentration)
 
 
 def log_prior_of_ratios(u: Floats, explained: tuple[float, float], alpha: float) -> Floats:
-    """log density of the log-ratios u (N, k) of k kernels, Jacobian Π s included.
+    """Compute the log density of the log-ratios u (N, k) of k kernels, Jacobian Π s included.
 
     ``log p(s) = log Γ(kα) - k log Γ(α) - log B(a, b) + (a - kα) log e + (b - 1) log(1 - e)
     + (α - 1) Σ log s_j``.
@@ -97,9 +98,9 @@ def log_prior_of_ratios(u: Floats, explained: tuple[float, float], alpha: float)
 
 
 def share_likelihood(model: pm.Model) -> ShareLikelihood:
-    """Read a model's shares off its graph, or raise a `ModelError` that says why it has none.
+    """Extract a model's shares from its graph; raise `ModelError` if it has none.
 
-    What is compiled for it is kept with the model, as by `bayeslmm.inference.laplace.hyper.hyper`.
+    Compiled functions are cached with the model, as by `bayeslmm.inference.laplace.hyper.hyper`.
     """
     split = hyper(model)
     explained, alpha, genetic = _shares_of(model, split)
@@ -116,7 +117,7 @@ def share_likelihood(model: pm.Model) -> ShareLikelihood:
     alone = log_prior_of_ratios(np.zeros((1, count)), explained, alpha)[0]
 
     def log_tau(t: Floats) -> Floats:
-        """log p(log τ) at t (1, k)."""
+        """Compute log p(log τ) at t (1, k)."""
         points = np.zeros((t.size, count + 1))
         points[:, -1] = t.ravel()
         return np.asarray(split.parameters(points, *split.data)[0] - alone).reshape(t.shape)
@@ -144,11 +145,11 @@ def share_likelihood(model: pm.Model) -> ShareLikelihood:
 def _shares_of(
     model: pm.Model, split: Hyper
 ) -> tuple[tuple[float, float], float, tuple[bool, ...]]:
-    """(a, b), α, and which kernels are genetic, of a model whose hyperparameters are (s, τ)."""
+    """Return (a, b), α, and whether kernels are genetic; the hyperparameters must be (s, τ)."""
     names = {name.partition("[")[0] for name in split.names}
     if names != {"share", "total_sd"} or split.names[-1] != "total_sd":
         raise ModelError(
-            f"the variances depend on {', '.join(sorted(names))}, not on shares of one total alone"
+            f"the variances depend on {', '.join(sorted(names))}, not on shares of one total only"
         )
     if flat := improper_priors(model, "variance"):
         raise ModelError(f"the prior of {', '.join(flat)} is improper")
@@ -158,7 +159,7 @@ def _shares_of(
     if not (usual and log_scale and model.named_vars_to_dims.get("share") == ("component",)):
         raise ModelError("the shares or the total standard deviation have priors of another kind")
     (a, b), alpha = _prior_of(model)
-    point = pt.dmatrix()  # shares, a row each
+    point = pt.dmatrix()  # rows of shares
     graph = vectorize_graph(model["h2"], {share: point})
     function = evaluator([point], graph)
     counted = np.atleast_1d(function(np.eye(len(model.coords["component"]))))[:-1]
@@ -166,7 +167,7 @@ def _shares_of(
 
 
 def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
-    """(a, b) and α of the shares, whose density has to be that of `log_prior_of_ratios`."""
+    """Return (a, b) and α of the shares, whose density must be `log_prior_of_ratios`."""
     share = model["share"]
     count = len(model.coords["component"]) - 1
     given: list[Any] = [getattr(x, "data", None) for x in parameters(share)]
@@ -185,7 +186,7 @@ def _prior_of(model: pm.Model) -> tuple[tuple[float, float], float]:
 
 
 def _check_scale(split: Hyper, count: int) -> None:
-    """The coefficients have to be shares times τ², and to vanish with their share."""
+    """Check that the coefficients are shares times τ², and zero if the share is zero."""
     points = np.zeros((2, count + 1))
     points[1, -1] = 0.5
     _, parameters = split.parameters(points, *split.data)
@@ -196,7 +197,7 @@ def _check_scale(split: Hyper, count: int) -> None:
 def total_likelihood(
     m: int, log_det: float, q: float, A: Floats, w: Floats, mean: Floats, factor: Floats | None
 ) -> Callable[[Floats], Floats]:
-    """``log τ (1, k) → log p(y | s, τ)``, β ~ N(mean, factor factorᵀ) or flat (None) integrated.
+    """Return ``log τ (1, k) → log p(y | s, τ)``, β ~ N(mean, factor factorᵀ) integrated out.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ def total_likelihood(
     A, w
         ``L⁻¹X`` and ``L⁻¹y`` in the columns of X, (p, p) and (p,).
     mean, factor
-        Prior of β.
+        Prior of β; factor None for a flat prior.
     """
     if factor is None:
         constant = m * LOG_2PI + log_det + 2.0 * float(np.linalg.slogdet(A)[1])

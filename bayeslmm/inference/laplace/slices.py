@@ -1,9 +1,10 @@
-"""First margins: the density along one line per coordinate through the mode (Geweke 1989).
+"""Initial margins: the density along one line per coordinate through the mode (Geweke 1989).
 
 Along coordinate i the others follow their regression on it, u = mode + Σ_i t / √Σ_ii. For a normal
-density that line's values are the marginal density itself; where a share piles up at zero they
-show the long left tail. There the others no longer move with it, so that beyond two standard
-deviations a second line is tried on which they stay, and the greater density counts.
+density the values on this line are the marginal density; for a share with mass near zero they show
+the long left tail. In such a tail the others no longer depend on the coordinate. So beyond two
+standard deviations a second line, on which they are constant, is also evaluated, and the larger
+density is used.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from bayeslmm.inference.laplace.mode import Mode
 from bayeslmm.inference.laplace.target import Target, evaluate
 from bayeslmm.numerics.arrays import Floats
 
-FOLLOW = 2.0  # standard deviations from which the others may stay
-DEEP = 9.0  # fall of log p at which a tail has been seen
+FOLLOW = 2.0  # standard deviations beyond which the others may be constant
+DEEP = 9.0  # decrease of log p at which a slice ends
 PLACES = (0.4, 0.9, 1.5, 2.2, 3.0, 4.0, 6.0, 9.0, 14.0, 22.0)  # in standard deviations
 
 
-def first_margins(target: Target, mode: Mode, workers: int = 1) -> tuple[Margins, int]:
-    """Margins from slices through the mode, and the number of evaluations spent.
+def slice_margins(target: Target, mode: Mode, workers: int = 1) -> tuple[Margins, int]:
+    """Compute margins from slices through the mode; also return the number of evaluations.
 
-    Both sides go out place by place until log p has fallen by 9 (10-20 evaluations a coordinate).
+    Each side is evaluated outwards until log p has fallen by 9 (10-20 evaluations per coordinate).
     """
     d = mode.point.size
     sd = np.sqrt(np.diag(mode.covariance))
@@ -53,18 +54,18 @@ def first_margins(target: Target, mode: Mode, workers: int = 1) -> tuple[Margins
     x = np.empty((d, margins.LEVELS.size))
     edge = mode.log_density - DEEP
     for i, table in enumerate(found):
-        if min(table) == 0.0:  # impossible already at the nearest place: a steep edge
+        if min(table) == 0.0:  # zero density already at the nearest node: a steep boundary
             table[-0.2] = edge
         if max(table) == 0.0:
             table[0.2] = edge
         line = np.array(sorted(table))
         heights = np.array([table[place] for place in sorted(table)])
         x[i] = mode.point[i] + sd[i] * margins.from_log_density(line, heights)
-    return margins.through(x, np.broadcast_to(margins.LEVELS, x.shape).copy()), spent
+    return margins.from_knots(x, np.broadcast_to(margins.LEVELS, x.shape).copy()), spent
 
 
 def _at(mode: Mode, sd: Floats, i: int, t: float, follow: float) -> Floats:
-    """The place t standard deviations along coordinate i, the others following up to `follow`."""
+    """Return the point t sd along coordinate i; the others follow up to `follow` sd."""
     point: Floats = mode.point + mode.covariance[i] / sd[i] * np.copysign(follow, t)
     point[i] = mode.point[i] + sd[i] * t
     return point

@@ -20,17 +20,17 @@ class Target:
     ----------
     names
         Names of the unconstrained coordinates (d,): log-ratios of variance shares, log sd,
-        logits, atanh of correlations; one unit is a change that matters.
+        logits, atanh of correlations; one unit is a relevant change.
     start
         A point of positive density (d,).
     log_density
-        (d,) → log p(u, y), Jacobian included, β integrated; -inf where impossible. Thread-safe,
-        releases the GIL in its Cholesky.
+        (d,) → log p(u, y), Jacobian included, β integrated out; -inf outside the support. It is
+        thread-safe and releases the GIL in the Cholesky factorisation.
     gradient
         (d,) → (log p(u, y), gradient (d,)), or None.
     prepare
-        Points (N, d) → a function of 0, ..., N - 1 that gives `log_density` there: what is cheap
-        for all points at once (the priors) is done before. None: point by point.
+        Points (N, d) → a function of 0, ..., N - 1 that gives `log_density` at each; the priors
+        are computed for all points at once. None: point by point.
     """
 
     names: tuple[str, ...]
@@ -41,7 +41,7 @@ class Target:
 
 
 def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
-    """Evaluate log p(u, y) at every point, `workers` at a time with one BLAS thread each.
+    """Evaluate log p(u, y) at every point, by `workers` threads with one BLAS thread each.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def evaluate(target: Target, points: Floats, workers: int = 1) -> Floats:
     Returns
     -------
     ndarray
-        (N,) in the order of the points, so independent of the number of workers; NaN counts as
+        log p (N,) in the order of the points, independent of the number of workers; NaN counts as
         -inf.
 
     Raises

@@ -9,7 +9,7 @@ from scipy import integrate, stats
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.laplace import margins, proposal
 from bayeslmm.inference.laplace.mode import Mode, find_mode
-from bayeslmm.inference.laplace.slices import first_margins
+from bayeslmm.inference.laplace.slices import slice_margins
 from bayeslmm.inference.laplace.target import Target, evaluate
 
 
@@ -35,7 +35,7 @@ def curved(d: int, seed: int) -> margins.Margins:
     """Margins with bends of all kinds."""
     rng = np.random.default_rng(seed)
     x = np.cumsum(rng.uniform(0.2, 1.0, size=(d, 15)), axis=1) - 4.0
-    return margins.through(x, np.broadcast_to(margins.LEVELS, x.shape).copy())
+    return margins.from_knots(x, np.broadcast_to(margins.LEVELS, x.shape).copy())
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -142,7 +142,7 @@ def test_margin_of_a_tabulated_density(law: stats.rv_continuous) -> None:
 
 def test_first_margins_of_a_normal_are_straight() -> None:
     target, mean, covariance = normal(6, 9)
-    shape, spent = first_margins(target, find_mode(target))
+    shape, spent = slice_margins(target, find_mode(target))
     expected = mean[:, None] + np.sqrt(np.diag(covariance))[:, None] * margins.LEVELS
     sd = np.sqrt(np.diag(covariance))[:, None]
     assert np.max(np.abs(shape.x - expected) / sd) < 0.8  # the mode may be off by 0.7 sd
@@ -154,7 +154,7 @@ def test_first_margins_end_at_an_edge(side: float) -> None:
     """An exponential law that ends at its mode: quantiles log Φ(z) on the open side."""
     target = Target(("u",), np.zeros(1), lambda u: side * u[0] if side * u[0] <= 0 else -np.inf)
     mode = Mode(np.zeros(1), 0.0, np.eye(1), 0, 0, ())
-    shape, spent = first_margins(target, mode)
+    shape, spent = slice_margins(target, mode)
     x, exact = shape.x[0], stats.norm.logcdf(side * margins.LEVELS) * side
     inside = side * margins.LEVELS < 0
     np.testing.assert_allclose(x[inside], exact[inside], rtol=0.15, atol=0.15)
@@ -165,7 +165,7 @@ def test_first_margins_end_at_an_edge(side: float) -> None:
 
 def mixed(d: int, seed: int) -> proposal.Proposal:
     rng = np.random.default_rng(seed)
-    start = proposal.first(curved(d, seed), np.eye(d) + 0.5)
+    start = proposal.initial(curved(d, seed), np.eye(d) + 0.5)
     points = start.draw(600, rng)
     weights = rng.dirichlet(np.ones(600))
     return proposal.refit(start, points, weights, rng)
@@ -194,7 +194,7 @@ def test_draws_follow_the_proposal_density() -> None:
 def test_refit_recovers_a_correlated_normal() -> None:
     _, mean, covariance = normal(4, 14)
     rng = np.random.default_rng(15)
-    start = proposal.first(curved(4, 16), np.eye(4))
+    start = proposal.initial(curved(4, 16), np.eye(4))
     points = rng.multivariate_normal(mean, covariance, size=20_000)
     q = start
     for _ in range(3):
