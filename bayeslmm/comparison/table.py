@@ -134,8 +134,8 @@ def weigh_models(
         if name not in done:
             done[name] = loo(tree, known[name], seed=seed, cores=cores)
     evidence: dict[str, Evidence] = {}
-    if words := _why_no_evidence(known, notes):
-        notes = [*notes, words]
+    if reason := _why_no_evidence(known, notes):
+        notes = [*notes, reason]
     else:
         for name, tree in trees.items():
             try:

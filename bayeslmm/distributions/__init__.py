@@ -1,1 +1,1 @@
-"""The PyMC face of the likelihoods."""
+"""PyMC distributions of the likelihoods."""

@@ -44,14 +44,14 @@ def dense_normal(
     beta
         β (p,): a random variable of the model.
     variances
-        Σ_t for each term, in their order: a variance for a term of one effect a level, a matrix
-        (k, k) for one of k.
+        Σ_t of each term, in their order: a variance for a term of one effect per level, a matrix
+        (k, k) for a term of k effects.
     residual
         σ²_e, or one for each class (classes,); None if the last term is the residual.
     terms
-        What the variances belong to (`bayeslmm.likelihood.terms`).
+        The random terms of the variances (`bayeslmm.likelihood.terms`).
     classes
-        (n,) class of the residual variance of every record; default one class.
+        Residual variance class (n,) of every record; default one class.
     design
         X (n, p).
     observed
@@ -59,12 +59,12 @@ def dense_normal(
     dims
         Dimension of y.
     fast
-        The same covariance in a cheaper form, for the terms ``G ⊗ K`` and ``R ⊗ I``.
+        The same covariance in a faster form, for the terms ``G ⊗ K`` and ``R ⊗ I``.
 
     Returns
     -------
     TensorVariable
-        The observed random variable. y can be exchanged by `set_phenotype`.
+        The observed random variable; `set_phenotype` replaces y.
     """
     codes = classes
     if classes is None and residual is not None:
@@ -81,7 +81,7 @@ def dense_normal(
 
 
 def _coefficients(covariance: Covariance, variances: Sequence[Any], residual: Any) -> Any:
-    """The vector c from the matrices of the terms and the residual variances."""
+    """Assemble the vector c from the matrices of the terms and the residual variances."""
     entries = []
     for term, one in zip(covariance.terms, variances, strict=True):
         S = pt.as_tensor(one)

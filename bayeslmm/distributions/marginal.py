@@ -1,9 +1,9 @@
-"""The PyMC face of every density of `bayeslmm.likelihood`: a random variable and its log density.
+"""PyMC random variable and log density for every density of `bayeslmm.likelihood`.
 
-An operation of a PyTensor graph lives as long as the process, because PyTensor caches what it has
-rewritten. So operations hold weak references; the observed data of the model own the density, with
-its n × n arrays, and give them back when the model goes. Other packages get the density from
-`bayeslmm.distributions.phenotype`, and look into no graph themselves.
+An operation of a PyTensor graph exists as long as the process, because PyTensor caches rewritten
+graphs. So operations hold weak references. The observed data of the model own the density with its
+n × n arrays, which are freed together with the model. Other packages get the density from
+`bayeslmm.distributions.phenotype` and do not inspect graphs themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NUMBERS = itertools.count()
 
 
 class Handle:
-    """A weak reference to a density, equal to itself alone."""
+    """A weak reference to a density; two handles are never equal."""
 
     __slots__ = ("_reference", "number")
 
@@ -52,7 +52,7 @@ class Handle:
         Raises
         ------
         ModelError
-            If the model that owned it is gone.
+            If the model that owned it no longer exists.
         """
         found = self._reference()
         if found is None:
@@ -69,22 +69,22 @@ class Handle:
 class Logp(Op):
     """log p(y | β, c) as one node: (logp, ∂/∂β, ∂/∂c ...).
 
-    The gradient outputs are the pullback of the first output, so that the value and its gradient
-    cost one evaluation. Inputs: rotated y, β and every c, then constants.
+    The pullback of the first output uses the gradient outputs, so value and gradient cost one
+    evaluation. Inputs: rotated y, β and every c, then constants.
     """
 
     arguments: int  # β and every c
 
     def make_node(self, *inputs: Any) -> Apply:
-        """One output beside log p for β and each c, of its type."""
+        """Make outputs for log p and, of the inputs' types, for ∂/∂β and each ∂/∂c."""
         inputs = tuple(pt.as_tensor(value).astype("float64") for value in inputs)
         moving = inputs[1 : 1 + self.arguments]
         outputs = [pt.tensor(dtype="float64", shape=(None,) * x.ndim) for x in moving]
         return Apply(self, list(inputs), [pt.dscalar(), *outputs])
 
     def evaluate(self, *inputs: Floats) -> tuple[Any, ...]:
-        """Value and gradients."""
-        raise TypeError("a subclass says how")
+        """Compute value and gradients."""
+        raise TypeError("implemented by subclasses")
 
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
         """Evaluate in Python mode."""
@@ -93,11 +93,11 @@ class Logp(Op):
             place[0] = np.asarray(value)
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        """Shapes of the outputs."""
+        """Return the shapes of the outputs."""
         return [(), *shapes[1 : 1 + self.arguments]]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
-        """Vector-Jacobian product in β and c; y and the constants are data."""
+        """Return the vector-Jacobian product in β and c; y and the constants are data."""
         g = cotangents[0]
         constant = [pt.zeros_like(value) for value in inputs]
         moving = [g * slope for slope in outputs[1:]]
@@ -105,7 +105,7 @@ class Logp(Op):
 
 
 class MarginalLogp(Logp):
-    """By the verb `logp_gradient` of a density."""
+    """Log density by the method `logp_gradient` of a density."""
 
     __props__ = ("handle",)
 
@@ -114,12 +114,12 @@ class MarginalLogp(Logp):
         self.arguments = handle().signature.split("->")[0].count("(")
 
     def evaluate(self, *inputs: Floats) -> tuple[Any, ...]:
-        """Value and gradients."""
+        """Compute value and gradients."""
         return self.handle().logp_gradient(*inputs)
 
 
 class CompiledLogp(Logp):
-    """By a Numba function, whose arrays are constants of the graph."""
+    """Log density by a Numba function, whose arrays are constants of the graph."""
 
     __props__ = ("density", "arguments")
 
@@ -128,7 +128,7 @@ class CompiledLogp(Logp):
         self.arguments = arguments
 
     def evaluate(self, *inputs: Floats) -> tuple[Any, ...]:
-        """Value and gradients."""
+        """Compute value and gradients."""
         return tuple(COMPILED[self.density](*inputs))
 
 
@@ -172,11 +172,11 @@ def _numba_marginal(op: MarginalLogp, node: Apply, **_: Any) -> tuple[Any, None]
             found = python(rotated, beta, c)
         return found
 
-    return evaluate, None  # holds matrices: compiled anew in every process
+    return evaluate, None  # not cached, because it holds matrices
 
 
 class RotatedValue(Op):
-    """Rotate a value of y that is not the model's own phenotype."""
+    """Operation that rotates a value of y other than the model's own phenotype."""
 
     __props__ = ("handle",)
 
@@ -184,7 +184,7 @@ class RotatedValue(Op):
         self.handle = handle
 
     def make_node(self, y: Any) -> Apply:
-        """Records (n,) to the shape that the density takes."""
+        """Make the output with the shape that the density needs."""
         rank = np.ndim(self.handle().rotate(np.zeros(self.handle().n)))
         out = pt.tensor(dtype="float64", shape=(None,) * rank)
         return Apply(self, [pt.as_tensor(y).astype("float64")], [out])
@@ -195,7 +195,7 @@ class RotatedValue(Op):
 
 
 class MarginalRV(RandomVariable):
-    """The random variable behind every marginal density; `handle` gives the density."""
+    """Random variable of every marginal density; `handle` gives the density."""
 
     dtype = "floatX"
     __props__ = ("name", "signature", "dtype", "inplace", "handle")
@@ -203,8 +203,8 @@ class MarginalRV(RandomVariable):
     def __init__(self, handle: Handle, **kwargs: Any) -> None:
         self.handle = handle
         marginal = handle()
-        words = "".join(part.capitalize() for part in marginal.name.split("_"))
-        self._print_name = (words, f"\\operatorname{{{words}}}")
+        print_name = "".join(part.capitalize() for part in marginal.name.split("_"))
+        self._print_name = (print_name, f"\\operatorname{{{print_name}}}")
         given = {"name": marginal.name, "signature": marginal.signature} | kwargs
         super().__init__(**given)
 
@@ -234,7 +234,7 @@ def _marginal_logprob(
     op: MarginalRV, values: Any, rng: Any, size: Any, *parameters: Any, **_: Any
 ) -> Any:
     (value,) = values
-    rotated = getattr(value.tag, "rotated", None)  # the model's own phenotype: rotated once
+    rotated = getattr(value.tag, "rotated", None)  # the model's own phenotype is rotated once
     if rotated is None:
         rotated = RotatedValue(op.handle)(value)
     compiled = op.handle().compiled
@@ -255,7 +255,7 @@ def observe(
     name
         Name of the observed variable; ``phenotype`` by contract.
     marginal
-        The density. The model's data own it from now on.
+        The density; the model's data own it from now on.
     parameters
         β, then every c.
     observed

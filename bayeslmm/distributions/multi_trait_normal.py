@@ -38,7 +38,7 @@ def multi_trait_normal(
     genetic, residual
         G and R (T, T), covariance matrices: random variables of the model.
     spectrum
-        Spectrum of K and X among the n individuals, all of whom have all T traits.
+        Spectrum of K and X among the n individuals, which all have all T traits.
     observed
         y (nT,), stacked trait by trait.
     dims
@@ -47,8 +47,7 @@ def multi_trait_normal(
     Returns
     -------
     TensorVariable
-        The observed random variable. y can be exchanged by
-        `set_phenotype`.
+        The observed random variable; `set_phenotype` replaces y.
 
     Raises
     ------

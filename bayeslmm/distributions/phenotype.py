@@ -1,4 +1,4 @@
-"""The phenotype of a model: the density behind it, what it holds now, and another in its place."""
+"""The phenotype of a model: get its density, read its values, replace them."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 def marginal_of(model: pm.Model) -> Marginal | None:
-    """The density behind a model's phenotype; None where the random effects are parameters."""
+    """Return the density of a model's phenotype; None if random effects are parameters."""
     op = operation(model["phenotype"])
     return op.handle() if isinstance(op, MarginalRV) else None
 
 
 def require_marginal(model: pm.Model) -> Marginal:
-    """`marginal_of`, or a `ModelError` where there is none."""
+    """Return `marginal_of` the model; raise `ModelError` if it is None."""
     found = marginal_of(model)
     if found is None:
-        raise ModelError("the phenotype is no marginal normal distribution: g stays a parameter")
+        raise ModelError("the phenotype is not a marginal normal distribution: g is a parameter")
     return found
 
 
 def parameters_of(model: pm.Model) -> list[Any]:
-    """The inputs of the phenotype's density beyond β, as variables of the graph."""
+    """Return the inputs of the phenotype's density except β, as variables of the graph."""
     return parameters(model["phenotype"])[1:]
 
 
 def observed_phenotype(model: pm.Model) -> Floats:
-    """y as the model holds it now (n,)."""
+    """Return the current y (n,) of a model."""
     value = model.rvs_to_values[model["phenotype"]]
     data = value.get_value() if hasattr(value, "get_value") else value.eval()
     return np.asarray(data)
 
 
 def set_phenotype(model: pm.Model, y: Floats) -> None:
-    """Exchange the phenotype of a model; individuals, X and kernel stay the same.
+    """Replace the phenotype of a model; individuals, X and kernel do not change.
 
     Nothing is recompiled, because y, its rotation and the units of the priors are data of the
     model.
@@ -67,7 +67,7 @@ def set_phenotype(model: pm.Model, y: Floats) -> None:
     if "phenotype_observed" not in data:
         raise ModelError(
             "the model holds y as a constant; observe pm.Data('phenotype_observed', y) to "
-            "exchange the trait"
+            "replace the trait"
         )
     y = np.asarray(y, dtype=np.float64)
     if y.shape != (n := data["phenotype_observed"].get_value().shape) or not np.isfinite(y).all():

@@ -35,8 +35,7 @@ def spectral_normal(
     variance
         (σ²_u, σ²_e) (2,).
     spectrum
-        Spectrum of K and X among the individuals (`bayeslmm.likelihood.spectrum.spectrum`); it
-        carries X.
+        Spectrum of K and X among the individuals (`bayeslmm.likelihood.decompose.spectrum`).
     observed
         y (n,).
     dims
@@ -45,7 +44,7 @@ def spectral_normal(
     Returns
     -------
     TensorVariable
-        The observed random variable. y can be exchanged by `set_phenotype`.
+        The observed random variable; `set_phenotype` replaces y.
 
     Examples
     --------

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PACKAGES = ("bayeslmm", "pymc", "pytensor", "numba", "nutpie", "numpy", "scipy")
-WORDS = {"phenotype": "phenotype", "data": "data", "model": "model or data", "versions": "packages"}
+LABELS = {
+    "phenotype": "phenotype",
+    "data": "data",
+    "model": "model or data",
+    "versions": "packages",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,19 +67,19 @@ class Checkpoint:
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            told = json.loads(str(arrays.pop("fingerprint")))
+            recorded = json.loads(str(arrays.pop("fingerprint")))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise _damaged(path, error) from None
-        self._check(told, path)
+        self._check(recorded, path)
         return arrays
 
     def save(self, unit: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store a completed unit."""
         path = self.folder / f"{unit}.npz"
         require_space(path, sum(array.nbytes for array in arrays.values()), "a part of the fit")
-        told = np.array(json.dumps(dict(self.fingerprint)))
+        recorded = np.array(json.dumps(dict(self.fingerprint)))
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, fingerprint=told, **arrays)
+            np.savez(file, allow_pickle=False, fingerprint=recorded, **arrays)
 
     def load_tree(self, order: Sequence[str]) -> xr.DataTree | None:
         """Load the whole posterior, its groups in the given order; None if it is not complete."""
@@ -86,10 +91,10 @@ class Checkpoint:
         try:
             with xr.open_datatree(path, engine="h5netcdf") as opened:
                 tree = opened.load()
-            told = json.loads(str(tree.attrs.pop("checkpoint")))
+            recorded = json.loads(str(tree.attrs.pop("checkpoint")))
         except (OSError, ValueError, KeyError) as error:
             raise _damaged(path, error) from None
-        self._check(told, path)
+        self._check(recorded, path)
         groups = {name: tree[name].to_dataset() for name in order if name in tree.children}
         out = xr.DataTree.from_dict(groups)
         out.attrs = tree.attrs
@@ -104,15 +109,15 @@ class Checkpoint:
         with atomic_path(path) as temporary:  # by memory: HDF5 does not survive a full disk
             temporary.write_bytes(kept.to_netcdf(engine="h5netcdf"))
 
-    def _check(self, told: Mapping[str, str], path: Path) -> None:
+    def _check(self, recorded: Mapping[str, str], path: Path) -> None:
         """Refuse a unit of another fit."""
-        names = [*self.fingerprint, *(name for name in told if name not in self.fingerprint)]
-        other = [name for name in names if self.fingerprint.get(name) != told.get(name)]
+        names = [*self.fingerprint, *(name for name in recorded if name not in self.fingerprint)]
+        other = [name for name in names if self.fingerprint.get(name) != recorded.get(name)]
         if not other:
             return
         parts = [
-            f"another {WORDS[name]}" if name in WORDS
-            else f"{name} {told.get(name)}, not {self.fingerprint.get(name)}"
+            f"another {LABELS[name]}" if name in LABELS
+            else f"{name} {recorded.get(name)}, not {self.fingerprint.get(name)}"
             for name in other
         ]  # fmt: skip
         raise InputError(
@@ -172,8 +177,10 @@ def unit_name(trait: str) -> str:
 
 
 def _structure(model: pm.Model) -> list[Any]:
-    """What a model is: its variables' graph, operations, constants; not the data, not the names
-    of intermediate results."""
+    """Describe a model: graph of its variables, operations, constants.
+
+    Data and names of intermediate results are excluded.
+    """
     variables = [*model.basic_RVs, *model.deterministics, *model.potentials]
     dims = {name: tuple(map(str, found)) for name, found in model.named_vars_to_dims.items()}
     coords = {name: list(map(str, values or ())) for name, values in model.coords.items()}

@@ -31,8 +31,8 @@ def choose_engine(model: pm.Model, engine: str = "auto") -> tuple[Engine, str]:
             continue
         obstacle = one.why_not(model)
         if obstacle is None:
-            words = [one.serves, *obstacles] if one.serves else obstacles
-            return one, "asked for" if engine != "auto" else f"auto: {'; '.join(words)}"
+            reasons = [one.serves, *obstacles] if one.serves else obstacles
+            return one, "asked for" if engine != "auto" else f"auto: {'; '.join(reasons)}"
         if engine == one.name:
             other = next(other for other in ENGINES if other.why_not(model) is None)
             advice = f"Use engine='{other.name}'"

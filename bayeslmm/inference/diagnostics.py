@@ -153,16 +153,16 @@ def _verdict(
             f"NOT healthy, do not use these numbers: {'; '.join(problems)}. What to do: {advice}."
         )
     least = min(float(table["ess_bulk"].min()), float(table["ess_tail"].min()))
-    words = f"Healthy: R-hat at most {float(table['r_hat'].max()):.3f}, ESS at least {least:.0f}"
+    verdict = f"Healthy: R-hat at most {float(table['r_hat'].max()):.3f}, ESS at least {least:.0f}"
     if independent:
-        return words + ", independent draws from the exact posterior."
+        return verdict + ", independent draws from the exact posterior."
     if divergences is not None:
-        words += f", {divergences} divergences"
+        verdict += f", {divergences} divergences"
         if pareto_k is not None:
-            words += f", by NUTS, because importance sampling had k̂ = {pareto_k:.2f}"
+            verdict += f", by NUTS, because importance sampling had k̂ = {pareto_k:.2f}"
     elif pareto_k is not None:
-        words += f", Pareto k̂ {pareto_k:.2f}"
-    return words + "."
+        verdict += f", Pareto k̂ {pareto_k:.2f}"
+    return verdict + "."
 
 
 def latent_health(draws: Floats) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Draws of every random effect of a fit, given y and draws of the other parameters."""
+"""Draw all random effects of a fit, given y and draws of the other parameters."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from bayeslmm.numerics.arrays import Codes, Floats
 def random_effects(
     model: pm.Model, variables: Variables, rng: np.random.Generator, block: int = BLOCK
 ) -> Iterator[tuple[Codes, Effects]]:
-    """Draws of the random effects of a marginal model, a block of posterior draws at a time.
+    """Draw the random effects of a marginal model, by blocks of posterior draws.
 
     Parameters
     ----------
     model
-        Its random effects are integrated out.
+        A model with its random effects integrated out.
     variables
         Posterior draws (chain, draw, ...) of the free variables and of β.
     rng
         Source of randomness.
     block
-        Draws at a time.
+        Number of draws per block.
 
     Yields
     ------
     array, dict
-        Which draws these are (of chain × draw, flat), and by component the effects (draws of the
-        block, levels): for a `dense_normal` those of every `Term` column at its levels; otherwise
-        the genetic values g of the individuals, of several traits as "additive:TRAIT".
+        Positions of the draws (of chain × draw, flat), and by component the effects (draws of the
+        block, levels): for a `dense_normal` the effects of every `Term` column; otherwise the
+        genetic values g of the individuals, with several traits as "additive:TRAIT".
     """
     marginal = require_marginal(model)
     beta, c = flat(variables, "beta"), covariance_draws(model, variables)
@@ -46,7 +46,7 @@ def random_effects(
 
 
 def covariance_draws(model: pm.Model, variables: Variables) -> list[Floats]:
-    """The parameters of the phenotype's density beyond β, at draws (chains × draws, ...)."""
+    """Return the parameters of the phenotype's density except β at draws (chains × draws, ...)."""
     wanted = parameters_of(model)
     function = getattr(model, "bayeslmm_covariance", None)
     if function is None:
@@ -64,7 +64,7 @@ def covariance_draws(model: pm.Model, variables: Variables) -> list[Floats]:
 
 
 def flat(variables: Variables, name: str, *, keep: bool = False) -> Floats:
-    """Draws (chain, draw, ...) of a variable as (draws, size), or (draws, ...) with `keep`."""
+    """Reshape draws (chain, draw, ...) to (draws, size), or with `keep` to (draws, ...)."""
     array: Any = np.asarray(variables[name][1])
     draws = array.shape[0] * array.shape[1]
     return np.asarray(array.reshape(draws, *(array.shape[2:] if keep else (-1,))))

@@ -1,7 +1,7 @@
-"""Which model a tree was fitted with: for what needs more than draws (leave-one-out, evidence).
+"""The model of a tree, for methods that need more than draws (leave-one-out, evidence).
 
-A tree keeps its model as long as it lives in this process; a copy of it, or one that was read
-from a file, has lost it, and the model has to be given.
+A tree from `fit` refers to its model while it exists in this process. A copy, or a tree read from a
+file, has no model, so the model must be given.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _MODELS: dict[int, tuple[weakref.ref[xr.DataTree], pm.Model]] = {}  # by id of t
 
 
 def remember(tree: xr.DataTree, model: pm.Model) -> None:
-    """Keep the model of a tree as long as the tree lives."""
+    """Remember the model of a tree while the tree exists."""
     key = id(tree)
     _MODELS[key] = (weakref.ref(tree, lambda _: _MODELS.pop(key, None)), model)
 
 
 def model_of(tree: xr.DataTree, model: pm.Model | None = None) -> pm.Model:
-    """The model that a tree was fitted with.
+    """Return the model of a tree.
 
     Parameters
     ----------
     tree
-        What `bayeslmm.fit` returns.
+        Result of `bayeslmm.fit`.
     model
-        The model, where the tree is a copy or was read from a file.
+        The model, if the tree is a copy or was read from a file.
 
     Raises
     ------
     InputError
-        If it is not known, or if its phenotype is no longer that of the tree.
+        If the model is not known, or its phenotype is no longer the phenotype of the tree.
     """
     if model is None:
         kept = _MODELS.get(id(tree))
@@ -55,8 +55,8 @@ def model_of(tree: xr.DataTree, model: pm.Model | None = None) -> pm.Model:
     then = tree["observed_data"]["phenotype"].to_numpy()
     if now.shape != then.shape or not np.array_equal(now, then):
         raise InputError(
-            "a model whose phenotype is not that of the tree",
-            "the model as it was when it was fitted",
-            "exchange the phenotype back (set_phenotype), or fit again",
+            "a model with another phenotype than the tree",
+            "the model with the phenotype that was fitted",
+            "set the phenotype again (set_phenotype), or fit again",
         )
     return model

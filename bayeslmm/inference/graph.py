@@ -1,4 +1,4 @@
-"""Fixed effects with a normal prior, split off: what the exact and the Laplace engine share."""
+"""Separate fixed effects with a normal prior from a model, for the exact and Laplace engines."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class EffectsPrior:
 
 
 def split_parts(model: pm.Model, behind: set[Any]) -> tuple[list[Any], list[Any]]:
-    """Free variables `behind` the (co)variances, and those behind β, which are to be integrated.
+    """Split free variables into parameters of the (co)variances (`behind`) and of β.
 
     Raises
     ------
     ModelError
-        If a variable drives both or belongs to neither, or if β has a prior that cannot be
-        integrated out: not normal (or flat), or dependent on other parameters.
+        If a variable affects both or neither, or if β cannot be integrated out because its prior
+        is not normal (or flat) or depends on other parameters.
     """
     free = set(model.free_RVs)
     chosen = [rv for rv in model.free_RVs if rv in behind]
@@ -59,7 +59,7 @@ def split_parts(model: pm.Model, behind: set[Any]) -> tuple[list[Any], list[Any]
 
 
 def exchangeable_data(model: pm.Model) -> dict[str, Any]:
-    """Current values of the data behind the units of the priors."""
+    """Return the current values of the data that hold the units of the priors."""
     return {
         name: model[name].get_value()
         for name in sorted(model.named_vars)
@@ -70,7 +70,7 @@ def exchangeable_data(model: pm.Model) -> dict[str, Any]:
 def effects_prior_function(
     model: pm.Model, effects: list[Any], inputs: list[Any]
 ) -> Callable[..., EffectsPrior]:
-    """Mean and factor of β = b₀ + A γ for normal γ, by the graph of β at 0 and its Jacobian."""
+    """Compile mean and factor of β = b₀ + A γ, γ normal, from the graph of β and its Jacobian."""
     values = [model.rvs_to_values[rv] for rv in effects]
     (beta,) = model.replace_rvs_by_values([model["beta"]])
     shapes = [shape_of(rv) for rv in effects]

@@ -1,4 +1,4 @@
-"""From draws to the `xarray.DataTree` that every engine returns."""
+"""Build the `xarray.DataTree` of a fit from draws."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prior_words(model: pm.Model) -> dict[str, str]:
 
 
 def model_data(model: pm.Model) -> dict[str, Any]:
-    """Current values of every `pm.Data` of the model."""
+    """Return the current values of every `pm.Data` of the model."""
     return {v.name: v.get_value() for v in model.data_vars}
 
 
@@ -56,10 +56,10 @@ def chain_draw(
 
 
 def add_named_quantities(variables: Variables) -> None:
-    """Add h2, sigma2_u and sigma2_e, from the contract's `variance`, where a model lacks them."""
+    """Add h2, sigma2_u and sigma2_e from `variance`, if the model does not define them."""
     dims, variance = variables["variance"]
     if "trait" in variables.get("h2", ((), None))[0]:
-        return  # several traits: each has its own
+        return  # several traits have separate ones
     parts = {"sigma2_u": variance[..., :-1].sum(axis=-1), "sigma2_e": variance[..., -1]}
     parts["h2"] = parts["sigma2_u"] / (parts["sigma2_u"] + parts["sigma2_e"])
     for name, value in parts.items():
@@ -67,17 +67,17 @@ def add_named_quantities(variables: Variables) -> None:
 
 
 def improper_priors(model: pm.Model, behind: str | None = None) -> list[str]:
-    """Names of the parameters, behind one variable or all, that are flat on a line or half-line."""
+    """Return the parameters, of one variable or all, with flat priors on a line or half-line."""
     free = set(model.free_RVs if behind is None else ancestors([model[behind]]))
     flat = [rv for rv in model.free_RVs if kind(rv) in IMPROPER]
     return [rv.name for rv in flat if rv in free]
 
 
 def prior_draws(model: pm.Model, draws: int, seed: int) -> Variables | None:
-    """Independent draws of the parameters from the prior; None where there is nothing to draw from.
+    """Draw the parameters from the prior independently; None if the prior cannot be drawn from.
 
-    That is an improper prior, or a `pm.CustomDist` of a density alone. Latent vectors (more than
-    200 entries, as g is) and what depends on them are left out.
+    An improper prior or a `pm.CustomDist` with a density only cannot. Latent vectors (more than 200
+    entries, such as g) and their dependents are excluded.
     """
     if improper_priors(model):
         return None
@@ -107,7 +107,7 @@ def _proper_draws(model: pm.Model, draws: int, seed: int) -> Variables:
 
 
 def dataset(variables: Variables, coords: Mapping[str, Any]) -> xr.Dataset:
-    """A Dataset whose dimensions get the model's coordinates."""
+    """Build a Dataset with the model's coordinates."""
     used = {dim for dims, _ in variables.values() for dim in dims}
     return xr.Dataset(
         {name: (dims, np.asarray(value)) for name, (dims, value) in variables.items()},
@@ -123,7 +123,7 @@ def dataset(variables: Variables, coords: Mapping[str, Any]) -> xr.Dataset:
 
 
 def constant_data(model: pm.Model) -> xr.Dataset:
-    """Data of the model, and the spectrum of its kernel: eigenvalues and error contrasts of y."""
+    """Return the model's data and, with a spectrum, eigenvalues and error contrasts of y."""
     skip = {"phenotype_rotated", "phenotype_observed"}
     out: Variables = {
         v.name: (_dims_of(model, v.name, np.ndim(v.get_value())), v.get_value())
@@ -150,7 +150,7 @@ def _dims_of(model: pm.Model, name: str, rank: int) -> tuple[str, ...]:
 
 
 def provenance(model: pm.Model, **facts: Any) -> dict[str, Any]:
-    """Attributes of the tree: flat, JSON where nested, so that netCDF keeps them."""
+    """Return the attributes of the tree, flat and with JSON for nested values, as netCDF needs."""
     known: dict[str, Any] = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -27,16 +27,16 @@ class Whitened(Protocol):
         """``H⁻¹e`` (m,): independent and standard normal if the model holds."""
 
     def scores(self) -> Floats:
-        """``Py`` (n,)."""
+        """Compute ``Py`` (n,)."""
 
     def diagonal(self) -> Floats:
-        """``P_ii`` (n,)."""
+        """Compute the diagonal ``P_ii`` (n,)."""
 
     def block(self, rows: Codes) -> Floats:
-        """``P_FF`` of some records F."""
+        """Compute the block ``P_FF`` of records F."""
 
     def residuals(self, count: int, rng: np.random.Generator) -> Floats:
-        """Residuals (n, count) of data drawn from the model."""
+        """Draw residuals (n, count) of data simulated from the model."""
 
 
 class Contrasts(Protocol):
@@ -55,7 +55,7 @@ class Contrasts(Protocol):
         """The matrices of several kernels; None with one kernel in its eigenbasis."""
 
     def residuals(self) -> Floats:
-        """The residuals ``r = QQᵀy`` (n,) of least squares."""
+        """Compute the least-squares residuals ``r = QQᵀy`` (n,)."""
 
     def at(self, c: Floats) -> Whitened:
         """Whiten by V(c), c (K,) the variances of the components."""
@@ -80,7 +80,7 @@ class KernelContrasts:
         return self.spectrum.n
 
     def residuals(self) -> Floats:
-        """``r = QQᵀy`` (n,)."""
+        """Compute ``r = QQᵀy`` (n,)."""
         basis = self.spectrum.basis
         W1 = basis.columns[:, : self.spectrum.p]
         return np.asarray(self.y - W1 @ (W1.T @ self.y))
@@ -123,14 +123,14 @@ class KernelWhitened:
         return np.asarray(e / np.sqrt(self.a * s + self.b))
 
     def scores(self) -> Floats:
-        """``Py`` (n,)."""
+        """Compute ``Py`` (n,)."""
         (V, d), y = self._kept, self.contrasts.y
         found = V @ ((V.T @ y) / d)
         basis = self.contrasts.spectrum.basis
         return np.asarray(found + basis.outside(y) / self.b if basis.nodes else found)
 
     def diagonal(self) -> Floats:
-        """``P_ii`` (n,)."""
+        """Compute the diagonal ``P_ii`` (n,)."""
         (V, d), basis = self._kept, self.contrasts.spectrum.basis
         out = np.empty(basis.n)
         for rows in row_blocks(basis.n):
@@ -140,7 +140,7 @@ class KernelWhitened:
         return out
 
     def block(self, rows: Codes) -> Floats:
-        """``P_FF`` of some records F."""
+        """Compute the block ``P_FF`` of records F."""
         (V, d), basis = self._kept, self.contrasts.spectrum.basis
         half = V[rows] / np.sqrt(d)
         found = half @ half.T
@@ -150,7 +150,7 @@ class KernelWhitened:
         return np.asarray(found)
 
     def residuals(self, count: int, rng: np.random.Generator) -> Floats:
-        """Residuals (n, count) of data drawn from the model."""
+        """Draw residuals (n, count) of data simulated from the model."""
         (V, d), basis = self._kept, self.contrasts.spectrum.basis
         found = V @ (np.sqrt(d)[:, None] * rng.standard_normal((d.size, count)))
         if basis.nodes:
@@ -174,7 +174,7 @@ class DenseContrasts:
 
     @property
     def form(self) -> DenseForm:
-        """The matrices."""
+        """The rotated matrices of the kernels."""
         return self.matrices
 
     @property
@@ -188,7 +188,7 @@ class DenseContrasts:
         return self.matrices.rotate(self.y)[: self.n - self.matrices.p]
 
     def residuals(self) -> Floats:
-        """``r = QQᵀy`` (n,)."""
+        """Compute ``r = QQᵀy`` (n,)."""
         return np.asarray(self.Q @ self.e)
 
     def at(self, c: Floats) -> DenseWhitened:
@@ -217,23 +217,23 @@ class DenseWhitened:
         return self._solve(self.contrasts.e)
 
     def scores(self) -> Floats:
-        """``Py`` (n,)."""
+        """Compute ``Py`` (n,)."""
         return np.asarray(self.contrasts.Q @ self._solve(self.white, trans="T"))
 
     def diagonal(self) -> Floats:
-        """``P_ii`` (n,)."""
+        """Compute the diagonal ``P_ii`` (n,)."""
         out = np.empty(self.contrasts.n)
         for rows in row_blocks(out.size):
             out[rows] = np.square(self._half(rows)).sum(axis=0)
         return out
 
     def block(self, rows: Codes) -> Floats:
-        """``P_FF`` of some records F."""
+        """Compute the block ``P_FF`` of records F."""
         half = self._half(rows)
         return np.asarray(half.T @ half)
 
     def residuals(self, count: int, rng: np.random.Generator) -> Floats:
-        """Residuals (n, count) of data drawn from the model."""
+        """Draw residuals (n, count) of data simulated from the model."""
         return np.asarray(self.contrasts.Q @ (self.H @ rng.standard_normal((len(self.H), count))))
 
     def _half(self, rows: Any) -> Floats:

@@ -369,7 +369,7 @@ class KernelMarginal:
         return fixed
 
     def _ones(self) -> Floats:
-        """``Wᵀ1/√n``."""
+        """Compute ``Wᵀ1/√n`` (p + k,)."""
         S = self.nodes
         return S.basis.project(np.full(S.n, 1 / np.sqrt(S.n)))
 

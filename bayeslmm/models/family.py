@@ -150,8 +150,8 @@ def file_family(model: pm.Model, scale: object, path: PathArg) -> Family:
             'write SCALE = "liability", or leave it out',
             path=path,
         )
-    words = " ".join(scale.split())
-    return Family(family.name, words if "scale" in words.split() else f"{words} scale")
+    name = " ".join(scale.split())
+    return Family(family.name, name if "scale" in name.split() else f"{name} scale")
 
 
 def observed_scale_notes(cohort: Cohort, family: Family) -> list[str]:

@@ -93,5 +93,5 @@ def test_a_model_with_the_genetic_values_as_parameters_has_no_density_of_that_ki
     model = load("additive_cholesky")(cohort, K)
     assert marginal_of(model) is None
     np.testing.assert_array_equal(observed_phenotype(model), cohort.y)
-    with pytest.raises(ModelError, match="no marginal normal distribution: g stays a parameter"):
+    with pytest.raises(ModelError, match="not a marginal normal distribution: g is a parameter"):
         require_marginal(model)

@@ -205,7 +205,7 @@ def test_a_latent_model_has_nothing_to_draw() -> None:
     one = case("additive_cholesky")
     model = compiled(one)
     variables = draws_at(one, [inner_point(model)] * 4)
-    with pytest.raises(ModelError, match="no marginal normal distribution: g stays a parameter"):
+    with pytest.raises(ModelError, match="not a marginal normal distribution: g is a parameter"):
         list(random_effects(model.model, variables, np.random.default_rng(3)))
 
 

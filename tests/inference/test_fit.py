@@ -205,9 +205,9 @@ def test_auto_says_what_it_chose_and_why() -> None:
         f"auto: not exact, because {why_not_exact(latent)}; "
         f"not laplace, because {why_not_laplace(latent)}"
     )
-    assert "g stays a parameter" in reason
+    assert "g is a parameter" in reason
     for engine in ("exact", "laplace"):
-        words = r"the (exact|laplace) engine cannot serve .*g stays a parameter.*Use engine='nuts'"
+        words = r"the (exact|laplace) engine cannot serve .*g is a parameter.*Use engine='nuts'"
         with pytest.raises(ModelError, match=words):
             fit(latent, engine)
 

@@ -1,4 +1,4 @@
-"""Coordinates of the exact engine's grid, in which every posterior is smooth on the whole plane."""
+"""Coordinates of the exact engine's grid, in which posteriors are smooth on the whole plane."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Coordinates:
     Parameters
     ----------
     share
-        Lower and upper bound of h², w is the logit of the place between them.
+        Lower and upper bound of h²; w is the logit of the relative position between them.
     scale
-        Lower and upper bound of τ; v is the logit of the place between them if the upper one is
-        finite, otherwise log τ.
+        Lower and upper bound of τ; v is the logit of the relative position between them if the
+        upper bound is finite, otherwise log τ.
     """
 
     share: tuple[float, float] = (0.0, 1.0)
@@ -28,11 +28,11 @@ class Coordinates:
 
     @property
     def bounded(self) -> bool:
-        """Has τ an upper bound?"""
+        """Whether τ has an upper bound."""
         return bool(np.isfinite(self.scale[1]))
 
     def z(self, w: Floats) -> Floats:
-        """Logit of h²."""
+        """Compute logit h²."""
         a, b = self.share
         if (a, b) == (0.0, 1.0):
             return w
@@ -40,12 +40,12 @@ class Coordinates:
         return np.asarray(np.log(a + inside * expit(w)) - np.log(1 - b + inside * expit(-w)))
 
     def log_slope(self, w: Floats) -> Floats:
-        """``log ∂h²/∂w``."""
+        """Compute ``log ∂h²/∂w``."""
         a, b = self.share
         return np.asarray(np.log(b - a) + log_expit(w) + log_expit(-w))
 
     def t(self, v: Floats) -> Floats:
-        """Log τ."""
+        """Compute log τ."""
         c, d = self.scale
         if not self.bounded:
             return v
@@ -54,7 +54,7 @@ class Coordinates:
         return np.asarray(np.log(c + (d - c) * expit(v)))
 
     def inverse(self, z: Floats, t: Floats) -> tuple[Floats, Floats]:
-        """(w, v) of (z, t)."""
+        """Compute (w, v) from (z, t)."""
         (a, b), (c, d) = self.share, self.scale
         tiny = np.finfo(float).tiny
         w, v = z, t
@@ -68,5 +68,5 @@ class Coordinates:
         return w, v
 
     def divided(self, unit: float) -> Coordinates:
-        """The same for τ in another unit."""
+        """Return the coordinates for τ in another unit."""
         return Coordinates(self.share, (self.scale[0] / unit, self.scale[1] / unit))

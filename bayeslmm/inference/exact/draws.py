@@ -2,7 +2,7 @@
 
 z is drawn by inverting its distribution function, t given z by inverting the functions of
 the neighbouring rows, β given both from its normal distribution. Between the nodes of z everything
-is interpolated by polynomials of degree 11, whose error is far below that of the draws.
+is interpolated by polynomials of degree 11, whose error is far below the error of the draws.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.monotone_cubic import cell
 
 STENCIL = 12
-DEGREE = 11  # of the spline through the rows
+DEGREE = 11  # degree of the spline through the rows
 
 
 @cache
 def spline_weights(nodes: int, upsample: int) -> Floats:
-    """Weights (f, nodes) of the nodes in an interpolating spline of degree `DEGREE`."""
+    """Compute the weights (f, nodes) of an interpolating spline of degree `DEGREE`."""
     fine = np.linspace(0.0, nodes - 1.0, (nodes - 1) * upsample + 1)
     return np.asarray(make_interp_spline(np.arange(nodes), np.eye(nodes), k=DEGREE)(fine))
 
 
 def share_marginal(grid: Grid, upsample: int = 16) -> ShareMarginal:
-    """Marginal of h² by a spline of the log density through the rows of the grid."""
+    """Compute the marginal of h² by a spline of the log density through the rows of the grid."""
     w = grid.rows.kernel.w
     fine = np.linspace(w[0], w[-1], (w.size - 1) * upsample + 1)
     log_rows = np.maximum(grid.log_rows, grid.log_rows.max() - 200.0)
-    # einsum: the same bits with any number of threads
+    # einsum gives the same bits with any number of threads
     log_density = np.einsum("ij,j->i", spline_weights(w.size, upsample), log_rows)
     weight = np.exp(log_density - log_density.max())
     cdf = cumulate(weight)
@@ -54,7 +54,7 @@ def share_marginal(grid: Grid, upsample: int = 16) -> ShareMarginal:
 
 
 def row_distributions(grid: Grid, upsample: int = 8) -> tuple[Floats, Floats, Floats]:
-    """Distribution function of v in every row (r, f), the first v (r,) and the step (r,)."""
+    """Compute the distribution function of v in each row (r, f), first v (r,) and step (r,)."""
     values = np.maximum(grid.log_density, grid.log_density.max(axis=1)[:, None] - 200.0)
     nodes = np.arange(values.shape[1])
     fine = np.linspace(0, nodes[-1], nodes[-1] * upsample + 1)
@@ -93,7 +93,7 @@ def draw_from_grid(
     rng: np.random.Generator,
     share: ShareMarginal | None = None,
 ) -> Draws:
-    """Independent draws from the posterior on a grid; `share` is its `share_marginal`."""
+    """Draw independently from the posterior on a grid; `share` is its `share_marginal`."""
     marginal = share_marginal(grid) if share is None else share
     p, rows, kernel = spectrum.p, grid.rows, grid.rows.kernel
     steps = np.linspace(0.0, kernel.w.size - 1.0, marginal.z.size)
@@ -121,7 +121,7 @@ def draw_from_grid(
 
 @numba.njit(cache=True, nogil=True)
 def _lagrange(position: float, nodes: int, weights: Floats) -> int:
-    """Weights (12,) of interpolation at `position` (in steps); returns the first node."""
+    """Fill weights (12,) of interpolation at `position` (in steps); return the first node."""
     size = weights.shape[0]
     start: int = math.floor(position) - size // 2 + 1
     start = min(max(start, 0), nodes - size)
@@ -137,7 +137,7 @@ def _lagrange(position: float, nodes: int, weights: Floats) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _invert(cdf: Floats, u: float) -> float:
-    """Position (in steps) at which a distribution function (f,) reaches u, linear in between."""
+    """Find the position (in steps) where a CDF (f,) reaches u, by linear interpolation."""
     low = cell(cdf, u)
     rise = cdf[low + 1] - cdf[low]
     return float(low + ((u - cdf[low]) / rise if rise > 0.0 else 0.0))
@@ -181,7 +181,7 @@ def _conditional_draws(
     table
         log_d, rss, log |S|, ρ, lower triangle of G in each row (r, 3 + p + p(p+1)/2).
     support
-        Bounds of τ: v is log τ if there is no upper one, otherwise the logit between them.
+        Bounds of τ: v is log τ without an upper bound, otherwise the logit between the bounds.
     prior_precision
         1 for a proper prior of ξ, 0 for a flat one.
     m

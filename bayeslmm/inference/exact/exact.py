@@ -1,7 +1,7 @@
 """Exact engine: quadrature over (h², τ), then independent draws of everything.
 
-For one kernel with the spectral form; any prior on the two variance parameters, a normal or flat
-prior on β. No Markov chain: R-hat is 1 and the ESS is the number of draws by construction.
+It applies to one kernel in spectral form, any prior on the two variance parameters, and a normal or
+flat prior on β. There is no Markov chain: R-hat is 1 and the ESS is the number of draws.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Exact:
     effects
         Prior of β in the unit of y.
     data
-        Values of the model's exchangeable data, in the order of `Marginal.data`.
+        Values of the model's replaceable data, in the order of `Marginal.data`.
     log_evidence, log_evidence_at_zero
         log p(y) and log p(y | h² = 0); with a flat prior on β up to the same constant.
     prior_h2
@@ -59,10 +59,10 @@ class Exact:
 
 
 class SharedRows:
-    """Rows of the grid that traits share, for one prior of β in units of sd(y | X).
+    """Rows of the grid shared by traits, for one prior of β in units of sd(y | X).
 
-    The search for a posterior goes from coarse to fine over the same nodes for every trait, so
-    that most traits meet on the same rows; the first 200 MB of them are kept.
+    The search for a posterior goes from coarse to fine over the same nodes for every trait, so most
+    traits use the same rows; the first 200 MB of them are stored.
     """
 
     def __init__(self, spectrum: Spectrum, effects: EffectsPrior, coordinates: Coordinates) -> None:
@@ -71,7 +71,7 @@ class SharedRows:
         self._most = max(1, int(2e8 / (8 * quadrature.NODES_Z * spectrum.nodes)))
 
     def serves(self, effects: EffectsPrior, coordinates: Coordinates) -> bool:
-        """Is the prior of β, and the support of h², that of these rows up to rounding?"""
+        """Return whether the prior of β and the support of h² match the rows, up to rounding."""
         _, ours, where = self._model
         if where.share != coordinates.share:
             return False
@@ -81,7 +81,7 @@ class SharedRows:
         return np.allclose(ours.factor, effects.factor, rtol=0.0, atol=rounding)
 
     def between(self, low: float, high: float) -> quadrature.KernelRows:
-        """The rows between two values of w."""
+        """Return the rows between two values of w."""
         found = self._rows.get((low, high))
         if found is None:
             w = np.linspace(low, high, quadrature.NODES_Z)
@@ -101,7 +101,7 @@ def solve(
     at_zero: bool = True,
     shared: list[SharedRows] | None = None,
 ) -> Exact:
-    """Exact posterior of one phenotype.
+    """Compute the exact posterior of one phenotype.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def solve(
     rotated
         ``Wᵀy`` (p + k,).
     data
-        Values of the model's exchangeable data for this phenotype, in the order of `split.data`.
+        Values of the model's replaceable data for this phenotype, in the order of `split.data`.
     draws
         Number of draws.
     rng
@@ -118,7 +118,7 @@ def solve(
     at_zero
         Also compute log p(y | h² = 0) and the induced prior of h².
     shared
-        Holds the rows that traits share; the first trait fills it.
+        Holds the rows shared by traits; the first trait fills it.
     """
     spectrum = split.spectrum
     e = rotated[spectrum.p :]
@@ -147,7 +147,7 @@ def solve(
     share = share_marginal(grid)
     found = draw_from_grid(grid, spectrum, scaled, draws, rng, share)
     free = spectrum.n if effects.factor is not None else spectrum.m
-    shift = free * log_unit  # density of y from that of y / unit
+    shift = free * log_unit  # from the density of y / unit to the density of y
     zero = prior_h2 = np.array(np.nan)
     if at_zero:
         zero = np.array(
@@ -190,8 +190,7 @@ def fit_many(
 ) -> list[Exact]:
     """Fit many phenotypes (n, T) of the same individuals, X and kernel; one random stream each.
 
-    Only what differs between traits is computed again: the rotation of all of them is one matrix
-    product, and nothing is compiled.
+    All traits are rotated by one matrix product, and compiled functions are reused.
     """
     split = marginal(model)
     spectrum = split.spectrum
@@ -209,18 +208,18 @@ def fit_many(
         return solve(split, column, data, draws, rng, at_zero=False, shared=shared)
 
     with sharing(threads) as share:
-        leader = one(0)  # fills `shared`, so that the numbers do not depend on who comes first
+        leader = one(0)  # fills `shared`, so results do not depend on the order of threads
         return [leader, *share(one, range(1, phenotypes.shape[1]))]
 
 
 def variances(found: Draws) -> Floats:
-    """(σ²_u, σ²_e) of draws: (draws, 2)."""
+    """Compute (σ²_u, σ²_e) of draws: (draws, 2)."""
     total = np.exp(2 * found.t)
     return np.stack([expit(found.z) * total, expit(-found.z) * total], axis=1)
 
 
 def draw(model: pm.Model, request: Request) -> Drawn:
-    """Independent draws for a fit, and the exact marginal of h² in the group ``quadrature``."""
+    """Draw independently for a fit; the group ``quadrature`` holds the exact marginal of h²."""
     found, values = fit_one(model, request.draws, request.rng)
     chains = request.chains
     prior = chain_draw(model, values.pop("log_prior"), chains, names=False)
@@ -238,14 +237,14 @@ def draw(model: pm.Model, request: Request) -> Drawn:
 
 
 def replicate(model: pm.Model, draws: int, rng: np.random.Generator) -> Replicate:
-    """Independent draws for calibration."""
+    """Draw independently for calibration."""
     found, values = fit_one(model, draws, rng)
     values.pop("log_prior")
     return Replicate(values, found.draws.log_likelihood)
 
 
 def quadrature_group(found: Exact) -> xr.Dataset:
-    """The exact marginal of h² and the log evidence, as a group of the tree."""
+    """Return the exact marginal of h² and the log evidence as a group of the tree."""
     share = found.share
     mean, sd = share.moments()
     values = {

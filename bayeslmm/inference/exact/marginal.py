@@ -1,10 +1,10 @@
-"""What the exact engine needs to know of a PyMC model, read off its graph.
+"""Extract the inputs of the exact engine from the graph of a PyMC model.
 
-A model qualifies when ``phenotype`` is a `spectral_normal`, β is an affine function of normal (or
-flat) variables, and the two variances depend on two other scalar parameters, whatever their
-priors. Those are taken to the coordinates (z, t) = (logit h², log τ), τ² = σ²_u + σ²_e, in which
-the likelihood needs the spectrum only once per value of z; where h² or τ is uniform on a part of
-its range, to the logit of that part (`Coordinates`), so that every density is smooth.
+The engine supports a model if ``phenotype`` is a `spectral_normal`, β is an affine function of
+normal (or flat) variables, and the two variances depend on two other scalar parameters with any
+priors. These are transformed to the coordinates (z, t) = (logit h², log τ), τ² = σ²_u + σ²_e, in
+which the likelihood needs the spectrum only once per value of z. If h² or τ is uniform on a part of
+its range, the coordinate is the logit within that part (`Coordinates`), so every density is smooth.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bayeslmm.inference.tree import improper_priors
 from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.numerics.arrays import Floats
 
-WIDE = 10.0  # |log τ|, in units of sd(y | X), at which any variances must have parameters
+WIDE = 10.0  # |log τ|, in units of sd(y | X), up to which all variances must have parameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class Marginal:
     hyper, effects
         Names of the free variables behind the variances and behind β.
     data
-        Current values of the exchangeable ``phenotype_*`` data.
+        Current values of the replaceable ``phenotype_*`` data.
     coordinates
         ``(*data) → Coordinates`` of the grid.
     log_prior
@@ -78,7 +78,7 @@ class Marginal:
 
 
 def why_not_exact(model: pm.Model) -> str | None:
-    """The reason why the exact engine cannot serve a model; None if it can."""
+    """Return why the exact engine does not support a model; None if it does."""
     try:
         split = marginal(model)
         data = tuple(split.data.values())
@@ -92,7 +92,7 @@ def why_not_exact(model: pm.Model) -> str | None:
 
 
 def _log_unit(model: pm.Model, p: int) -> float:
-    """Log sd(y | X) of the current phenotype; 0 where it has none."""
+    """Return log sd(y | X) of the current phenotype; 0 if it is not defined."""
     marginal = require_marginal(model)
     e = marginal.rotate(observed_phenotype(model))[p:]
     unit = float(np.sqrt(np.sum(e * e) / (marginal.n - p)))
@@ -100,10 +100,10 @@ def _log_unit(model: pm.Model, p: int) -> float:
 
 
 def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
-    """Free variables behind the variances and behind β, or a ModelError that says why not."""
+    """Return the free variables of the variances and of β; raise `ModelError` if unsupported."""
     density = marginal_of(model)
     if density is None:
-        raise ModelError("the phenotype is not a spectral_normal: g stays a parameter")
+        raise ModelError("the phenotype is not a spectral_normal: g is a parameter")
     if density.spectrum is None:
         raise ModelError(f"the phenotype is a {density.name}, not one kernel's spectral_normal")
     free = set(model.free_RVs)
@@ -121,9 +121,9 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
 
 
 def marginal(model: pm.Model) -> Marginal:
-    """Split a model, or raise a `ModelError` that says why it cannot be done.
+    """Split a model; raise `ModelError` if it is not supported.
 
-    The compiled functions are kept with the model: a second fit, after `set_phenotype`, compiles
+    The compiled functions are cached with the model, so a second fit after `set_phenotype` compiles
     nothing.
     """
     kept = getattr(model, "bayeslmm_marginal", None)
@@ -196,7 +196,7 @@ def _variables(
     behind: Inverse,
     coordinates: Callable[..., Coordinates],
 ) -> Callable[..., dict[str, Any]]:
-    """Every variable of the model at draws of (z, t, β)."""
+    """Compile every variable of the model as a function of draws of (z, t, β)."""
     free = [*hyper, *effects]
     values = [model.rvs_to_values[rv] for rv in free]
     points = [pt.tensor(dtype="float64", shape=(None,) * (1 + value.ndim)) for value in values]

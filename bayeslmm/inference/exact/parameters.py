@@ -1,10 +1,10 @@
-"""The two parameters of a model behind (h², τ), and what bounds them.
+"""The two variance parameters of a model as functions of (h², τ), and their bounds.
 
-Where they are h² and τ themselves, the coordinates (w, v) of the exact engine's grid are their
-unconstrained values: logit h² and log τ, or the logit of the place between the bounds of a prior of
-bounded support (`bayeslmm.inference.exact.coordinates`). Any other pair is found by Newton's method
-on the logarithms of the variances, which needs a map that is one to one and reaches every pair of
-variances.
+If they are h² and τ themselves, the coordinates (w, v) of the exact engine's grid are their
+unconstrained values: logit h² and log τ, or the logit of the relative position between the bounds
+of a prior with bounded support (`bayeslmm.inference.exact.coordinates`). Other pairs are computed
+by Newton's method on the logarithms of the variances, which needs a one-to-one map onto all pairs
+of variances.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from bayeslmm.numerics.arrays import Floats
 
 type Inverse = Callable[..., tuple[Floats, Floats, Floats]]
 
-EDGE = 20.0  # |logit h²| beyond which 1 - h² is rounding; log p is a straight line there
+EDGE = 20.0  # |logit h²| beyond which 1 - h² is rounding; log p is linear there
 USUAL = ((0.0, 1.0), (0.0, np.inf))  # bounds of h² and of τ
-STEPS = 100  # of Newton's method, each at most 5 long
+STEPS = 100  # largest number of Newton steps, each at most 5 long
 
 
 def require_usable_bounds(model: pm.Model, hyper: list[Any], direct: bool) -> None:
-    """A `ModelError` where a prior has bounds of its own that the grid does not know."""
+    """Raise `ModelError` if a prior has bounds that are not bounds of h² or τ."""
     if direct:
         return
     free = (0.0, 1.0), (0.0, None)
@@ -45,7 +45,7 @@ def require_usable_bounds(model: pm.Model, hyper: list[Any], direct: bool) -> No
 
 
 def are_h2_and_total(model: pm.Model, hyper: list[Any]) -> bool:
-    """Are the two parameters h² and τ, their unconstrained values those of the grid?"""
+    """Return whether the parameters are h² and τ, with the grid's coordinates as unconstrained."""
     share, scale = hyper
     u1, u2 = np.array([0.047, 0.62, 0.88]), np.array([0.37, 7.4, 1.35])
     points = [pt.dvector(), pt.dvector()]
@@ -58,7 +58,7 @@ def are_h2_and_total(model: pm.Model, hyper: list[Any]) -> bool:
 
 
 def _on_grid(model: pm.Model, rv: Any, usual: str) -> bool:
-    """Has a variable the usual transform, or the logit of the place between two bounds?"""
+    """Return whether a variable has the usual transform, or an interval transform."""
     if type(model.rvs_to_transforms[rv]).__name__ == usual:
         return True
     bounds = _interval(model, rv)
@@ -68,7 +68,7 @@ def _on_grid(model: pm.Model, rv: Any, usual: str) -> bool:
 
 
 def _interval(model: pm.Model, rv: Any) -> tuple[Any, Any] | None:
-    """The bounds of a variable with an interval transform: each a graph, or None for no bound."""
+    """Return the bounds of an interval transform, each a graph or None; None for others."""
     transform = model.rvs_to_transforms[rv]
     if type(transform).__name__ != "Interval":
         return None
@@ -77,7 +77,7 @@ def _interval(model: pm.Model, rv: Any) -> tuple[Any, Any] | None:
 
 
 def _constant(bounds: tuple[Any, Any] | None) -> tuple[Any, Any] | None:
-    """Bounds as numbers, where they are constants; otherwise as they are."""
+    """Convert bounds that are constants to numbers; return others unchanged."""
     if bounds is None:
         return None
     lower, upper = (float(x.data) if isinstance(x, pt.TensorConstant) else x for x in bounds)
@@ -87,7 +87,7 @@ def _constant(bounds: tuple[Any, Any] | None) -> tuple[Any, Any] | None:
 def grid_coordinates(
     model: pm.Model, hyper: list[Any], inputs: list[Any], direct: bool
 ) -> Callable[..., Coordinates]:
-    """``(*data) → Coordinates``: the bounds of h² and τ where their priors have some."""
+    """Return ``(*data) → Coordinates``, with the bounds of the priors of h² and τ."""
     bounds: list[Any] = []
     for rv, usual in zip(hyper, USUAL, strict=True):
         found = _interval(model, rv) if direct else None
@@ -100,7 +100,7 @@ def grid_coordinates(
         if not (0 <= a < b <= 1 and 0 <= c < d):
             raise ModelError(
                 f"h² lies between {a:g} and {b:g}, the total standard deviation between {c:g} and "
-                f"{d:g}: take bounds of h² between 0 and 1, and of the total that are positive"
+                f"{d:g}: take bounds of h² between 0 and 1, and positive bounds of the total"
             )
         return Coordinates((a, b), (c, d))
 
@@ -110,11 +110,11 @@ def grid_coordinates(
 def parameters_behind(
     model: pm.Model, hyper: list[Any], inputs: list[Any], direct: bool
 ) -> Inverse:
-    """``(w, v, *data)`` → unconstrained parameters u₁, u₂ and ``log |∂u/∂(w, v)|``.
+    """Return ``(w, v, *data)`` → unconstrained parameters u₁, u₂ and ``log |∂u/∂(w, v)|``.
 
-    For the parameters (h², τ) u = (w, v); any other pair is found by Newton's method on log σ² (one
-    step when the variances are powers of the parameters), and taken as at |logit h²| = `EDGE`
-    beyond it.
+    For the parameters (h², τ) u = (w, v). Other pairs are computed by Newton's method on log σ²
+    (one step if the variances are powers of the parameters); beyond |logit h²| = `EDGE` the values
+    at `EDGE` are used.
     """
     if direct:
         return _identity
@@ -133,7 +133,7 @@ def parameters_behind(
         z, t = (np.broadcast_to(x, shape).ravel() for x in (z, t))
         z = np.clip(z, -EDGE, EDGE)
         target = np.stack([2 * t + log_expit(z), 2 * t + log_expit(-z)])
-        with np.errstate(all="ignore"):  # where it fails, numbers overflow
+        with np.errstate(all="ignore"):  # values overflow if it fails
             v, determinant, missed = _newton(
                 lambda v: evaluate(*v, *arguments), target, np.stack([np.clip(z, -3.0, 3.0), t])
             )
@@ -156,8 +156,8 @@ def _identity(z: Floats, t: Floats, *_: Any) -> tuple[Floats, Floats, Floats]:
 
 
 def _require_one_to_one(evaluate: Callable[..., Any], data: tuple[Any, ...], names: str) -> None:
-    """The Jacobian of the logarithms of the variances must have one sign, and no zero or pole."""
-    axis = np.linspace(-4.0, 4.0, 9)  # of unconstrained values
+    """Check that the Jacobian of the log variances has one sign, and no zero or pole."""
+    axis = np.linspace(-4.0, 4.0, 9)  # unconstrained values
     first, second = (x.ravel() for x in np.meshgrid(axis, axis))
     with np.errstate(all="ignore"):
         _, _, a, b, c, d = evaluate(first, second, *data)
@@ -172,7 +172,7 @@ def _require_one_to_one(evaluate: Callable[..., Any], data: tuple[Any, ...], nam
 def _newton(
     evaluate: Callable[[Floats], Any], target: Floats, v: Floats
 ) -> tuple[Floats, Floats, int | None]:
-    """Solutions v (2, k), determinants (k,) there, and the first column without any, or None."""
+    """Return solutions v (2, k), determinants (k,), and the first column without solution."""
     best = np.full(v.shape[1], np.inf)
     for _ in range(STEPS):
         f1, f2, a, b, c, d = evaluate(v)

@@ -1,14 +1,14 @@
 """Posterior of (h², τ) by nested quadrature, β and g integrated out in closed form.
 
 In the coordinates z = logit h² and t = log τ the density is analytic and decays exponentially on
-both sides of both axes, so that the trapezoid rule converges exponentially; the edges h² = 0
-and h² = 1 lie at infinity. Each value of z has its own nodes in t, centred where the density is.
-A prior of bounded support takes the place of (z, t) by `Coordinates` (w, v), where the same holds.
+both sides of both axes, so the trapezoid rule converges exponentially; the boundaries h² = 0 and h²
+= 1 are at infinity. Each value of z has its own nodes in t, around the mode of the density. For a
+prior with bounded support `Coordinates` (w, v) replace (z, t), with the same properties.
 
-With β = b + F ξ, ξ ~ N(0, I), and W = R F, the part of y in the column space of X is
-``q = R b + shift + W ξ + noise`` with noise of covariance τ² S(h²). In the coordinates of W it says
-``ρ = W⁻¹(q - R b - shift)`` about ξ with precision G/τ², ``G = Wᵀ S⁻¹ W``; the eigenvectors of G
-make it diagonal for all τ at once.
+With β = b + F ξ, ξ ~ N(0, I), and W = R F, the component of y in the column space of X is
+``q = R b + shift + W ξ + noise`` with noise covariance τ² S(h²). So ``ρ = W⁻¹(q - R b - shift)`` is
+normal about ξ with precision G/τ², ``G = Wᵀ S⁻¹ W``; the eigenvectors of G diagonalise it for all τ
+at once.
 
 References
 ----------
@@ -35,12 +35,12 @@ from bayeslmm.numerics.arrays import Floats
 type LogPrior = Callable[[Floats, Floats], Floats]
 type RowsBetween = Callable[[float, float], KernelRows]
 
-DEPTH = 45.0  # nats below the maximum of a row that still count (e^-45 = 3e-20)
-DEPTH_ROWS = 30.0  # nats below the best row that still count; more would make the rows sparse
-CUT = 1e-6  # largest posterior probability that may lie beyond LIMIT
-LIMIT = 36.0  # |logit h²| up to which h² and 1 - h² are distinguished from 0
+DEPTH = 45.0  # nats below the maximum of a row at which it ends (e^-45 = 3e-20)
+DEPTH_ROWS = 30.0  # nats below the best row at which rows end; more would make the rows sparse
+CUT = 1e-6  # largest posterior probability beyond LIMIT
+LIMIT = 36.0  # |logit h²| up to which h² and 1 - h² differ from 0 in float64
 NEAR = 20.0  # |logit h²| at which the prior of τ given h² is that at h² = 0
-LOST = 1e-8  # ratio of the eigenvalues of G below which singular values are taken instead
+LOST = 1e-8  # ratio of the eigenvalues of G below which singular values are used instead
 NODES_Z = 129
 NODES_T = 40
 NODES_BOUNDED = 240  # the bound of a uniform prior is approached as slowly as e^-v
@@ -48,7 +48,7 @@ NODES_BOUNDED = 240  # the bound of a uniform prior is approached as slowly as e
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelRows:
-    """The part of the likelihood at r values of z that no phenotype enters; traits share it.
+    """The part of the likelihood at r values of z that does not depend on the phenotype.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Rows:
     Parameters
     ----------
     kernel
-        What does not depend on the phenotype.
+        The part that does not depend on the phenotype.
     rss
         Σ e_i²/d_i (r,).
     rho
@@ -113,7 +113,7 @@ class Grid:
     log_density
         log p(y, w, v) (r, k), y in the unit of `rows`.
     coordinates
-        What w and v mean.
+        Definition of w and v.
     """
 
     rows: Rows
@@ -138,7 +138,7 @@ class Grid:
 def kernel_rows(
     w: Floats, spectrum: Spectrum, prior: EffectsPrior, coordinates: Coordinates
 ) -> KernelRows:
-    """What the kernel, the design and the prior of β say at the nodes w (r,): O(r k p²)."""
+    """Compute the terms of kernel, design and prior of β at the nodes w (r,): O(r k p²)."""
     z = coordinates.z(w)
     h, h1 = expit(z), expit(-z)
     _, _, d, S = solve_parts(spectrum, h[:, None], h1[:, None])
@@ -147,22 +147,22 @@ def kernel_rows(
     white = np.linalg.solve(L, np.broadcast_to(_effects_root(spectrum, prior), S.shape))
     G = white.transpose(0, 2, 1) @ white
     lam, U = np.linalg.eigh(G)
-    lost = lam[:, 0] < LOST * lam[:, -1]  # near h² = 1: squares have too few digits there
+    lost = lam[:, 0] < LOST * lam[:, -1]  # squares have too few digits near h² = 1
     if lost.any():
         _, sigma, Vt = np.linalg.svd(white[lost])
         lam[lost], U[lost] = sigma**2, Vt.transpose(0, 2, 1)
-    logs, k = np.log(d), spectrum.basis.nodes  # only the first k nodes stand for several contrasts
+    logs, k = np.log(d), spectrum.basis.nodes  # only the first k nodes have weights above 1
     log_d = logs.sum(axis=1) + logs[:, :k] @ (spectrum.weights[:k] - 1.0)
     return KernelRows(w, z, 1.0 / d, log_d, log_S, G, np.maximum(lam, 0.0), U)
 
 
 def _effects_root(spectrum: Spectrum, prior: EffectsPrior) -> Floats:
-    """W = R F (p, p); R under a flat prior."""
+    """Return W = R F (p, p); R under a flat prior."""
     return spectrum.triangle if prior.factor is None else spectrum.triangle @ prior.factor
 
 
 def rows_of(kernel: KernelRows, spectrum: Spectrum, rotated: Floats, prior: EffectsPrior) -> Rows:
-    """Likelihood terms of ``rotated = Wᵀy`` (n,)."""
+    """Compute the likelihood terms of ``rotated = Wᵀy`` (n,)."""
     p, C = spectrum.p, spectrum.coupling
     q, e = rotated[:p], rotated[p:]
     residual = np.broadcast_to(q, (kernel.z.size, p))
@@ -177,7 +177,7 @@ def rows_of(kernel: KernelRows, spectrum: Spectrum, rotated: Floats, prior: Effe
 def row_likelihood(
     rows: Rows, spectrum: Spectrum, prior: EffectsPrior
 ) -> Callable[[Floats], Floats]:
-    """``t (r, k) → log p(y | z, t)`` (r, k), β integrated out under `prior`."""
+    """Return ``t (r, k) → log p(y | z, t)`` (r, k), β integrated out under `prior`."""
     p, m, kernel = spectrum.p, spectrum.m, rows.kernel
     if prior.factor is None:
         log_R = float(np.log(np.abs(np.diag(spectrum.triangle))).sum())
@@ -200,14 +200,14 @@ def row_likelihood(
 
 
 def log_sum_exp(x: Floats, axis: int | None = None) -> Floats:
-    """``log Σ exp(x)``; as SciPy's, at a tenth of its overhead on small arrays."""
+    """Compute ``log Σ exp(x)``, with a tenth of SciPy's overhead on small arrays."""
     top = x.max(axis=axis, keepdims=True)
     return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis=axis))
 
 
 @cache
 def likelihood_width(m: int) -> tuple[float, float]:
-    """How far log τ lies below and above its mode until the likelihood has lost `DEPTH` nats."""
+    """Return the distances of log τ below and above its mode at a fall of `DEPTH` nats."""
     w = np.linspace(-8.0, 30.0 + DEPTH, 20001)
     drop = m * w + 0.5 * m * np.expm1(-2 * w)
     kept = w[drop < DEPTH]
@@ -217,10 +217,10 @@ def likelihood_width(m: int) -> tuple[float, float]:
 def integrate_rows(
     density: Callable[[Floats], Floats], low: Floats, high: Floats, nodes: int = NODES_T
 ) -> tuple[Floats, Floats]:
-    """Nodes (r, k) and log density (r, k) that hold all but e^-45 of each row.
+    """Compute nodes (r, k) and log density (r, k) that hold all but e^-45 of each row.
 
-    The interval of each row is stretched until its ends are negligible, then narrowed until it is
-    well filled; `density` is unimodal along a row.
+    The interval of each row is extended until its ends are negligible, then narrowed until the
+    density fills it; `density` is unimodal along a row.
     """
     share = np.linspace(0.0, 1.0, nodes)
     low, high = low.copy(), high.copy()
@@ -244,7 +244,9 @@ def integrate_rows(
             np.where(narrow, low + (first - 1) * wide, low - 0.6 * width * open_low),
             np.where(narrow, low + (last + 1) * wide, high + 0.6 * width * open_high),
         )
-    raise ModelError("the density of the total standard deviation has no end: is its prior proper?")
+    raise ModelError(
+        "the density of the total standard deviation is improper: is its prior proper?"
+    )
 
 
 def posterior_grid(
@@ -255,27 +257,27 @@ def posterior_grid(
     coordinates: Coordinates,
     rows_between: RowsBetween | None = None,
 ) -> Grid:
-    """Nodes and log density of the posterior of (h², τ).
+    """Compute nodes and log density of the posterior of (h², τ).
 
     Parameters
     ----------
     spectrum, rotated
-        K and X; ``Wᵀy`` (n,), in a unit in which sd(y | X) is about one.
+        K and X; ``Wᵀy`` (n,), in a unit such that sd(y | X) is about one.
     log_prior
         ``(w, v) → log p(w, v)`` in the same unit.
     effects
         Prior of β in the same unit.
     coordinates
-        What w and v are, in the same unit.
+        Definition of w and v, in the same unit.
     rows_between
-        ``(low, high) → KernelRows`` between two values of w, where traits share them; by default
-        they are computed.
+        ``(low, high) → KernelRows`` between two values of w, if shared by traits; by default they
+        are computed.
 
     Raises
     ------
     ModelError
-        If the posterior piles up at h² = 1 without end (improper), or so close to 0 or 1 that
-        more than 1e-6 of it lies beyond `LIMIT`.
+        If the posterior is improper at h² = 1, or more than 1e-6 of it lies beyond `LIMIT`, too
+        close to 0 or 1.
     """
 
     def evaluate(kernel: KernelRows) -> Grid:
@@ -309,7 +311,7 @@ def posterior_grid(
 
 
 def _search(rows: Rows, m: int, coordinates: Coordinates) -> tuple[Floats, Floats]:
-    """Where `integrate_rows` begins: the width of the likelihood, or all of a bounded support."""
+    """Return the initial interval of rows: width of the likelihood, or the bounded support."""
     if coordinates.bounded:
         return np.full(rows.z.size, -LIMIT), np.full(rows.z.size, LIMIT)
     below, above = likelihood_width(m)
@@ -318,7 +320,7 @@ def _search(rows: Rows, m: int, coordinates: Coordinates) -> tuple[Floats, Float
 
 
 def _check_edge(grid: Grid) -> None:
-    """Hardly any probability may lie beyond the first and the last row."""
+    """Raise `ModelError` if too much probability lies beyond the first or the last row."""
     w, mass = grid.rows.kernel.w, grid.log_rows - grid.log_evidence
     for edge, tail, end in ((0, slice(0, 10), 0), (-1, slice(-10, None), 1)):
         slope = float(np.polyfit(w[tail], mass[tail], 1)[0])
@@ -328,15 +330,15 @@ def _check_edge(grid: Grid) -> None:
             continue
         if end == 1 and decay < 0.05:
             raise ModelError(
-                "the posterior of h² piles up at 1 without end: it is improper. Look for "
-                "individuals with the same genotype and the same phenotype (duplicates), or for a "
-                "phenotype that fewer variants than individuals explain without a residual; or "
-                "take a prior on h² that goes to zero at 1, for instance h2=beta(1,2)"
+                "the posterior of h² piles up at 1 and is improper. Look for individuals with the "
+                "same genotype and the same phenotype (duplicates), or for a phenotype that fewer "
+                "variants than individuals explain without a residual; or take a prior on h² that "
+                "goes to zero at 1, for instance h2=beta(1,2)"
             )
         raise ModelError(
             f"the posterior of h² lies so close to {end} (more than {CUT:g} of it within 1e-15) "
-            "that numbers cannot tell it apart. Take a prior on h² that is not as peaked there, "
-            "for instance h2=beta(1,1)"
+            "that floating-point numbers cannot resolve it. Take a prior on h² that is less peaked "
+            "there, for instance h2=beta(1,1)"
         )
 
 
@@ -347,7 +349,7 @@ def log_evidence_at_zero(
     effects: EffectsPrior,
     coordinates: Coordinates,
 ) -> float:
-    """log p(y | h² = 0), the other priors as in the model, in the unit of `rotated`."""
+    """Compute log p(y | h² = 0), other priors as in the model, in the unit of `rotated`."""
     w = np.array([-LIMIT])
     kernel = kernel_rows(w, spectrum, effects, Coordinates(scale=coordinates.scale))
     rows = rows_of(kernel, spectrum, rotated, effects)

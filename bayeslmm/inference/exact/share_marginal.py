@@ -1,7 +1,7 @@
 """The marginal posterior of h² on a fine grid: quantiles, mode, shortest interval.
 
-The grid is even in logit h² (or in the logit of a part of [0, 1]), a sixtieth of a posterior
-standard deviation apart. Between its nodes the distribution function is a monotone cubic
+The grid is even in logit h² (or in the logit within a part of [0, 1]), with a step of a sixtieth of
+a posterior standard deviation. Between its nodes the distribution function is a monotone cubic
 (`bayeslmm.numerics.monotone_cubic`): quantiles and both ends of the shortest interval have an error
 below 1e-6, most often below 1e-7.
 """
@@ -18,11 +18,11 @@ from scipy.special import expit
 from bayeslmm.numerics import monotone_cubic
 from bayeslmm.numerics.arrays import Floats
 
-NEAR_END = 1e-6  # h² of the first and last node within which the grid reaches 0 and 1
-TOUCH = 1e-9  # an HDI that comes nearer to 0 or 1 than this reaches it
+NEAR_END = 1e-6  # distance of the outer nodes from 0 and 1 up to which the grid includes them
+TOUCH = 1e-9  # distance of an HDI from 0 or 1 up to which it includes them
 FLAT = 20.0  # |logit h²| beyond which the density of h² is flat, or monotone
 RIPPLE = 1e-8  # relative error of the density
-MODE_NODES = 7  # of the polynomial whose maximum is the mode
+MODE_NODES = 7  # nodes of the polynomial whose maximum is the mode
 
 _STEPS = np.arange(MODE_NODES) - MODE_NODES // 2
 _POLYNOMIAL = np.linalg.inv(np.vander(_STEPS, increasing=True).astype(np.float64))
@@ -47,13 +47,13 @@ class ShareMarginal:
     density: Floats
 
     def quantile(self, probability: Any) -> Floats:
-        """Quantiles of h², of the shape of `probability`."""
+        """Compute quantiles of h², with the shape of `probability`."""
         u = np.asarray(probability, dtype=np.float64)
         found = monotone_cubic.quantiles(expit(self.z), self.cdf, self.density, u.ravel())
         return np.asarray(found.reshape(u.shape))
 
     def moments(self) -> tuple[float, float]:
-        """Posterior mean and sd of h²."""
+        """Compute the posterior mean and sd of h²."""
         weight = node_masses(self.z, self.density)
         weight /= weight.sum()
         h = expit(self.z)
@@ -61,16 +61,16 @@ class ShareMarginal:
         return mean, float(np.sqrt(weight @ (h - mean) ** 2))
 
     def below(self, h: float) -> float:
-        """P(h² < h | y)."""
+        """Compute P(h² < h | y)."""
         nodes = expit(self.z)
         if not nodes[0] < h < nodes[-1]:
             return float(h >= nodes[-1])
         return float(monotone_cubic.probability(nodes, self.cdf, self.density, float(h)))
 
     def mode(self) -> float:
-        """Mode of the density of h² on [0, 1]; 0 or 1 where the density is highest at the end.
+        """Compute the mode of h² on [0, 1]; 0 or 1 if the density is largest at the boundary.
 
-        A density that is infinite at an end is judged at |logit h²| = `FLAT` there.
+        A density that is infinite at a boundary is evaluated at |logit h²| = `FLAT`.
         """
         core = np.abs(self.z) < FLAT
         z, density = (self.z[core], self.density[core]) if core.any() else (self.z, self.density)
@@ -87,11 +87,11 @@ class ShareMarginal:
         return float(expit(_top(z[near], np.log(density[near]))))
 
     def hdi(self, probability: float) -> tuple[float, float]:
-        """Shortest interval of h² with the given posterior probability.
+        """Compute the shortest interval of h² with the given posterior probability.
 
-        The densities at its ends are equal, or it reaches to 0 or 1, where the density is above
-        that at its other end. Of a density with several maxima it is the shortest single
-        interval, not the union of intervals of highest density.
+        The densities at its ends are equal, or it ends at 0 or 1, where the density is larger than
+        at its other end. If the density has several maxima, it is the shortest single interval, not
+        a union of intervals.
         """
         h = expit(self.z)
         lower, upper = monotone_cubic.shortest(h, self.cdf, self.density, float(probability))
@@ -99,7 +99,7 @@ class ShareMarginal:
 
 
 def _top(z: Floats, log_density: Floats) -> float:
-    """z where the polynomial through `MODE_NODES` nodes is highest, near the middle one."""
+    """Find z that maximises the polynomial through `MODE_NODES` nodes, near the middle one."""
     middle = z.size // 2
     curve = _POLYNOMIAL @ (log_density - log_density[middle])
     slope = polynomial.polyder(curve)
@@ -114,10 +114,10 @@ def _top(z: Floats, log_density: Floats) -> float:
 
 
 def node_masses(z: Floats, density: Floats) -> Floats:
-    """``p(h²) ∂h²/∂i`` at the nodes (f,), which are even in a smooth coordinate i.
+    """Compute ``p(h²) ∂h²/∂i`` at the nodes (f,), which are even in a smooth coordinate i.
 
-    Their sum is that of p(h²) up to the trapezoid's exponentially small error. ∂z/∂i by central
-    differences of the sixth order, at the ends of the first.
+    Their sum is ∫ p(h²) dh² up to the exponentially small error of the trapezoid rule. ∂z/∂i comes
+    from central differences of sixth order, at the ends of first order.
     """
     slope = np.gradient(z)
     near, far, farthest = (z[3 + k : z.size - 3 + k] - z[3 - k : z.size - 3 - k] for k in (1, 2, 3))
@@ -126,10 +126,10 @@ def node_masses(z: Floats, density: Floats) -> Floats:
 
 
 def cumulate(values: Floats) -> Floats:
-    """Integral (f,) of a smooth function from the first of evenly spaced nodes to each one.
+    """Integrate a smooth function from the first of evenly spaced nodes to each node (f,).
 
-    In units of the distance of the nodes, to the sixth order; the cells at the ends, where a
-    density has vanished, by the trapezoid.
+    The unit is the distance of the nodes and the order is six. The cells at the ends, where a
+    density is negligible, use the trapezoid rule.
     """
     f = values
     cell = 0.5 * (f[1:] + f[:-1])

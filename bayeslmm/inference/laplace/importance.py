@@ -138,10 +138,10 @@ def importance_sample(
     if mode is None:
         mode = find_mode(target, workers)
         spent, gradients = mode.evaluations, mode.gradients
-    words = [f"mode: log p = {mode.log_density:.3f} after {spent} evaluations", *mode.notes]
+    steps = [f"mode: log p = {mode.log_density:.3f} after {spent} evaluations", *mode.notes]
     shape, slices = slice_margins(target, mode, workers)
     spent += slices
-    words.append(f"slices through the mode: {slices} evaluations")
+    steps.append(f"slices through the mode: {slices} evaluations")
     q = family.initial(shape, mode.covariance)
 
     d = mode.point.size
@@ -164,7 +164,7 @@ def importance_sample(
                 best, chosen = batch, False
         points, pooled, all_k = _pool(history)
         k = max(best.k, all_k)
-        words.append(
+        steps.append(
             f"round {round_ + 1}: {n} points, ESS {batch.ess:.0f}, k̂ {batch.k:.2f}; best proposal: "
             f"{len(best.points)} points, ESS {best.ess:.0f}, k̂ {best.k:.2f}; all: k̂ {all_k:.2f}"
         )
@@ -185,9 +185,9 @@ def importance_sample(
     size = len(best.points)
     limit = _limit(size)
     if k >= limit:
-        words.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights are unreliable")
+        steps.append(f"failed: k̂ {k:.2f} is not below {limit:.2f}; the weights are unreliable")
     if best.ess < ess:
-        words.append(f"ESS {best.ess:.0f} of {ess:.0f} asked for in {spent} evaluations")
+        steps.append(f"ESS {best.ess:.0f} of {ess:.0f} requested in {spent} evaluations")
     weights, _, log_evidence = smooth(best.log_weights)
     return Weighted(
         points=best.points,
@@ -200,7 +200,7 @@ def importance_sample(
         mcse=float(np.sqrt(max(1.0 / best.ess - 1.0 / size, 0.0))),
         evaluations=spent,
         gradients=gradients,
-        rounds=tuple(words),
+        rounds=tuple(steps),
         ok=bool(k < limit and best.ess >= min(100.0, ess)),
         mode=mode,
     )

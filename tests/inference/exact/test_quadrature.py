@@ -348,11 +348,11 @@ def test_evidence_in_another_unit_of_y() -> None:
 
 
 def test_rows_are_followed_to_where_the_density_is_and_must_end() -> None:
-    """Normal rows outside of the interval tried, wider and narrower; a flat one has no end."""
+    """Normal rows outside of the interval tried, wider and narrower; a flat one is refused."""
     law = stats.norm([[-30.0], [1.7], [40.0], [-1000.0]], [[4.0], [0.1], [0.2], [1e-3]])
     low, high = np.zeros(4), np.ones(4)
     t, values = quadrature.integrate_rows(law.logpdf, low, high)
     step = t[:, 1] - t[:, 0]
     assert np.exp(values).sum(axis=1) * step == pytest.approx(np.ones(4), abs=1e-9)
-    with pytest.raises(ModelError, match=r"total standard deviation has no end: is its prior prop"):
+    with pytest.raises(ModelError, match=r"total standard deviation is improper: is its prior"):
         quadrature.integrate_rows(np.zeros_like, low, high)

@@ -256,7 +256,7 @@ def made(change: str) -> pm.Model:
         ("hierarchy", "the prior of beta depends on other parameters"),
         ("mixed", "β mixes flat and normal priors"),
         ("curved", "β is not an affine function of its normal parameters"),
-        ("many", "41 hyperparameters; importance sampling serves up to 40"),
+        ("many", "41 hyperparameters; importance sampling supports up to 40"),
         ("shared", "beta_std drive both β and the variances"),
         ("discrete", "switch can take whole numbers only"),
         ("potential", "the potential penalty belongs to neither part"),
@@ -272,9 +272,9 @@ def test_what_the_engine_cannot_serve(change: str, reason: str) -> None:
 def test_a_latent_g_stays_a_parameter() -> None:
     one = case("additive_cholesky")
     assert why_not_laplace(compiled(one).model) == (
-        "the phenotype is no marginal normal distribution: g stays a parameter"
+        "the phenotype is not a marginal normal distribution: g is a parameter"
     )
-    with pytest.raises(ModelError, match="g stays a parameter"):
+    with pytest.raises(ModelError, match="g is a parameter"):
         hyper(compiled(one).model)
 
 

@@ -188,7 +188,7 @@ def test_too_few_evaluations_are_said() -> None:
     target, _ = normal(5, 9)
     found = importance_sample(target, ess=5000, seed=9, max_evaluations=700)
     assert found.evaluations <= 700
-    assert any("of 5000 asked for" in words for words in found.rounds)
+    assert any("of 5000 requested" in words for words in found.rounds)
 
 
 def test_workers_do_not_change_a_bit() -> None:
