@@ -240,7 +240,9 @@ def decompose_root(root: Floats, X: Floats) -> Spectrum:
 def compress(whole: Spectrum) -> Spectrum:
     """Merge the eigenvectors of eigenvalue zero into one node, if there are many.
 
-    It needs 1 in the space of X, so that means and sample variances of records do not change.
+    It needs 1 in the space of X, so that means and sample variances of records do not change. Other
+    repeated eigenvalues keep their eigenvectors: g varies along them, so that a draw of g needs
+    them, and the decomposition has allocated n² numbers for them already.
     """
     zeros = int(np.count_nonzero(whole.eigenvalues == 0.0))
     W, p = whole.basis.columns, whole.p
