@@ -102,7 +102,7 @@ def estimate_evidence(
     if method == "auto" and found is not None:
         return found
     if method in ("auto", "bridge"):
-        return _by_bridge(tree, model_of(tree, model), most, seed, workers)
+        return _bridge_evidence(tree, model_of(tree, model), most, seed, workers)
     if found is None or found.method != method:
         raise InputError(
             f"no evidence by {method} in this tree (engine {tree.attrs.get('engine', 'unknown')})",
@@ -125,7 +125,7 @@ def _engine_evidence(tree: xr.DataTree) -> Evidence | None:
     return Evidence(value, error, "importance", k)
 
 
-def _by_bridge(
+def _bridge_evidence(
     tree: xr.DataTree, model: pm.Model, most: int, seed: int, workers: int | None
 ) -> Evidence:
     split = hyper(model)
@@ -191,19 +191,19 @@ def check_comparable(trees: Mapping[str, xr.DataTree]) -> list[str]:
     labels = [str(x) for x in one["observed_data"]["individual"].to_numpy()]
     for name, other in others:
         found = other["observed_data"]["phenotype"].to_numpy()
-        theirs = [str(x) for x in other["observed_data"]["individual"].to_numpy()]
-        if theirs != labels or not np.array_equal(found, y):
+        other_labels = [str(x) for x in other["observed_data"]["individual"].to_numpy()]
+        if other_labels != labels or not np.array_equal(found, y):
             raise InputError(
                 f"the models {first} and {name} were fitted to different records "
-                f"({len(labels)} and {len(theirs)})",
+                f"({len(labels)} and {len(other_labels)})",
                 "the same records, in the same order, with the same values",
                 "fit both to one cohort of individuals that have all the data any model needs",
             )
         for unit in ("phenotype_unit", "phenotype_centre"):
-            ours, its = (tree["constant_data"].get(unit) for tree in (one, other))
-            if ours is None or its is None:
+            one_unit, other_unit = (tree["constant_data"].get(unit) for tree in (one, other))
+            if one_unit is None or other_unit is None:
                 continue
-            if not np.allclose(np.asarray(ours), np.asarray(its), rtol=1e-12):
+            if not np.allclose(np.asarray(one_unit), np.asarray(other_unit), rtol=1e-12):
                 raise InputError(
                     f"the priors of {first} and {name} have different units ({unit})",
                     "the same fixed effects, so that sd(y | X) is the same",

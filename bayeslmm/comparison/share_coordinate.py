@@ -89,7 +89,7 @@ def coordinate(shares: Floats, tested: Collection[int]) -> Floats:
     return np.asarray(some / np.maximum(explained, TINY))
 
 
-def without(shares: Floats, tested: Collection[int]) -> Floats:
+def zero_shares(shares: Floats, tested: Collection[int]) -> Floats:
     """Set the tested shares of (N, K + 1) to zero; keep e and the proportions of the others."""
     out, gone = shares.copy(), sorted(tested)
     explained = shares[:, :-1].sum(axis=1)
@@ -102,7 +102,7 @@ def without(shares: Floats, tested: Collection[int]) -> Floats:
     return out
 
 
-def rest(shares: Floats, tested: Collection[int]) -> Floats:
+def regressors(shares: Floats, tested: Collection[int]) -> Floats:
     """Return the remaining parameters as regressors (N, r): logit e and log-ratios of shares."""
     count, gone = shares.shape[1] - 1, set(tested)
     floor = 1e-6  # smaller shares carry no more information on x

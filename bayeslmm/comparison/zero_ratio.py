@@ -23,7 +23,7 @@ from scipy.special import log_ndtr
 from scipy.stats import beta as beta_law
 
 from bayeslmm.comparison.savage_dickey import FEW, UNAVAILABLE, Ratio
-from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, rest, without
+from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, regressors, zero_shares
 from bayeslmm.inference.laplace.share_likelihood import ShareLikelihood
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.executor import run
@@ -72,7 +72,7 @@ def ratio_with_model(
         log_p_full = run(lambda k: shares.log_density(distinct[k]), range(len(distinct)), workers)
     else:
         log_p_full = list(log_density[first])
-    null_shares = without(distinct, tested)
+    null_shares = zero_shares(distinct, tested)
     if len(tested) == count:
         log_p_null = [shares.log_density(null_shares[0])] * len(distinct)
     else:
@@ -81,7 +81,7 @@ def ratio_with_model(
         )
     table = draws if fitted is None else fitted
     log_q = conditional_density(
-        coordinate(table, tested), rest(table, tested), x[first], rest(distinct, tested)
+        coordinate(table, tested), regressors(table, tested), x[first], regressors(distinct, tested)
     )
     log_p = beta_law.logpdf(x[first], *prior.of_coordinate(len(tested), count))
     log_terms = (log_q - log_p + np.array(log_p_null) - np.array(log_p_full))[where]

@@ -94,7 +94,7 @@ def weigh_zeros(
         one total (`bayeslmm.inference.laplace.share_likelihood`); `why_no_zeros` gives the reason.
     """
     if "quadrature" in tree.children:
-        return [_of_one_kernel(tree, seed)]
+        return [_test_one_kernel(tree, seed)]
     model = model_of(tree, model)
     try:
         shares = share_likelihood(model)
@@ -113,7 +113,7 @@ def weigh_zeros(
         ZeroTest(
             tuple(shares.components[k] for k in chosen),
             chosen == genetic,
-            _by_evidence(shares, chosen, whole, seed, at_once),
+            _evidence_ratio(shares, chosen, whole, seed, at_once),
             ratio_with_model(
                 shares,
                 draws,
@@ -155,7 +155,7 @@ def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
     return ""
 
 
-def _of_one_kernel(tree: xr.DataTree, seed: int) -> ZeroTest:
+def _test_one_kernel(tree: xr.DataTree, seed: int) -> ZeroTest:
     attrs, data = tree["quadrature"].attrs, tree["constant_data"].to_dataset()
     log10 = float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / np.log(10))
     s, e = data["eigenvalue"].to_numpy(), data["contrasts"].to_numpy()
@@ -164,7 +164,7 @@ def _of_one_kernel(tree: xr.DataTree, seed: int) -> ZeroTest:
     return ZeroTest(names, True, Ratio(log10, 0.0), exact_ratio(tree), p)
 
 
-def _by_evidence(
+def _evidence_ratio(
     shares: ShareLikelihood, chosen: tuple[int, ...], whole: Evidence, seed: int, workers: int
 ) -> Ratio:
     names = [shares.components[k] for k in chosen]

@@ -214,11 +214,11 @@ def _graph(outputs: Sequence[Any]) -> list[Any]:
 
 def _sha256(value: Any) -> str:
     digest = hashlib.sha256()
-    _feed(digest, value)
+    _update_digest(digest, value)
     return digest.hexdigest()
 
 
-def _feed(digest: Any, value: Any) -> None:
+def _update_digest(digest: Any, value: Any) -> None:
     """Add a value to a digest: arrays by content, operations by properties, the rest by text."""
     digest.update(f"<{type(value).__name__}>".encode())
     if isinstance(value, np.ndarray) and value.dtype != object:
@@ -228,22 +228,22 @@ def _feed(digest: Any, value: Any) -> None:
         digest.update(repr(value).encode())
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
-            _feed(digest, [str(key), value[key]])
+            _update_digest(digest, [str(key), value[key]])
     elif isinstance(value, list | tuple | np.ndarray):
         digest.update(str(len(value)).encode())
         for one in value:
-            _feed(digest, one)
+            _update_digest(digest, one)
     elif isinstance(value, Handle):
-        _feed(digest, value())
+        _update_digest(digest, value())
     elif isinstance(getattr(value, "key", None), str):  # a Spectrum: of (K, X)
         digest.update(value.key.encode())
     elif is_dataclass(value):
         for field in fields(value):
-            _feed(digest, [field.name, getattr(value, field.name)])
+            _update_digest(digest, [field.name, getattr(value, field.name)])
     elif hasattr(value, "fgraph"):
-        _feed(digest, _graph(value.fgraph.outputs))
+        _update_digest(digest, _graph(value.fgraph.outputs))
     elif hasattr(value, "__props__"):
         for prop in value.__props__ or ():
-            _feed(digest, [prop, getattr(value, prop, None)])
+            _update_digest(digest, [prop, getattr(value, prop, None)])
     elif callable(value):
         digest.update(getattr(value, "__qualname__", "").encode())

@@ -30,7 +30,7 @@ from bayeslmm.likelihood.candidates import (
     Candidates,
     extend,
     find_candidates,
-    missing_relationship,
+    missing_relationship_error,
 )
 from bayeslmm.likelihood.marginal import BLOCK, Prediction
 from bayeslmm.likelihood.terms import Term, kernel_term
@@ -121,14 +121,14 @@ def extend_effects(
     if marginal is None:
         name = str(model.coords["component"][0]).split(":")[0]
         if name not in known:
-            raise missing_relationship(name, known)
+            raise missing_relationship_error(name, known)
         terms: tuple[Term, ...] = (kernel_term(cohort, known[name], name),)
         residual: Codes | None = np.zeros(cohort.n, dtype=np.intp)
     else:
         terms, residual = marginal.terms(cohort, known)
     for term in terms:
         if term.genetic and term.name not in known:
-            raise missing_relationship(term.name, known)
+            raise missing_relationship_error(term.name, known)
     candidates = find_candidates(cohort, terms, known, individuals)
     wider = [extend(term, candidates, cohort, known.get(term.name)) for term in terms]
     return ExtendedEffects(model, candidates, tuple(wider), residual)

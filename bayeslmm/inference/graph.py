@@ -58,7 +58,7 @@ def split_parts(model: pm.Model, behind: set[Any]) -> tuple[list[Any], list[Any]
     return chosen, effects
 
 
-def exchangeable_data(model: pm.Model) -> dict[str, Any]:
+def unit_data(model: pm.Model) -> dict[str, Any]:
     """Return the current values of the data that hold the units of the priors."""
     return {
         name: model[name].get_value()

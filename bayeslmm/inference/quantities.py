@@ -59,7 +59,7 @@ def quantities(posterior: xr.Dataset) -> Draws:
         The group ``posterior`` of a fit.
     """
     drawn = columns(posterior)
-    out = _starting(drawn, "h2")
+    out = _with_prefix(drawn, "h2")
     out |= component_shares(posterior)
     variance = posterior["variance"].transpose("chain", "draw", "component").to_numpy()
     names = component_names(posterior)
@@ -67,11 +67,13 @@ def quantities(posterior: xr.Dataset) -> Draws:
     out |= {name: drawn[name] for name in SCALARS if name in drawn}
     out |= {name: drawn[name] for name in ("sigma2_snp", "repeatability") if name in drawn}
     out |= correlations(posterior)
-    out |= _starting(drawn, "r_", "residual_variance[", "pve_fixed[", "pve_random[", "pve_total[")
-    return out | _starting(drawn, "beta[", "pve_share[")
+    out |= _with_prefix(
+        drawn, "r_", "residual_variance[", "pve_fixed[", "pve_random[", "pve_total["
+    )
+    return out | _with_prefix(drawn, "beta[", "pve_share[")
 
 
-def _starting(drawn: Draws, *prefixes: str) -> Draws:
+def _with_prefix(drawn: Draws, *prefixes: str) -> Draws:
     """Select draws by name prefix; exclude correlation matrices and auxiliary variables."""
     hidden = ("r_g", "r_e")
     return {

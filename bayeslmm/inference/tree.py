@@ -28,7 +28,7 @@ type Variables = dict[str, tuple[tuple[str, ...], Any]]
 PACKAGES = ("bayeslmm", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray", "nutpie")
 
 
-def prior_words(model: pm.Model) -> dict[str, str]:
+def prior_descriptions(model: pm.Model) -> dict[str, str]:
     """Return every prior of a model in words, by the name of its variable."""
     return {
         rv.name: getattr(rv.tag, "words", None) or rv.str_repr().split("~", 1)[-1].strip()
@@ -155,7 +155,7 @@ def provenance(model: pm.Model, **facts: Any) -> dict[str, Any]:
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "priors": prior_words(model),
+        "priors": prior_descriptions(model),
         **family_of(model).record(),
         **getattr(model, "provenance", {}),
         **facts,

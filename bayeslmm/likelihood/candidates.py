@@ -112,11 +112,11 @@ def extend(
         kernel = relationship.matrix[np.ix_(rows, rows)] / factor
         gap = float(np.abs(kernel[np.ix_(index, index)] - term.kernel).max())
         if gap > 1e-6 * float(np.abs(term.kernel).max()):
-            raise not_the_kernel(term.name)
+            raise wrong_kernel_error(term.name)
     return replace(term, kernel=kernel, levels=index[term.levels], people=candidates.people)
 
 
-def missing_relationship(name: str, relationships: Mapping[str, Relationship]) -> InputError:
+def missing_relationship_error(name: str, relationships: Mapping[str, Relationship]) -> InputError:
     """Return the error for a genetic term without its relationship."""
     return InputError(
         f"no relationship '{name}' among those given: {', '.join(relationships) or 'none'}",
@@ -125,7 +125,7 @@ def missing_relationship(name: str, relationships: Mapping[str, Relationship]) -
     )
 
 
-def not_the_kernel(name: str) -> InputError:
+def wrong_kernel_error(name: str) -> InputError:
     """Return the error for a relationship that is not the model's."""
     return InputError(
         f"the relationship '{name}' is not the kernel of the model",

@@ -17,7 +17,7 @@ import numpy as np
 
 from bayeslmm.errors import InputError
 from bayeslmm.likelihood.blocks_kernel import KernelBlocks
-from bayeslmm.likelihood.candidates import missing_relationship, not_the_kernel
+from bayeslmm.likelihood.candidates import missing_relationship_error, wrong_kernel_error
 from bayeslmm.likelihood.contrasts import KernelContrasts
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.likelihood.fixed_effects import BetaQuadratic, integrate_beta
@@ -219,7 +219,7 @@ class KernelMarginal:
         """Return the term of the kernel, rebuilt from its relationship."""
         name = self.effects[0].split(":")[0]
         if name not in relationships:
-            raise missing_relationship(name, relationships)
+            raise missing_relationship_error(name, relationships)
         if self.traits > 1:
             term = trait_term(cohort, relationships[name])
             return (replace(term, name=name),), cohort.trait_index
@@ -229,7 +229,7 @@ class KernelMarginal:
             expected = kernel_times(self.nodes, v)
             gap = float(np.linalg.norm(term.kernel @ v - expected))
             if gap > 2e-2 * float(np.linalg.norm(expected)):  # as negative eigenvalues are set to 0
-                raise not_the_kernel(name)
+                raise wrong_kernel_error(name)
         return (term,), np.zeros(cohort.n, dtype=np.intp)
 
     def predict(

@@ -63,12 +63,12 @@ def _read_archive(path: PathArg, *names: str) -> dict[str, NDArray[Any]]:
     file = require_file(path)
     try:
         with ZipFile(file) as archive:
-            return {name: _member(archive, f"{name}.npy") for name in names}
+            return {name: _read_member(archive, f"{name}.npy") for name in names}
     except _DAMAGE as error:
         raise no_spectrum(path, str(error)) from None
 
 
-def _member(archive: ZipFile, name: str) -> NDArray[Any]:
+def _read_member(archive: ZipFile, name: str) -> NDArray[Any]:
     """Read an array; compare its size with the header before allocating memory."""
     info = archive.getinfo(name)
     if info.compress_type != ZIP_STORED:

@@ -53,8 +53,8 @@ def unrelated(n: int, rng: np.random.Generator) -> Families:
     """Make n founders; FID and IID are "I1", "I2", ..."""
     names = [f"I{k + 1}" for k in range(n)]
     none = np.full(n, -1)
-    nobody = [NO_FAMILY] * n
-    return Families(names, names, nobody, nobody, rng.integers(1, 3, n), none, none)
+    no_parent = [NO_FAMILY] * n
+    return Families(names, names, no_parent, no_parent, rng.integers(1, 3, n), none, none)
 
 
 def nuclear_families(n: int, rng: np.random.Generator) -> Families:

@@ -16,7 +16,7 @@ from two_kernels import TRUTHS, kernels, two_kernels
 from bayeslmm import models
 from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.savage_dickey import exact_ratio, ratio_at_zero
-from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, read_prior, without
+from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, read_prior, zero_shares
 from bayeslmm.comparison.zero_ratio import conditional_density, mean_of_terms, ratio_with_model
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.laplace.share_likelihood import share_likelihood
@@ -121,11 +121,11 @@ def test_conditional_density_is_a_density_and_finds_the_truth() -> None:
 
 def test_leaving_out_keeps_the_explained_share() -> None:
     shares = np.array([[0.2, 0.3, 0.1, 0.4], [0.0, 0.5, 0.0, 0.5]])
-    found = without(shares, [0])
+    found = zero_shares(shares, [0])
     assert np.allclose(found.sum(axis=1), 1)
     assert np.allclose(found[:, :-1].sum(axis=1), [0.6, 0.5])
     assert np.allclose(found[0], [0, 0.45, 0.15, 0.4])
-    assert np.allclose(without(shares, [0, 1, 2]), [[0, 0, 0, 1]] * 2)
+    assert np.allclose(zero_shares(shares, [0, 1, 2]), [[0, 0, 0, 1]] * 2)
     assert np.allclose(coordinate(shares, [0, 2]), [0.5, 0.0])
     assert np.allclose(coordinate(shares, [0, 1, 2]), [0.6, 0.5])
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import InputError, ModelError
-from bayeslmm.inference.tree import prior_words
+from bayeslmm.inference.tree import prior_descriptions
 from bayeslmm.priors.fixed_effects import fixed_effects
 from bayeslmm.priors.units import residual_sd, units
 from bayeslmm.priors.variances import (
@@ -76,7 +76,7 @@ def test_dimensions(blocks: tuple[pm.Model, Any]) -> None:
 
 
 def test_prior_words(blocks: tuple[pm.Model, Any]) -> None:
-    assert prior_words(blocks[0]) == {
+    assert prior_descriptions(blocks[0]) == {
         "beta_std": "each standardised effect is normal with mean 0.5 and sd 3, "
         "in sd(y | X) per sd of the covariate",
         "h2": "Beta(2, 3)",
@@ -84,7 +84,7 @@ def test_prior_words(blocks: tuple[pm.Model, Any]) -> None:
     }
     with pm.Model() as model:
         pm.Normal("own", 0, 2)
-    assert prior_words(model) == {"own": "Normal(0, 2)"}
+    assert prior_descriptions(model) == {"own": "Normal(0, 2)"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_component_variances_and_their_prior() -> None:
         np.testing.assert_allclose(found["variance"], s * tau**2, rtol=1e-12)
         assert found["h2"] == pytest.approx(s[0] + s[2], rel=1e-12)
     assert model.named_vars_to_dims["variance"] == ("component",)
-    words = prior_words(model)
+    words = prior_descriptions(model)
     assert words["share"] == (
         "the share that a, home, d explain together is Beta(2, 3); "
         "its split among them is Dirichlet with concentration 1.5"
@@ -299,11 +299,11 @@ def test_the_prior_of_three_correlations_integrates_to_one(eta: float) -> None:
 
 
 def test_words_of_the_correlations() -> None:
-    assert prior_words(correlations(2, 1)) == {"r_place": "r is uniform between -1 and 1"}
-    assert prior_words(correlations(2, "2")) == {"r_place": "r is LKJ with η = 2"}
+    assert prior_descriptions(correlations(2, 1)) == {"r_place": "r is uniform between -1 and 1"}
+    assert prior_descriptions(correlations(2, "2")) == {"r_place": "r is LKJ with η = 2"}
     words = {"r_factor": "uniform on the correlation matrices"}
-    assert prior_words(correlations(3, 1.0)) == words
-    assert prior_words(correlations(3, "2.5")) == {"r_factor": "LKJ with η = 2.5"}
+    assert prior_descriptions(correlations(3, 1.0)) == words
+    assert prior_descriptions(correlations(3, "2.5")) == {"r_factor": "LKJ with η = 2.5"}
     for bad in (0.0, -1.0, np.nan, np.inf, "0", "two"):
         with pytest.raises(InputError, match=f"eta = {bad} -> a positive number"):
             correlations(2, bad)

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayeslmm.comparison.loo.model import Fitted, fitted
-from bayeslmm.comparison.loo.refit import redo
+from bayeslmm.comparison.loo.refit import rescore
 from bayeslmm.comparison.loo.weights import Scores, good_k, psis
 from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import warn_user
@@ -81,7 +81,7 @@ def leave_out(data: Fitted, blocks: Blocks, labels: list[str], refit: int, seed:
     bad = bad[np.argsort(-one.k[bad], kind="stable")]
     streams = np.random.SeedSequence(seed).spawn(len(bad))
     for g, stream in zip(bad[: max(refit, 0)], streams, strict=False):
-        done = redo(data, blocks.members[g], found.log_density[:, g], stream)
+        done = rescore(data, blocks.members[g], found.log_density[:, g], stream)
         if done is not None:
             _update_block(one, g, blocks, done.scores)
             method[g] = done.method

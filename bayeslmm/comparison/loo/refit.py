@@ -41,7 +41,7 @@ APART = 0.3  # largest standard error of log p(y_F | y_-F) of a usable bridge es
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Redone:
+class Rescored:
     """Scores of a block from its own posterior.
 
     Parameters
@@ -56,9 +56,9 @@ class Redone:
     method: Method
 
 
-def redo(
+def rescore(
     fitted: Fitted, members: Codes, within: Floats, seed: np.random.SeedSequence
-) -> Redone | None:
+) -> Rescored | None:
     """Recompute the scores of a block from its own posterior; None if β is not integrated out.
 
     Parameters
@@ -92,14 +92,14 @@ def redo(
         weights = found.weights[alive] / found.weights[alive].sum()
         evidence = (found.log_evidence, found.mcse)
         one = _scores(fitted, block, within, at, weights, found.pareto_k, evidence)
-        return Redone(one, "importance")
+        return Rescored(one, "importance")
     refit = refit_exactly(fitted, members, streams[1])
     if refit is None:
         refit = refit_by_nuts(fitted, split, target, members, found.mode, streams[1])
     at = fitted.conditionals(block, refit.inputs)
     equal = np.full(len(at.mean), 1.0 / len(at.mean))
     one = _scores(fitted, block, within, at, equal, 0.0, refit.evidence, refit.efficiency)
-    return Redone(one, "refit")
+    return Rescored(one, "refit")
 
 
 def _scores(

@@ -34,8 +34,8 @@ from bayeslmm.inference.exact.parameters import (
 from bayeslmm.inference.graph import (
     EffectsPrior,
     effects_prior_function,
-    exchangeable_data,
     split_parts,
+    unit_data,
 )
 from bayeslmm.inference.tree import improper_priors
 from bayeslmm.likelihood.spectrum import Spectrum
@@ -127,7 +127,7 @@ def marginal(model: pm.Model) -> Marginal:
     nothing.
     """
     kept = getattr(model, "bayeslmm_marginal", None)
-    data = exchangeable_data(model)
+    data = unit_data(model)
     if kept is None:
         hyper, effects = _split(model)
         direct = are_h2_and_total(model, hyper)

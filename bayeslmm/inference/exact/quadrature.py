@@ -289,7 +289,9 @@ def posterior_grid(
             return likelihood(coordinates.t(v)) + log_prior(column, v)
 
         nodes = NODES_BOUNDED if coordinates.bounded else NODES_T
-        v, values = integrate_rows(density, *_search(rows, spectrum.m, coordinates), nodes)
+        v, values = integrate_rows(
+            density, *_initial_interval(rows, spectrum.m, coordinates), nodes
+        )
         return Grid(rows, v, values, coordinates)
 
     def compute(low: float, high: float) -> KernelRows:
@@ -310,7 +312,7 @@ def posterior_grid(
     return grid
 
 
-def _search(rows: Rows, m: int, coordinates: Coordinates) -> tuple[Floats, Floats]:
+def _initial_interval(rows: Rows, m: int, coordinates: Coordinates) -> tuple[Floats, Floats]:
     """Return the initial interval of rows: width of the likelihood, or the bounded support."""
     if coordinates.bounded:
         return np.full(rows.z.size, -LIMIT), np.full(rows.z.size, LIMIT)
@@ -366,7 +368,7 @@ def log_evidence_at_zero(
 
     joint = integrate_rows(
         lambda v: likelihood(coordinates.t(v)) + prior(v),
-        *_search(rows, spectrum.m, coordinates),
+        *_initial_interval(rows, spectrum.m, coordinates),
         400,
     )
     alone = integrate_rows(prior, np.array([-4.0]), np.array([4.0]), 400)

@@ -84,7 +84,7 @@ class ShareMarginal:
         if not half <= best < z.size - half:
             return float(expit(z[best]))
         near = slice(best - half, best + half + 1)
-        return float(expit(_top(z[near], np.log(density[near]))))
+        return float(expit(_polynomial_mode(z[near], np.log(density[near]))))
 
     def hdi(self, probability: float) -> tuple[float, float]:
         """Compute the shortest interval of h² with the given posterior probability.
@@ -98,7 +98,7 @@ class ShareMarginal:
         return (lower if lower > TOUCH else 0.0), (upper if 1.0 - upper > TOUCH else 1.0)
 
 
-def _top(z: Floats, log_density: Floats) -> float:
+def _polynomial_mode(z: Floats, log_density: Floats) -> float:
     """Find z that maximises the polynomial through `MODE_NODES` nodes, near the middle one."""
     middle = z.size // 2
     curve = _POLYNOMIAL @ (log_density - log_density[middle])

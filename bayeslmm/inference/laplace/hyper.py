@@ -23,8 +23,8 @@ from bayeslmm.inference.compiled import OFTEN, compile_function, log_densities_o
 from bayeslmm.inference.graph import (
     EffectsPrior,
     effects_prior_function,
-    exchangeable_data,
     split_parts,
+    unit_data,
 )
 from bayeslmm.likelihood.marginal import Gradient, Quadratic
 from bayeslmm.numerics.arrays import Floats
@@ -105,7 +105,7 @@ def hyper(model: pm.Model) -> Hyper:
     nothing.
     """
     kept = getattr(model, "bayeslmm_hyper", None)
-    data = exchangeable_data(model)
+    data = unit_data(model)
     if kept is None:
         chosen, effects = _split(model)
         inputs = [model[name] for name in data]

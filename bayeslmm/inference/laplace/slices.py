@@ -42,7 +42,7 @@ def slice_margins(target: Target, mode: Mode, workers: int = 1) -> tuple[Margins
         ]
         if not todo:
             break
-        lines = np.array([_at(mode, sd, i, t, follow) for i, _, t, follow in todo])
+        lines = np.array([_line_point(mode, sd, i, t, follow) for i, _, t, follow in todo])
         values = evaluate(target, lines, workers)
         spent += len(todo)
         for (i, _, t, _), value in zip(todo, values, strict=True):
@@ -64,7 +64,7 @@ def slice_margins(target: Target, mode: Mode, workers: int = 1) -> tuple[Margins
     return margins.from_knots(x, np.broadcast_to(margins.LEVELS, x.shape).copy()), spent
 
 
-def _at(mode: Mode, sd: Floats, i: int, t: float, follow: float) -> Floats:
+def _line_point(mode: Mode, sd: Floats, i: int, t: float, follow: float) -> Floats:
     """Return the point t sd along coordinate i; the others follow up to `follow` sd."""
     point: Floats = mode.point + mode.covariance[i] / sd[i] * np.copysign(follow, t)
     point[i] = mode.point[i] + sd[i] * t

@@ -23,7 +23,7 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.comparison.loo.elpd import loo
 from bayeslmm.comparison.loo.model import effects_prior, fitted
 from bayeslmm.comparison.loo.other_records import Refit, refit_by_nuts, refit_exactly
-from bayeslmm.comparison.loo.refit import redo
+from bayeslmm.comparison.loo.refit import rescore
 from bayeslmm.comparison.loo.without_block import target_without
 from bayeslmm.distributions.spectral_normal import spectral_normal
 from bayeslmm.inference.laplace import laplace
@@ -199,12 +199,12 @@ def test_nuts_where_importance_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     members = np.array([20])
     within = data.conditionals(Blocks((members,))).log_density[:, 0]
     seed = np.random.SeedSequence(1)
-    good = redo(data, members, within, seed)
+    good = rescore(data, members, within, seed)
     failing = lambda *a, **k: replace(importance_sample(*a, **k), ok=False)  # noqa: E731
     monkeypatch.setattr(refits, "importance_sample", failing)
     monkeypatch.setattr(others, "DRAWS_HMC", 200)
     monkeypatch.setattr(others, "TUNE_HMC", 100)
-    found = redo(data, members, within, np.random.SeedSequence(1))
+    found = rescore(data, members, within, np.random.SeedSequence(1))
     assert good is not None
     assert found is not None
     assert (good.method, found.method) == ("importance", "refit")
@@ -229,7 +229,7 @@ def test_dependent_draws_are_worth_less(
     def scored(efficiency: float) -> Any:
         made = Refit([x[::-1].copy() for x in data.inputs], None, efficiency)
         monkeypatch.setattr(refits, "refit_by_nuts", lambda *_: made)
-        done = redo(data, members, within, np.random.SeedSequence(1))
+        done = rescore(data, members, within, np.random.SeedSequence(1))
         assert done is not None
         return done.scores
 
@@ -242,7 +242,7 @@ def test_dependent_draws_are_worth_less(
 def test_where_beta_cannot_be_integrated_nothing_is_redone() -> None:
     _, model, tree = fitted_tree()
     data = replace(fitted(model, tree, 100), effects=None)
-    assert redo(data, np.array([OUTLIER]), np.zeros(100), np.random.SeedSequence(1)) is None
+    assert rescore(data, np.array([OUTLIER]), np.zeros(100), np.random.SeedSequence(1)) is None
 
 
 def test_the_kernel_comes_back_from_its_spectrum() -> None:
@@ -334,4 +334,4 @@ def test_a_model_that_the_sampler_cannot_split_is_not_redone() -> None:
     assert effects_prior(model) is not None
     _, usual, tree = fitted_tree()
     other = replace(fitted(usual, tree, 100), model=model)
-    assert redo(other, np.array([3]), np.zeros(100), np.random.SeedSequence(1)) is None
+    assert rescore(other, np.array([3]), np.zeros(100), np.random.SeedSequence(1)) is None
