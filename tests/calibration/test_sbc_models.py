@@ -1,7 +1,9 @@
 """Simulation-based calibration and recovery of truth for every model, from one set of fits.
 
 100 data sets of every model of the gallery that the exact or the Laplace engine serves, by
-`bayeslmm.calibration`. From the same fits:
+`bayeslmm.calibration`. Models by the exact engine, of two traits and of several kernels (repeated)
+are always checked; the others, whose densities and priors the gallery tests compare with a dense
+oracle and which the same engine serves, are slow. From the same fits:
 
 - ranks of the truth among the draws are uniform (Talts et al. 2018), of every parameter, of what
   is realised, of log p(y | θ) and of the largest BLUP, without which a sampler that ignores the
@@ -38,7 +40,8 @@ from bayeslmm.inference.laplace import laplace
 NAMES = models.names()  # by glob
 EXACT = ("additive", "snp_effects")
 SEEDS = {"bivariate": 2}
-FAST = [name for name in NAMES if name != "additive_cholesky"]  # only the latent model needs NUTS
+STUDIED = [name for name in NAMES if name != "additive_cholesky"]  # the latent model needs NUTS
+ALWAYS = (*EXACT, "bivariate", "repeated")
 
 
 @cache
@@ -63,7 +66,10 @@ def judge(found: Calibration) -> None:
     assert found.fell_back.mean() <= 0.05
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in STUDIED],
+)
 def test_every_model_is_calibrated(name: str) -> None:
     found = studied(name)
     assert {"log_likelihood"} < set(found.names)
