@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        Arguments without the program's name; default those of the process.
+        Arguments without the program's name; default ``sys.argv[1:]``.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # β in a Latin-1 terminal is no failure
+            stream.reconfigure(errors="replace")  # β in a Latin-1 terminal
     try:
         args = build_parser().parse_args(arguments)
     except SystemExit as stop:  # --help, --version, wrong usage
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: Namespace, terminal: Terminal) -> int:
-    """Call the command; errors become messages and exit codes."""
+    """Call the command, and turn errors into messages and exit codes."""
     from bayeslmm.errors import BayesLMMError
 
     try:
@@ -78,7 +78,7 @@ def _run(args: Namespace, terminal: Terminal) -> int:
     except BayesLMMError as error:
         terminal.error(str(error))
         return BAD_INPUT
-    except BrokenPipeError:  # the reader of stdout has gone: head, less
+    except BrokenPipeError:  # the reader of stdout has exited: head, less
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except MemoryError:
@@ -88,14 +88,14 @@ def _run(args: Namespace, terminal: Terminal) -> int:
         if os.environ.get("BAYESLMM_DEBUG"):
             traceback.print_exc()
         terminal.error(
-            f"internal failure: {type(error).__name__}: {error} ({_place(error.__traceback__)}) -> "
-            "please report it; run with BAYESLMM_DEBUG=1 for the traceback"
+            f"internal failure: {type(error).__name__}: {error} ({_location(error.__traceback__)}) "
+            "-> please report it; run with BAYESLMM_DEBUG=1 for the traceback"
         )
         return FAILED
 
 
-def _place(trace: TracebackType | None) -> str:
-    """``file:line`` of the innermost code that belongs to no library: bayeslmm's or a model's."""
+def _location(trace: TracebackType | None) -> str:
+    """Return ``file:line`` of the innermost code of bayeslmm or of a model file."""
     frames = traceback.extract_tb(trace)
     ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
     own = [f for f in ours if not f.filename.startswith((os.__file__.removesuffix("os.py"), "<"))]
@@ -105,7 +105,7 @@ def _place(trace: TracebackType | None) -> str:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, too, end the command in order, so that temporary files are removed."""
+    """Turn SIGTERM into an exception, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The posteriors of the traits: models, fits, breeding values."""
+"""Analysis of the traits: models, fits, breeding values."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """The posterior of one trait, summarised and judged.
+    """The posterior of one trait with its summary and diagnosis.
 
     Parameters
     ----------
     cohort
-        Whose it is.
+        The records.
     tree
-        What `fit` returned.
+        Result of `fit`.
     table
         Its rows of `bayeslmm.posterior.summary.heritability`.
     diagnosis
-        Its health.
+        Its diagnosis.
     breeding_values
         ``FID IID trait mean sd``, or None.
     predicted
-        What `bayeslmm.posterior.prediction.prediction_table` gave, or None.
+        Result of `bayeslmm.posterior.prediction.prediction_table`, or None.
     """
 
     cohort: Cohort
@@ -51,7 +51,7 @@ class Result:
 
 
 def parse_priors(texts: Sequence[str]) -> dict[str, str]:
-    """Priors by name from ``["h2=beta(1,1); total_sd=half_t(3, 2.5)", ...]``.
+    """Parse priors by name from ``["h2=beta(1,1); total_sd=half_t(3, 2.5)", ...]``.
 
     Examples
     --------
@@ -60,19 +60,19 @@ def parse_priors(texts: Sequence[str]) -> dict[str, str]:
     """
     priors: dict[str, str] = {}
     for part in (part for text in texts for part in text.split(";") if part.strip()):
-        name, sign, words = (piece.strip() for piece in part.partition("="))
-        if not (name and sign and words):
+        name, sign, prior = (piece.strip() for piece in part.partition("="))
+        if not (name and sign and prior):
             raise InputError(
                 f"--prior {part.strip()!r}", "NAME=FAMILY(numbers)", 'for instance "h2=beta(1,1)"'
             )
         if name in priors:
             raise InputError(f"two priors of {name}", "one prior each", "drop one")
-        priors[name] = words
+        priors[name] = prior
     return priors
 
 
 def check_priors(model: ModelFile, priors: Mapping[str, str]) -> None:
-    """Refuse priors that the model file does not have, before anything is computed."""
+    """Raise `InputError` for a prior that the model file does not have, before any computation."""
     known = model.priors()
     for name in priors:
         if name not in known:
@@ -92,9 +92,9 @@ def fit_all(
     kernels: Mapping[str, Any],
     model: ModelFile,
 ) -> list[Result]:
-    """Fit every trait, in the order given.
+    """Fit the traits in the order given.
 
-    Traits of the same individuals and design share kernels, spectrum and the compiled model.
+    Traits of the same individuals and design share kernels, spectrum and compiled model.
     """
     import xarray as xr
 
@@ -140,7 +140,7 @@ def fit_all(
 
 
 def groupings(args: Namespace, cohort: Cohort) -> dict[str, Any]:
-    """The shared environments that --group-column names."""
+    """Make the groupings of --group-column."""
     from bayeslmm.likelihood.terms import Grouping
 
     return {
@@ -156,7 +156,7 @@ def prepare(
     model: ModelFile,
     built: pm.Model | None,
 ) -> pm.Model:
-    """The model of a trait: built, or that of the trait before with its phenotype exchanged."""
+    """Build the model of a trait, or replace the phenotype in the model of the trait before."""
     with (
         terminal.step(f"{cohort.trait}: model of {cohort.n} records"),
         warnings.catch_warnings(record=True) as caught,
@@ -208,14 +208,14 @@ def fit_one(
         kernels = {k: v for k, v in matrices.items() if not isinstance(v, Grouping)}
         with terminal.step(f"{cohort.trait}: prediction"):
             predicted = prediction_table(model, tree, cohort, kernels, args.prob, args.seed)
-    values = take_breeding_values(tree, cohort) if args.breeding_values else None
+    values = pop_breeding_values(tree, cohort) if args.breeding_values else None
     table, diagnosis = heritability(tree, args.prob), diagnose(tree)
     warn_of(terminal, cohort.trait, tree, diagnosis)
     return Result(cohort, tree, table, diagnosis, values, predicted)
 
 
-def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
-    """Mean and sd of every genetic value; the draws leave the tree."""
+def pop_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
+    """Summarise every genetic value by mean and sd, and remove its draws from the tree."""
     import pandas as pd
 
     posterior = tree["posterior"].to_dataset()
@@ -227,7 +227,7 @@ def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
         )
     if "g" not in posterior:
         raise ModelError(
-            "this model gives no genetic values g -> a spectral_normal phenotype, or g and design "
+            "this model has no genetic values g -> a spectral_normal phenotype, or g and design "
             "in the model -> leave out --breeding-values"
         )
     g = posterior["g"]
@@ -244,10 +244,10 @@ def take_breeding_values(tree: xr.DataTree, cohort: Cohort) -> pd.DataFrame:
 
 
 def warn_of(terminal: Terminal, trait: str, tree: xr.DataTree, diagnosis: Diagnosis) -> None:
-    """Say loudly that a posterior is not healthy, or that the data say little."""
+    """Warn if a posterior is not healthy, or if the data are weak."""
     from bayeslmm.posterior.summary import weakly_informed
 
     if not diagnosis.ok:
         terminal.warn(f"{trait}: {diagnosis.verdict}")
-    if (words := weakly_informed(tree)) is not None:
-        terminal.warn(f"{trait}: {words}")
+    if (problem := weakly_informed(tree)) is not None:
+        terminal.warn(f"{trait}: {problem}")

@@ -1,4 +1,4 @@
-"""Types of arguments: numbers in a range, names; the error says the rule."""
+"""Types of arguments: numbers in a range, names; the error states the rule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def integer(low: int, high: int | None = None) -> Callable[[str], int]:
-    """A type of argument: a whole number from `low` to `high`."""
+    """Make an argument type: a whole number from `low` to `high`."""
     upto = f"{low} or more" if high is None else f"{low} to {high}"
 
     def parse(text: str) -> int:
@@ -25,7 +25,7 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
 def real(
     low: float | None = None, high: float | None = None, *, open_ends: bool = False
 ) -> Callable[[str], float]:
-    """A type of argument: a finite number, from `low` to `high` where they are given."""
+    """Make an argument type: a finite number, from `low` to `high` if given."""
     ends = ", without the ends" if open_ends else ""
     rule = "a finite number" if low is None else f"a number from {low:g} to {high:g}{ends}"
 
@@ -43,7 +43,7 @@ def real(
 
 
 def draws(text: str) -> int:
-    """A type of argument: a number of draws that four chains can share."""
+    """Parse a number of draws, a multiple of 4 for four chains."""
     value = integer(16)(text)
     if value % 4:
         raise _expected(text, "a multiple of 4, at least 16")
@@ -51,10 +51,10 @@ def draws(text: str) -> int:
 
 
 def names(text: str) -> list[str]:
-    """A type of argument: names parted by commas."""
+    """Parse names separated by commas."""
     found = [name.strip() for name in text.split(",")]
     if not all(found):
-        raise _expected(text, "names parted by commas, for instance A,B")
+        raise _expected(text, "names separated by commas, for instance A,B")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Fits of several models to the same records, what is left out of them, and tests of their zeros.
+"""Fits of several models to the same records, their leave-one-out, and tests of zero shares.
 
-All models are built and looked at before the first is fitted: a fit may take long, and is of no use
-if the next model cannot be compared with it.
+All models are built and checked before the first fit, because a fit may take long and is useless
+if another model cannot be compared with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bayeslmm.cli.compare_models import NULL, own_priors, takes_groups
+from bayeslmm.cli.compare_models import NULL, model_priors, takes_groups
 from bayeslmm.errors import BayesLMMError, BayesLMMWarning, ModelError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def fit_models(
     Raises
     ------
     ModelError
-        A model that cannot be built, fitted or left out of, with its name.
+        If a model cannot be built, fitted or used for leave-one-out; the message names it.
     """
     from bayeslmm.inference.diagnostics import diagnose
     from bayeslmm.inference.fit import fit
@@ -71,7 +71,7 @@ def _build(
     kernels: Mapping[str, Mapping[str, Any]],
     groups: Mapping[str, Any],
 ) -> dict[str, pm.Model]:
-    """The models by name, each one that can be fitted and compared."""
+    """Build the models by name; each can be fitted and compared."""
     from bayeslmm.comparison.table import null_model
     from bayeslmm.distributions.phenotype import marginal_of
     from bayeslmm.inference.choose import choose_engine
@@ -79,7 +79,7 @@ def _build(
     built = {}
     with terminal.step(f"models of {cohort.n} records"):
         for name, file in files.items():
-            priors = own_priors(args, file)
+            priors = model_priors(args, file)
             with saying(terminal, name):
                 if file is None:
                     built[name] = null_model(cohort, priors)
@@ -90,27 +90,27 @@ def _build(
                 if marginal_of(built[name]) is None:
                     raise ModelError(
                         "genetic values that are parameters -> a model that integrates them out, "
-                        "as leave-one-out asks for -> additive instead of additive_cholesky"
+                        "as leave-one-out needs -> additive instead of additive_cholesky"
                     )
     return built
 
 
 def _engine(args: Namespace, name: str) -> str:
-    """--engine, but for fixed, which the exact engine serves."""
+    """Return --engine, or the exact engine for the model fixed."""
     engine: str = "auto" if name == NULL else args.engine
     return engine
 
 
 def leave_out(args: Namespace, terminal: Terminal, fits: Sequence[Fit]) -> dict[str, LeaveOneOut]:
-    """Leave-one-out of every model."""
+    """Compute leave-one-out of every model."""
     from bayeslmm.comparison.loo.elpd import loo
 
     found = {}
     for one in fits:
         few = "quadrature" not in one.tree.children
         draws = args.loo_draws or (min(LOO_DRAWS, args.draws) if few else None)
-        words = f"{one.name}: leaving out each of {one.tree['observed_data'].sizes['individual']}"
-        with terminal.step(f"{words} records"), saying(terminal, one.name):
+        task = f"{one.name}: leaving out each of {one.tree['observed_data'].sizes['individual']}"
+        with terminal.step(f"{task} records"), saying(terminal, one.name):
             found[one.name] = loo(
                 one.tree, one.model, draws=draws, seed=args.seed, cores=args.threads
             )
@@ -120,7 +120,7 @@ def leave_out(args: Namespace, terminal: Terminal, fits: Sequence[Fit]) -> dict[
 def weigh_all_zeros(
     args: Namespace, terminal: Terminal, fits: Sequence[Fit]
 ) -> tuple[dict[str, list[ZeroTest]], dict[str, str]]:
-    """Tests of zero shares by model, and by model why there are none."""
+    """Test zero shares of each model; also return, by model, the reason for having no tests."""
     from bayeslmm.comparison.zero_tests import weigh_zeros, why_no_zeros
 
     tests: dict[str, list[ZeroTest]] = {}
@@ -129,8 +129,8 @@ def weigh_all_zeros(
         if one.name == NULL:
             continue
         with saying(terminal, one.name):
-            if words := why_no_zeros(one.tree, one.model):
-                untested[one.name] = words
+            if reason := why_no_zeros(one.tree, one.model):
+                untested[one.name] = reason
             else:
                 tests[one.name] = weigh_zeros(
                     one.tree, one.model, seed=args.seed, workers=args.threads
@@ -140,7 +140,7 @@ def weigh_all_zeros(
 
 @contextmanager
 def saying(terminal: Terminal, name: str) -> Iterator[None]:
-    """Say warnings and errors with the model's name; of fixed, none about h², which it has not."""
+    """Prefix warnings and errors with the model's name; drop the warnings of fixed, about h²."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BayesLMMWarning)
         try:

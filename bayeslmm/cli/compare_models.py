@@ -1,4 +1,4 @@
-"""The models that ``bayeslmm compare`` is to compare, and which options they can use."""
+"""The models of ``bayeslmm compare``, and the options that they can use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bayeslmm.errors import InputError
 type Files = Mapping[str, models.ModelFile | None]  # by the name shown; None: fixed effects alone
 
 NULL = "fixed"  # not "null", which pandas reads as a missing value
-NULL_PRIORS = ("total_sd", "beta")  # those that it has in common with the others
+NULL_PRIORS = ("total_sd", "beta")  # priors that it shares with the other models
 
 
 def load_models(args: Namespace) -> dict[str, models.ModelFile | None]:
-    """The model files by the name they are shown with; None for the fixed effects alone.
+    """Load the model files by the name shown; None stands for the fixed effects alone.
 
     Raises
     ------
     InputError
-        What can be seen to be wrong before any table is read: options without their file, one
-        model only, two of one name, models of several traits, priors or options that no model has.
+        For errors visible before any table is read: options without their file, a single model,
+        two models of one name, models of several traits, priors or options that no model has.
     """
     _check_tables(args)
     if len(args.models) < 2:
@@ -47,7 +47,7 @@ def load_models(args: Namespace) -> dict[str, models.ModelFile | None]:
                 "drop one of them, or rename the file if it is another model",
             )
         files[name] = file
-    if several := [file.name for file in known(files) if file.several_traits]:
+    if several := [file.name for file in model_files(files) if file.several_traits]:
         raise InputError(
             f"the model {several[0]}, of several traits", "models of one trait", "leave it out"
         )
@@ -56,13 +56,13 @@ def load_models(args: Namespace) -> dict[str, models.ModelFile | None]:
     return files
 
 
-def known(files: Files) -> list[models.ModelFile]:
-    """The models that have a file."""
+def model_files(files: Files) -> list[models.ModelFile]:
+    """Return the models that have a file."""
     return [file for file in files.values() if file is not None]
 
 
 def takes_groups(file: models.ModelFile) -> bool:
-    """Does a model take groups beside the kernels that it names, as household does?"""
+    """Does a model take groups in addition to the kernels that it names, as household does?"""
     return file.more() is not None and bool(file.matrices())
 
 
@@ -71,17 +71,19 @@ def takes_kernels(file: models.ModelFile) -> bool:
     return file.more() is not None and not file.matrices()
 
 
-def own_priors(args: Namespace, file: models.ModelFile | None) -> dict[str, str]:
-    """Those of --prior that a model has."""
+def model_priors(args: Namespace, file: models.ModelFile | None) -> dict[str, str]:
+    """Select the priors of --prior that a model has."""
     has = NULL_PRIORS if file is None else tuple(file.priors())
     return {name: text for name, text in parse_priors(args.prior).items() if name in has}
 
 
 def _check_tables(args: Namespace) -> None:
-    """Tables, and options that need one."""
+    """Raise `InputError` without --pheno, and for options that need a missing table."""
     if args.pheno is None:
         raise InputError(
-            "no --pheno FILE", "a phenotype file: FID IID and a column a trait", "add --pheno FILE"
+            "no --pheno FILE",
+            "a phenotype file: FID IID and one column per trait",
+            "add --pheno FILE",
         )
     if args.covar is None and args.id_column is None:
         for option in ("covar_name", "cat_covar", "formula"):
@@ -95,8 +97,8 @@ def _check_tables(args: Namespace) -> None:
 
 
 def _check_priors(args: Namespace, files: Files) -> None:
-    """Every prior is one of some model."""
-    there = dict.fromkeys(name for file in known(files) for name in file.priors())
+    """Raise `InputError` for a prior that no model has."""
+    there = dict.fromkeys(name for file in model_files(files) for name in file.priors())
     for name in parse_priors(args.prior):
         if name not in there:
             raise InputError(
@@ -107,18 +109,18 @@ def _check_priors(args: Namespace, files: Files) -> None:
 
 
 def _check_use(args: Namespace, files: Files) -> None:
-    """Groups, parts and a spectrum are of use to some model."""
-    every = known(files)
+    """Raise `InputError` for groups, parts or a spectrum that no model uses."""
+    every = model_files(files)
     if args.group_column is not None and not any(takes_groups(file) for file in every):
         raise InputError(
             "--group-column without a model of shared environments",
-            "a model that takes groups beside its kernels",
+            "a model that takes groups in addition to its kernels",
             "add household to --models, or leave --group-column out",
         )
     if args.by is not None and not any(takes_kernels(file) for file in every):
         raise InputError(
             "--by without a model of any number of kernels",
-            "a model that takes the parts of the genotypes as they come",
+            "a model that takes kernels of any parts of the genotypes",
             "add partitioned to --models, or leave --by out",
         )
     if args.spectrum is not None and not any(has_one_kernel(file) for file in every):
@@ -130,5 +132,5 @@ def _check_use(args: Namespace, files: Files) -> None:
 
 
 def has_one_kernel(file: models.ModelFile) -> bool:
-    """Does a model ask for one matrix and no more, so that its spectrum can be kept?"""
+    """Does a model need exactly one matrix, so that its spectrum can be stored?"""
     return len(file.matrices()) == 1 and file.more() is None and file.matrices() != ["variants"]

@@ -1,4 +1,4 @@
-"""Results into files: checked before the work begins, written together at its end or not at all."""
+"""Output files: checked before the work begins, and written together at its end or not at all."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ OF_H2 = (*RESULTS, BREEDING_VALUES, PREDICTIONS)
 
 
 def output_paths(prefix: PathArg, suffixes: Iterable[str] = RESULTS) -> dict[str, Path]:
-    """Paths of the outputs by suffix: prefix and suffix joined."""
+    """Return the paths of the outputs, prefix + suffix, by suffix."""
     return {suffix: Path(os.fspath(prefix) + suffix) for suffix in suffixes}
 
 
 def check_outputs(paths: Iterable[Path], inputs: Iterable[PathArg] = ()) -> None:
-    """Check, before any work, that the outputs can be written; make their folder.
+    """Check, before any work, that the outputs can be written; create their folder.
 
-    Temporary files that a killed run left behind for the same outputs are removed.
+    Temporary files of a killed run for the same outputs are removed.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def check_outputs(paths: Iterable[Path], inputs: Iterable[PathArg] = ()) -> None
     Raises
     ------
     InputError
-        A prefix without a name, a folder that cannot be made or written to, an output that is a
+        If the prefix has no name, the folder cannot be created or written to, or an output is a
         folder or one of the inputs.
     """
     read = {os.path.realpath(path) for path in inputs}
@@ -77,30 +77,29 @@ def _require_writable(path: Path) -> None:
 
 
 class _Enough(Exception):
-    """Ends an `atomic_path` without a file."""
+    """Leave an `atomic_path` without writing a file."""
 
 
 def write_together(files: Mapping[Path, Writer], record: tuple[Path, Record]) -> None:
     """Write several files: all of them or none.
 
-    Every file is written whole to a temporary name in its folder; only when all are there and on
-    disk are they renamed, one right after the other, the record last. A run that is killed between
-    two renames leaves markers by which our readers refuse the files
-    (`bayeslmm.system.atomic.atomic_paths`), and a record whose checksums are not those of the
-    files.
+    Every file is written to a temporary name in its folder. When all are complete and on disk, they
+    are renamed one after the other, the record last. A run killed between two renames leaves
+    markers, by which our readers reject the files (`bayeslmm.system.atomic.atomic_paths`), and a
+    record with other checksums than the files.
 
     Parameters
     ----------
     files
-        Path of each file, and a function that writes it to the path it is given.
+        Path of each file, and a function that writes it to a given path.
     record
-        Path of the record, and a function that gives its text from the SHA-256 of the files by
+        Path of the record, and a function that returns its text from the SHA-256 of the files by
         name.
 
     Raises
     ------
     InputError
-        No space, no permission; nothing is left behind.
+        Without space or permission; nothing is left behind.
     """
     path, text = record
     with atomic_paths([path, *files]) as (last, *temporaries):
@@ -112,15 +111,15 @@ def write_together(files: Mapping[Path, Writer], record: tuple[Path, Record]) ->
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """A table as tab-separated text: ten significant digits, empty cells for what does not exist.
+    """Write a table as tab-separated text: ten significant digits, missing values as empty cells.
 
-    Infinite numbers stand as ``inf`` and ``-inf``.
+    Infinite numbers are written as ``inf`` and ``-inf``.
     """
     frame.to_csv(path, sep="\t", index=False, float_format="%.10g", lineterminator="\n")
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table as dictionaries for JSON: what is not finite is None or text."""
+    """Convert the rows of a table to dictionaries for JSON; non-finite numbers as in `plain`."""
     return [
         {str(name): plain(value) for name, value in row.items()}
         for row in frame.to_dict(orient="records")
@@ -128,20 +127,20 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """A number for JSON: NaN becomes None, an infinite one "inf" or "-inf"."""
+    """Convert a number for JSON: NaN to None, infinite ones to "inf" or "-inf"."""
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
     return value
 
 
 def json_text(value: Any, *, ascii_only: bool = False) -> str:
-    """Strict JSON, readable, with a line end; `ascii_only` for a stream of unknown encoding."""
+    """Format strict, indented JSON with a line end; `ascii_only` for an unknown encoding."""
     text = json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False, default=str)
     return text + "\n"
 
 
 def checksums(paths: Iterable[PathArg]) -> list[dict[str, Any]]:
-    """Path, size and SHA-256 of files."""
+    """Return path, size and SHA-256 of files."""
     return [
         {"path": os.fspath(path), "bytes": os.path.getsize(path), "sha256": sha256(path)}
         for path in paths
@@ -149,7 +148,7 @@ def checksums(paths: Iterable[PathArg]) -> list[dict[str, Any]]:
 
 
 def join_traits(trees: Mapping[str, xr.DataTree]) -> xr.DataTree:
-    """One tree of a single trait as it is; of several traits a group each."""
+    """Join the trees of several traits, one group per trait; return a single tree unchanged."""
     import xarray as xr
 
     if len(trees) == 1:
@@ -169,7 +168,7 @@ def read_tree(path: PathArg) -> xr.DataTree:
     Raises
     ------
     InputError
-        A missing file, one that is no netCDF-4, or no result of bayeslmm.
+        If the file is missing, is not netCDF-4, or is not a result of bayeslmm.
     """
     import xarray as xr
 
@@ -187,7 +186,7 @@ def read_tree(path: PathArg) -> xr.DataTree:
             tree = opened.load()
     except MemoryError:
         raise
-    except Exception as error:  # of three libraries, whatever the damage leads them to
+    except Exception as error:  # three libraries raise different errors on damaged files
         raise _no_result(path, f"{type(error).__name__}: {error}".splitlines()[0]) from None
     if not trait_trees(tree):
         raise InputError(
@@ -200,7 +199,7 @@ def read_tree(path: PathArg) -> xr.DataTree:
 
 
 def as_recorded(path: Path) -> bool | None:
-    """Whether a file has the checksum that the record beside it gives; None without a record."""
+    """Compare the checksum of a file with its record; None without a record."""
     try:
         record = json.loads(path.with_suffix(".run.json").read_text(encoding="utf-8"))
         known = record["outputs_sha256"][path.name]
@@ -223,6 +222,6 @@ def stale(
     written: Sequence[Path],
     suffixes: Sequence[str] = OF_H2,
 ) -> list[Path]:
-    """Outputs of an earlier run under the same prefix that this run did not write anew."""
+    """Return outputs of an earlier run with the same prefix that this run did not overwrite."""
     known = output_paths(prefix, suffixes).values()
     return [path for path in known if path not in written and path.is_file()]

@@ -70,15 +70,15 @@ examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in one line, with the exit code 2."""
+    """A parser that prints errors in one line and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where to read more."""
+        """Print the error and the command for help, and exit."""
         self.exit(2, f"error: {message} -> see: {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the command ``bayeslmm``; ``args.module`` names the module that runs it."""
+    """Build the parser of the command ``bayeslmm``; ``args.module`` names the module to run."""
     parser = _command(Parser, prog="bayeslmm", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--version",
@@ -89,8 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, module: str, words: str, **more: Any) -> argparse.ArgumentParser:
-        command = _command(commands.add_parser, name, help=words, description=words, **more)
+    def add(name: str, module: str, summary: str, **more: Any) -> argparse.ArgumentParser:
+        command = _command(commands.add_parser, name, help=summary, description=summary, **more)
         command.set_defaults(module=module, command=name)
         return command
 
@@ -98,24 +98,24 @@ def build_parser() -> argparse.ArgumentParser:
     _simulate(add("simulate", "simulate", "write PLINK files and a phenotype with known truth"))
     _grm(add("grm", "grm", "write the genomic relationship matrix (GRM) of genotype files"))
     _h2(add("h2", "h2", "posterior of heritability and PVE, with a report", epilog=H2_EXAMPLES))
-    words = "list, show or copy the model files"
-    _models(add("models", "models", words, epilog=MODELS_EXAMPLES))
+    summary = "list, show or copy the model files"
+    _models(add("models", "models", summary, epilog=MODELS_EXAMPLES))
     _trust(add)
     _report(add("report", "report", "write the HTML report of a result anew"))
     return parser
 
 
 def _trust(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """The commands that check what the others say."""
-    words = "compare models by leave-one-out and by marginal likelihood"
-    compare = add("compare", "compare", words, epilog=trust.COMPARE_EXAMPLES)
+    """Add the commands that check models and studies."""
+    summary = "compare models by leave-one-out and by marginal likelihood"
+    compare = add("compare", "compare", summary, epilog=trust.COMPARE_EXAMPLES)
     trust.compare(compare)
-    words = "simulation-based calibration of a model file"
-    trust.calibrate(add("calibrate", "calibrate", words, epilog=trust.CALIBRATE_EXAMPLES))
-    words = "coverage and width of intervals of h², for your own GRM"
-    trust.coverage(add("coverage", "coverage", words, epilog=trust.COVERAGE_EXAMPLES))
-    words = "what a study can say about h², before there are data"
-    trust.power(add("power", "power", words, epilog=trust.POWER_EXAMPLES))
+    summary = "simulation-based calibration of a model file"
+    trust.calibrate(add("calibrate", "calibrate", summary, epilog=trust.CALIBRATE_EXAMPLES))
+    summary = "coverage and width of intervals of h², for your own GRM"
+    trust.coverage(add("coverage", "coverage", summary, epilog=trust.COVERAGE_EXAMPLES))
+    summary = "what a study can say about h², before there are data"
+    trust.power(add("power", "power", summary, epilog=trust.POWER_EXAMPLES))
 
 
 def _command(
@@ -197,9 +197,9 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     add("--predict", action="store_true",
         help="also write PREFIX.predict.tsv: breeding values with sd, interval and reliability of "
         "all individuals of the relationship, phenotyped or not (default: no)")  # fmt: skip
-    add("--external", type=names, metavar="FILE[,FILE]", help="estimates of other programs to "
-        "stand beside ours in the report: GCTA's .hsq, GEMMA's .log.txt; TRAIT=FILE with several "
-        "traits (default: none)")  # fmt: skip
+    add("--external", type=names, metavar="FILE[,FILE]", help="estimates of other programs for "
+        "comparison in the report: GCTA's .hsq, GEMMA's .log.txt; TRAIT=FILE with several traits "
+        "(default: none)")  # fmt: skip
     no_report(add, "PREFIX.html and PREFIX.sensitivity.tsv, no checks of relatives, no estimates "
         "by other methods")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON (default: as text)")

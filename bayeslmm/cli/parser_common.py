@@ -10,7 +10,7 @@ from bayeslmm.inference.engine_names import ENGINE_NAMES
 
 
 def relationship(parser: argparse.ArgumentParser) -> None:
-    """Where the kernels come from: genotypes, matrices or a pedigree."""
+    """Add the options of the source of the kernels: genotypes, matrices or a pedigree."""
     group = parser.add_argument_group("relationship (one of --bfile, --pfile, --grm, --pedigree)")
     sources = group.add_mutually_exclusive_group(required=True)
     genotypes(sources)
@@ -26,15 +26,15 @@ def relationship(parser: argparse.ArgumentParser) -> None:
         "names are impossible and rows fit (default: auto)")  # fmt: skip
     add("--selfing", action="store_true", help="an individual may be sire and dam, as in plants "
         "(default: no)")  # fmt: skip
-    add("--by", metavar="chromosome|maf|ld|FILE", help="kernels of a model of several: by "
-        "chromosome, by bins of allele frequency or LD score, or by a file of variant and group "
-        "(default: of such a model by chromosome)")  # fmt: skip
+    add("--by", metavar="chromosome|maf|ld|FILE", help="kernels of a model with any number of "
+        "them: by chromosome, by bins of allele frequency or LD score, or by a file of variant and "
+        "group (default: by chromosome for such a model)")  # fmt: skip
     add("--kernel-scale", choices=("asv", "none"),
-        help="asv: average semivariance one among the analysed individuals; none: as it is "
-        "(default: asv, of a pedigree none)")  # fmt: skip
+        help="asv: average semivariance one among the analysed individuals; none: unchanged "
+        "(default: asv, for a pedigree none)")  # fmt: skip
     add("--spectrum", metavar="FILE",
-        help="keep the eigendecomposition in this .npz file and use it again; with several sets of "
-        "individuals FILE gets the first trait's name (default: not kept)")  # fmt: skip
+        help="store the eigendecomposition in this .npz file and reuse it; with several sets of "
+        "individuals FILE gets the first trait's name (default: not stored)")  # fmt: skip
 
 
 def genotypes(sources: Any) -> None:
@@ -44,7 +44,7 @@ def genotypes(sources: Any) -> None:
 
 
 def quality_control(parser: argparse.ArgumentParser) -> None:
-    """Filters of variants and individuals, and the scale of the GRM."""
+    """Add the filters of variants and individuals, and the scale of the GRM."""
     add = parser.add_argument_group("quality control and GRM").add_argument
     add("--maf", type=real(0, 0.5), help="drop variants with a minor allele frequency below this, "
         "0 to 0.5 (default: 0.01)")  # fmt: skip
@@ -53,11 +53,12 @@ def quality_control(parser: argparse.ArgumentParser) -> None:
     add("--hwe", type=real(0, 1), metavar="P", help="drop variants with a Hardy-Weinberg p-value "
         "below this (default: off)")  # fmt: skip
     add("--keep", metavar="FILE", help="only these individuals: FID IID, or IID (default: all)")
-    add("--remove", metavar="FILE", help="not these individuals: FID IID, or IID (default: none)")
-    add("--extract", metavar="FILE", help="only these variants, an ID a line (default: all)")
-    add("--exclude", metavar="FILE", help="not these variants, an ID a line (default: none)")
+    add("--remove", metavar="FILE",
+        help="without these individuals: FID IID, or IID (default: none)")  # fmt: skip
+    add("--extract", metavar="FILE", help="only these variants, one ID per line (default: all)")
+    add("--exclude", metavar="FILE", help="without these variants, one ID per line (default: none)")
     add("--reference-freq", metavar="FILE", help="allele frequencies of a reference panel, "
-        ".afreq of plink2, .frq of plink 1.9 or .freq of GCTA: tell which variants disagree with "
+        ".afreq of plink2, .frq of plink 1.9 or .freq of GCTA: list variants that disagree with "
         "it; none is dropped (default: none)")  # fmt: skip
     add("--chr-set", type=integer(1), metavar="N", help="pairs of autosomes of the species, for "
         "instance 19 for mice; only autosomes are used (default: 22)")  # fmt: skip
@@ -68,10 +69,10 @@ def quality_control(parser: argparse.ArgumentParser) -> None:
 
 
 def traits(group: Any) -> None:
-    """Phenotypes, covariates and the columns that models ask for."""
+    """Add the options of phenotypes, covariates and the columns that models need."""
     add = group.add_argument
-    add("--pheno", metavar="FILE", help="phenotypes, required: FID IID and a column a trait; NA "
-        "where missing")  # fmt: skip
+    add("--pheno", metavar="FILE", help="phenotypes, required: FID IID and one column per trait; "
+        "NA where missing")  # fmt: skip
     add("--pheno-name", type=names, metavar="A,B", help="traits (default: all of the file)")
     add("--covar", metavar="FILE", help="covariates: FID IID and columns (default: none)")
     add("--covar-name", type=names, metavar="A,B", help="covariates (default: all of the file)")
@@ -84,35 +85,35 @@ def traits(group: Any) -> None:
     add("--quantitative", action="store_true", help="take a trait's values 0, 1, 2 or -9 as "
         "numbers, not as a case-control code (default: no)")  # fmt: skip
     add("--id-column", metavar="COLUMN", help="the column of --pheno that names the individual; "
-        "an individual may have several records (default: FID and IID, a row each)")  # fmt: skip
+        "an individual may have several records (default: FID and IID, one row each)")  # fmt: skip
     add("--group-column", type=names, metavar="A,B", help="columns of --pheno: groups with a "
         "shared environment, for household and partitioned (default: none)")  # fmt: skip
     add("--dam-column", metavar="COLUMN", help="column of --pheno that names the dam, for maternal "
         "(default: the pedigree's)")  # fmt: skip
     add("--environment-column", metavar="COLUMN", help="column of --pheno with the environment, a "
         "number, for gxe (default: none)")  # fmt: skip
-    add("--residual-column", metavar="COLUMN", help="column of --pheno: groups with residual "
-        "variances of their own, for gxe (default: one)")  # fmt: skip
-    add("--allow-few-matches", action="store_true", help="go on although less than half of the "
+    add("--residual-column", metavar="COLUMN", help="column of --pheno: groups with separate "
+        "residual variances, for gxe (default: one group)")  # fmt: skip
+    add("--allow-few-matches", action="store_true", help="continue although less than half of the "
         "individuals are found (default: no)")  # fmt: skip
 
 
 def analysis(group: Any) -> None:
-    """Model, engine, priors, draws."""
+    """Add the options of model, engine, priors and draws."""
     add = group.add_argument
     add("--model", metavar="NAME|FILE.py", default="additive",
         help="a model of the gallery, or your own file (default: additive)")  # fmt: skip
     add("--engine", choices=("auto", *ENGINE_NAMES), default="auto",
         help="exact: quadrature, independent draws; laplace: importance sampling of few "
-        "variances; nuts: Markov chains; auto: the first that can (default: auto)")  # fmt: skip
+        "variances; nuts: Markov chains; auto: the first suitable one (default: auto)")  # fmt: skip
     add("--prior", action="append", metavar="NAME=FAMILY(...)", default=[],
         help='for instance "h2=beta(1,1)" or "total_sd=half_t(3, 2.5)", in units of sd(y | X); '
-        "again or parted by ';' for more (default: the model's, see models show)")  # fmt: skip
+        "repeat it or separate by ';' for more (default: as in models show)")  # fmt: skip
     add("--draws", type=draws, default=4000, metavar="N",
         help="posterior draws over 4 chains, a multiple of 4 (default: 4000)")  # fmt: skip
-    add("--checkpoint", metavar="DIR", help="keep what is done (Markov chains, posteriors of "
-        "traits) in this folder; the same command goes on from there after a crash, to the same "
-        "numbers (default: nothing is kept)")  # fmt: skip
+    add("--checkpoint", metavar="DIR", help="store finished parts (Markov chains, posteriors of "
+        "traits) in this folder; after a crash the same command resumes from them with the same "
+        "results (default: nothing is stored)")  # fmt: skip
     add("--prob", type=real(0, 1, open_ends=True), default=0.95,
         help="probability of the intervals, 0 to 1 (default: 0.95)")  # fmt: skip
     seed(group)
@@ -120,18 +121,18 @@ def analysis(group: Any) -> None:
 
 
 def seed(parser: Any) -> None:
-    """The seed."""
+    """Add the option of the seed."""
     parser.add_argument("--seed", type=integer(0, 2**32 - 1), default=1,
                         help="seed; the same seed gives the same numbers (default: 1)")  # fmt: skip
 
 
 def threads(parser: Any) -> None:
-    """The number of threads."""
+    """Add the option of the number of threads."""
     parser.add_argument("--threads", type=integer(1), metavar="N",
-                        help="threads, at most (default: as the libraries are set up)")  # fmt: skip
+                        help="maximal number of threads (default: set by libraries)")  # fmt: skip
 
 
-def no_report(add: Any, words: str) -> None:
-    """Whether the report, and what is computed for it alone, is left out."""
+def no_report(add: Any, outputs: str) -> None:
+    """Add the option that omits the report and the computations only for it."""
     add("--no-report", action="store_true",
-        help=f"for loops: no {words} (default: the report is written)")  # fmt: skip
+        help=f"for loops: no {outputs} (default: the report is written)")  # fmt: skip

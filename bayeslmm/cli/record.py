@@ -1,4 +1,4 @@
-"""The record of a run: what was asked, with what, from which files, who was dropped."""
+"""The record of a run: options, versions, input files, dropped individuals and variants."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PACKAGES = (
 
 
 class Clock:
-    """When a run began."""
+    """A timer that starts with a run."""
 
     def __init__(self) -> None:
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._start = time.monotonic()
 
     def seconds(self) -> float:
-        """Wall time since then."""
+        """Return the wall time since the start."""
         return round(time.monotonic() - self._start, 3)
 
 
 def command_line(args: Namespace) -> str:
-    """The command as it can be pasted into a shell."""
+    """Return the command, quoted for a shell."""
     return shlex.join(["bayeslmm", *args.arguments])
 
 
@@ -45,20 +45,20 @@ def record(
     inputs: Iterable[str | os.PathLike[str]],
     facts: dict[str, Any],
 ) -> Callable[[dict[str, str]], str]:
-    """The text of ``.run.json``, as a function of the outputs' checksums.
+    """Return a function from the outputs' checksums to the text of ``.run.json``.
 
     Parameters
     ----------
     args
         Options, with every default resolved.
     terminal
-        Has the warnings.
+        Holds the warnings.
     clock
-        When the run began.
+        Timer of the run.
     inputs
         Files that were read.
     facts
-        What the command adds.
+        Facts of the command.
     """
     content: dict[str, Any] = {
         "command": command_line(args),

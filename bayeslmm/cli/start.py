@@ -1,4 +1,4 @@
-"""Start fast: what a command imports is made without collecting garbage."""
+"""Fast start: imports without garbage collection."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from importlib import import_module
 
 GRM = ("numba", "scipy.linalg", "pandas")
-# ArviZ comes first: its loader searches the source of all modules that there are by then.
+# ArviZ comes first, because its loader searches the source of all modules loaded before.
 FIT = ("arviz_base", "arviz_stats", "numba", "pymc")
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage within the block, and leave the modules made in it out of collections.
+    """Disable garbage collection in the block, and exclude its modules from later collections.
 
-    Modules live as long as the process, so that searching them for garbage is in vain.
+    Modules live as long as the process, so that searching them for garbage is useless.
     """
     collecting, known = gc.isenabled(), len(sys.modules)
     gc.disable()
@@ -31,7 +31,7 @@ def importing() -> Iterator[None]:
 
 
 def import_libraries(names: tuple[str, ...]) -> None:
-    """Import libraries by name; what is imported already costs nothing."""
+    """Import libraries by name; those already imported cost nothing."""
     with importing():
         for name in names:
             import_module(name)

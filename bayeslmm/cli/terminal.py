@@ -1,4 +1,4 @@
-"""What the command line says: progress, warnings and errors on stderr, the summary on stdout."""
+"""Terminal output: progress, warnings and errors on stderr, the summary on stdout."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bayeslmm.errors import BayesLMMWarning
 type Row = Mapping[str, Any]
 type Progress = Callable[[int, int], None]
 
-MOST_SHARES = 5  # of many components the largest are listed
-MOST_PAIRS = 3  # pairs of traits whose genetic correlation gets its probabilities
-AT_ZERO = 0.5  # P(share < 0.01) from which on a component is said to be at zero
+MOST_SHARES = 5  # largest number of components listed
+MOST_PAIRS = 3  # largest number of trait pairs listed with probabilities of r_g
+AT_ZERO = 0.5  # smallest P(share < 0.01) of a component reported as at zero
 INTERVALS = {"hdi": "HDI", "eti": "equal-tailed interval"}
 
 
 class Terminal:
-    """Voice of one command: plain lines on stderr; a moving percentage where that is a terminal.
+    """Messages of one command: lines on stderr, and a progress percentage if it is a terminal.
 
     Parameters
     ----------
     stream
-        Where to speak; default ``sys.stderr``.
+        Output stream; default ``sys.stderr``.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Terminal:
         self._write(f"{text}\n")
 
     def warn(self, text: str) -> None:
-        """One warning; the same text is shown once."""
+        """Show a warning; the same text is shown once."""
         if text not in self.warnings:
             self.warnings.append(text)
             self.say(f"warning: {text}")
@@ -58,12 +58,12 @@ class Terminal:
 
     @contextmanager
     def step(self, text: str) -> Iterator[Progress]:
-        """Announce a piece of work and say how long it took.
+        """Announce a step of the work, and print its wall time at the end.
 
         Yields
         ------
         progress
-            ``progress(done, total)`` moves the percentage, where stderr is a terminal.
+            ``progress(done, total)`` updates the percentage if stderr is a terminal.
         """
         start = time.monotonic()
         shown = -1
@@ -81,9 +81,9 @@ class Terminal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Show Python's warnings in our way, each once: bayeslmm's, and those about numbers.
+        """Show Python warnings as our warnings, each once: bayeslmm's and numerical ones.
 
-        Those of other libraries about themselves are shown with BAYESLMM_DEBUG=1.
+        Other warnings of libraries are shown with BAYESLMM_DEBUG=1.
         """
 
         def show(
@@ -116,7 +116,7 @@ class Terminal:
 
 
 def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scale: str = "") -> str:
-    """The result of one trait, or of several in one model, in sentences with numbers.
+    """Summarise the result of one trait, or of several in one model, as text.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scal
     verdict
         Verdict of `bayeslmm.inference.diagnostics.diagnose`.
     engine_reason
-        Why this engine was chosen.
+        Reason for the choice of the engine.
     on_scale
         `Family.on_scale`: " on the liability scale", or "" on the observed scale.
     """
@@ -135,7 +135,9 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scal
         f"{first['trait']}: n = {first['n']}, model {first['model']}, engine {first['engine']}"
         f" ({engine_reason})"
     ]
-    lines += [f"  {name}{on_scale} = {_whole(found[name])}" for name in found if _is_h2(name)]
+    lines += [
+        f"  {name}{on_scale} = {_all_statistics(found[name])}" for name in found if _is_h2(name)
+    ]
     shares = [name for name in found if name.startswith("share[")]
     several = "h2" not in found
     groups: list[tuple[str, Iterable[str]]] = []
@@ -168,12 +170,12 @@ def _is_h2(name: str) -> bool:
 
 
 def _starting(found: Mapping[str, Row], *prefixes: str) -> list[str]:
-    """Quantities that start so, those of the first prefix first."""
+    """Return the quantities that start with a prefix, in the order of the prefixes."""
     return [name for prefix in prefixes for name in found if name.startswith(prefix)]
 
 
-def _whole(row: Row) -> str:
-    """A quantity with all that is known of it."""
+def _all_statistics(row: Row) -> str:
+    """Format a quantity with mean, sd, median, mode and interval."""
     return (
         f"{number(row['mean'])} (mean; sd {number(row['sd'])}, median {number(row['median'])}, "
         f"mode {number(row['mode'])}), {interval(row)}"
@@ -181,7 +183,7 @@ def _whole(row: Row) -> str:
 
 
 def _listed(found: Mapping[str, Row], groups: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
-    """A line for each group of quantities that has any, and each kind of interval in it."""
+    """Format a line for each non-empty group of quantities and each kind of interval in it."""
     lines = []
     for title, names in groups:
         there = [found[name] for name in names if name in found]
@@ -196,7 +198,7 @@ def _listed(found: Mapping[str, Row], groups: Iterable[tuple[str, Iterable[str]]
 
 
 def _components(found: Mapping[str, Row], shares: Sequence[str]) -> list[str]:
-    """The largest shares of the variance, and how many are at zero."""
+    """List the largest shares of the variance, and the number of shares at zero."""
     largest = sorted(shares, key=lambda name: -abs(float(found[name]["mean"])))
     kept = shares if len(shares) <= MOST_SHARES + 1 else largest[:MOST_SHARES]
     lines = _listed(found, [("shares of the variance", kept)])
@@ -205,19 +207,19 @@ def _components(found: Mapping[str, Row], shares: Sequence[str]) -> list[str]:
              if f"p_{name.replace('[', '_below_0.01[', 1)}" in found}  # fmt: skip
     zero = [name[6:-1] for name, p in below.items() if p >= AT_ZERO and _positive(found[name])]
     left = len(shares) - len(kept)
-    words = [f"the other {left} have {number(_sum(found, shares) - _sum(found, kept))}"] * (
+    notes = [f"the other {left} have {number(_sum(found, shares) - _sum(found, kept))}"] * (
         left > 0
     )
     if zero:
         names = ", ".join(zero[:MOST_SHARES]) + (", ..." if len(zero) > MOST_SHARES else "")
-        words.append(
+        notes.append(
             f"at zero (P(share < 0.01) >= {AT_ZERO}): {len(zero)} of {len(below)} ({names})"
         )
-    return [*lines, f"    {'; '.join(words)}"] if words else lines
+    return [*lines, f"    {'; '.join(notes)}"] if notes else lines
 
 
 def _positive(row: Row) -> bool:
-    """Whether a share is one of a variance, not of a covariance."""
+    """Is a share a variance, not a covariance?"""
     return float(row["lower"]) >= 0
 
 
@@ -226,7 +228,7 @@ def _sum(found: Mapping[str, Row], names: Iterable[str]) -> float:
 
 
 def _tests(found: Mapping[str, Row]) -> list[str]:
-    """What is no posterior quantity: probabilities, tests, the health of importance weights."""
+    """Format probabilities, tests and the quality of the importance weights."""
     values = {name: number(row["mean"]) for name, row in found.items()}
     unknown = "not available"
     lines = []
@@ -255,22 +257,22 @@ def _tests(found: Mapping[str, Row]) -> list[str]:
 
 
 def interval(row: Row) -> str:
-    """Interval of a quantity in words: kind, level and bounds."""
+    """Format the interval of a quantity: level, kind and bounds."""
     return f"{interval_kind(row)} {number(row['lower'])} to {number(row['upper'])}"
 
 
 def interval_kind(row: Row) -> str:
-    """Level and kind of an interval: "95% HDI"."""
+    """Format level and kind of an interval: "95% HDI"."""
     return f"{100 * float(row['prob']):g}% {INTERVALS.get(row['interval'], row['interval'])}"
 
 
 def bounds(row: Row) -> str:
-    """Bounds of an interval: "[0.1, 0.3]"."""
+    """Format the bounds of an interval: "[0.1, 0.3]"."""
     return f"[{number(row['lower'])}, {number(row['upper'])}]"
 
 
 def number(value: float) -> str:
-    """A number for reading: three decimals, more digits where it is small, fewer where large.
+    """Format a number: three decimals, more for small numbers, fewer for large ones.
 
     Examples
     --------

@@ -632,7 +632,7 @@ def test_bad_input_is_an_error_in_words(
         ("h2 --bfile a --pheno b --out c --prob 1", "a number from 0 to 1, without the ends"),
         ("h2 --bfile a --pheno b --out c --maf 0.7", "a number from 0 to 0.5"),
         ("h2 --bfile a --pheno b --out c --seed -1", "a whole number, 0 to 4294967295"),
-        ("h2 --bfile a --pheno b --out c --pheno-name A,,B", "names parted by commas"),
+        ("h2 --bfile a --pheno b --out c --pheno-name A,,B", "names separated by commas"),
         ("simulate --n 1 --out c", "a whole number, 2 or more"),
         ("simulate --h2 nan --out c", "a number from 0 to 1"),
         ("grm --bfile a --form gcta --out b", "unrecognized arguments"),  # no abbreviations

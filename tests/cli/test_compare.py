@@ -251,7 +251,7 @@ def test_priors_go_to_every_model_that_has_them(kinds: Path) -> None:
     [
         ("--grm {d}/k.additive --models additive,dominance",
          "the model dominance asks for the matrix 'dominance', which was not given -> each matrix "
-         "that one of the models asks for -> give it: --grm additive=FILE,dominance=FILE"),
+         "that one of the models needs -> give it: --grm additive=FILE,dominance=FILE"),
         ("--grm additive={d}/k.additive,other={d}/k.dominance --models fixed,additive",
          "the matrix 'other'"),
         ("--grm {d}/k.additive --models additive,snp_effects", "snp_effects without genotypes"),

@@ -149,7 +149,10 @@ def test_power_of_segments_is_printed(
         (["power", "--me", "100"], "--me without --n"),
         (["power", "--n", "100"], "one of the arguments --me --grm --spectrum is required"),
         (["coverage", "--spectrum", "x.npz", "--keep", "some.txt"], "--keep without --grm"),
-        (["coverage", "--spectrum", "x.npz", "--n-covariates", "2"], "the spectrum has its design"),
+        (
+            ["coverage", "--spectrum", "x.npz", "--n-covariates", "2"],
+            "the spectrum includes its design",
+        ),
         (["coverage", "--grm", "x", "--h2", "0.2,1.5"], "'1.5' -> a number from 0 to 1"),
         (["coverage", "--grm", "x", "--prior", "beta=normal(0,1)"], "a prior of 'beta'"),
         (["coverage", "--grm", "x", "--prior", "h2"], "NAME=FAMILY(numbers)"),

@@ -1,4 +1,4 @@
-"""``bayeslmm calibrate``: are the posteriors of a model right, by simulation?"""
+"""``bayeslmm calibrate``: check the posteriors of a model by simulation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS = ".calibration.parts"
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
-    """Run the command; 0 if the model is calibrated, else 1."""
+    """Run the command; return 0 if the model is calibrated, else 1."""
     clock = Clock()
     file = models.load(args.model)
     priors = parse_priors(args.prior)
@@ -46,9 +46,9 @@ def run(args: Namespace, terminal: Terminal) -> int:
     from bayeslmm.calibration.sbc import calibrate
 
     problem = _problem(args, file, source, priors)
-    words = f"{args.n_sims} simulations of the model {file.name}"
+    task = f"{args.n_sims} simulations of the model {file.name}"
     try:
-        with terminal.step(words) as progress:
+        with terminal.step(task) as progress:
             found = calibrate(
                 file,
                 args.n_sims,
@@ -64,7 +64,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
                 progress=progress,
             )
     except (KeyboardInterrupt, SystemExit):
-        terminal.say(f"stopped; the same command goes on from {parts}")
+        terminal.say(f"stopped; the same command resumes from {parts}")
         raise
     inputs = [
         *(source.files if source else ()),
@@ -76,7 +76,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 
 def _source(args: Namespace, terminal: Terminal) -> Source:
-    """The user's matrices, as `h2 --grm` reads them."""
+    """Read the user's matrices as `h2 --grm` does."""
     unused = dict.fromkeys(("pedigree", "by", "keep", "remove", *QC_DEFAULTS))
     return open_source(Namespace(**{**unused, **vars(args)}), terminal)
 
@@ -84,7 +84,7 @@ def _source(args: Namespace, terminal: Terminal) -> Source:
 def _problem(
     args: Namespace, file: models.ModelFile, source: Source | None, priors: dict[str, str]
 ) -> Problem | None:
-    """The problem on the user's matrices; None for the small simulated one."""
+    """Make the problem on the user's matrices; None for the small simulated one."""
     if source is None:
         return None
     from bayeslmm.calibration.problem import given_problem
@@ -130,7 +130,7 @@ def _write(
 
 
 def _facts(found: Calibration) -> dict[str, Any]:
-    """What the record says of this command."""
+    """Return the facts of this command for the record of the run."""
     return {
         "model": found.model,
         "calibrated_on": found.words,
@@ -155,10 +155,10 @@ def _print(found: Calibration, paths: dict[str, Path], parts: Path) -> None:
         print(f"{name:<28} {row.p:>8.2g} {row.p_holm:>9.2g} {row.mean_z:>+7.2f} "
               f"{row.coverage_50:>6.3f} {row.coverage_95:>6.3f}")  # fmt: skip
     if len(found.names) > len(table):
-        print(f"... and {len(found.names) - len(table)} more quantities with greater p")
+        print(f"... and {len(found.names) - len(table)} more quantities with larger p")
     if found.fell_back.any():
         print(f"{int(found.fell_back.sum())} of {found.n_sims} fits fell back to NUTS")
     print(found.verdict())
     print(f"report: {paths['.calibration.html']}")
     print(f"table: {paths['.calibration.tsv']}, {paths['.calibration.run.json']}")
-    print(f"simulations: {parts} (a greater --n-sims goes on from them; delete it if not needed)")
+    print(f"simulations: {parts} (a larger --n-sims resumes from them; delete it if not needed)")

@@ -1,4 +1,4 @@
-"""``bayeslmm compare``: several models of the same records, by leave-one-out and by evidence."""
+"""``bayeslmm compare``: compare models of the same records by leave-one-out and by evidence."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayeslmm.cli.compare_fits import fit_models, leave_out, saying, weigh_all_zeros
-from bayeslmm.cli.compare_models import known, load_models
-from bayeslmm.cli.inputs.individuals import limited, named_matrix, open_source
-from bayeslmm.cli.inputs.shared_cohort import FAMILY, FAMILY_WORDS, shared_cohort
+from bayeslmm.cli.compare_models import load_models, model_files
+from bayeslmm.cli.inputs.individuals import named_matrix, open_source, thread_limit
+from bayeslmm.cli.inputs.shared_cohort import FAMILY, FAMILY_NOTE, shared_cohort
 from bayeslmm.cli.inputs.shared_kernels import keep_spectrum, model_kernels, warn_of_kernels
 from bayeslmm.cli.outputs import (
     OF_H2,
@@ -41,28 +41,28 @@ TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude")
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
-    """Run the command; 0 if every posterior is healthy, else 1."""
+    """Run the command; return 0 if every posterior is healthy, else 1."""
     clock = Clock()
     files = load_models(args)
     tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
     matrices = [named_matrix(text)[1] for text in args.grm or ()]
     named = [Path(name) for name in (args.pedigree, args.by, *matrices) if name is not None]
-    own = [file.path for file in known(files)]
+    own = [file.path for file in model_files(files)]
     suffixes = [name for name in OUTPUTS if not (args.no_report and name == PAGE)]
     paths = output_paths(args.out, suffixes)
     check_outputs(paths.values(), [*tables, *named, *own])
-    with limited(args.threads):
+    with thread_limit(args.threads):
         source = open_source(args, terminal)
         import_libraries(FIT)
         cohort, groups = shared_cohort(args, source, files)
-        _say_who(terminal, cohort)
+        _print_dropped(terminal, cohort)
         kernels = model_kernels(args, source, files, cohort)
         warn_of_kernels(terminal, kernels)
         keep_spectrum(args, files, cohort, kernels)
         fits = fit_models(args, terminal, files, cohort, kernels, groups)
         comparison = _compare(args, terminal, fits)
         if FAMILY in groups:
-            comparison = replace(comparison, notes=(*comparison.notes, FAMILY_WORDS))
+            comparison = replace(comparison, notes=(*comparison.notes, FAMILY_NOTE))
         outputs: dict[Path, Writer] = {paths[TABLE]: partial(write_table, comparison.table)}
         if not args.no_report:
             page = _page(args, terminal, cohort, fits, comparison)
@@ -79,8 +79,8 @@ def run(args: Namespace, terminal: Terminal) -> int:
     return 0 if all(one.diagnosis.ok for one in fits) else 1
 
 
-def _say_who(terminal: Terminal, cohort: Cohort) -> None:
-    """Steps that dropped somebody."""
+def _print_dropped(terminal: Terminal, cohort: Cohort) -> None:
+    """Print the steps that dropped individuals or variants."""
     lines = str(cohort.ledger).split("\n")
     for step, line in zip(cohort.ledger.steps, lines, strict=True):
         if step.dropped:
@@ -124,7 +124,7 @@ def _page(
 
 
 def _facts(cohort: Cohort, fits: Sequence[Fit], comparison: Comparison) -> dict[str, object]:
-    """What the record says of this command."""
+    """Return the facts of this command for the record of the run."""
     return {
         "trait": cohort.trait,
         "n": cohort.n,
@@ -144,7 +144,7 @@ def _print(
     comparison: Comparison,
     paths: dict[str, Path],
 ) -> None:
-    """The table on stdout, and what it says."""
+    """Print the table and the conclusions on stdout."""
     if args.json:
         content = {
             "command": command_line(args),

@@ -1,4 +1,4 @@
-"""``bayeslmm coverage``: how often intervals of h² hold the truth, for the user's own kernel."""
+"""``bayeslmm coverage``: coverage of intervals of h² for the user's own kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bayeslmm.cli.analysis import parse_priors
 from bayeslmm.cli.inputs.eigenvalues import check_options, open_kernel, write_study
-from bayeslmm.cli.inputs.individuals import limited
+from bayeslmm.cli.inputs.individuals import thread_limit
 from bayeslmm.cli.outputs import plain
 from bayeslmm.cli.record import Clock, command_line
 
@@ -28,7 +28,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
     priors = read_priors(parse_priors(args.prior))
     args.h2 = list(H2) if args.h2 is None else list(dict.fromkeys(args.h2))
-    with limited(args.threads):
+    with thread_limit(args.threads):
         kernel = open_kernel(args, terminal)
         with terminal.step(f"{args.reps} data sets for each h²") as progress:
             table = estimate_coverage(
@@ -42,7 +42,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
                 progress=progress,
             )
     facts = {
-        "kernel": kernel.words,
+        "kernel": kernel.description,
         "n": kernel.n,
         "fixed_effects": kernel.fixed_effects,
         "expected_se_at_0": plain(expected_se(kernel.eigenvalues)),

@@ -1,4 +1,4 @@
-"""``bayeslmm demo``: a simulated cohort through the whole path, posterior beside truth."""
+"""``bayeslmm demo``: a complete analysis of a simulated cohort, posterior beside truth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 
 def compare(result: Path, truth: Path) -> str:
-    """Table of the truth that was simulated and what was found."""
+    """Format a table of the simulated truth and the estimates."""
     with open(truth, encoding="utf-8", newline="") as file:
         known = {
             row["quantity"]: float(row["value"]) for row in csv.DictReader(file, delimiter="\t")

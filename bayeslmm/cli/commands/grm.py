@@ -1,4 +1,4 @@
-"""``bayeslmm grm``: the kernels of genotype files, in the files of GCTA, GEMMA or plink2."""
+"""``bayeslmm grm``: compute the kernels of genotype files, in formats of GCTA, GEMMA, plink2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayeslmm.cli.inputs.individuals import limited, open_genotypes
+from bayeslmm.cli.inputs.individuals import open_genotypes, thread_limit
 from bayeslmm.cli.outputs import check_outputs, output_paths, write_together
 from bayeslmm.cli.record import Clock, record
 from bayeslmm.cli.start import GRM, import_libraries
@@ -30,7 +30,7 @@ SUFFIXES = {
 }
 RECORD = ".grm.run.json"
 LISTS = ("keep", "remove", "extract", "exclude", "reference_freq")
-WORDS = re.compile(r"(chromosome|maf|ld)(:.*)?")  # what --by knows that is no file
+BY_KEYWORDS = re.compile(r"(chromosome|maf|ld)(:.*)?")  # values of --by other than a file
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
@@ -38,11 +38,11 @@ def run(args: Namespace, terminal: Terminal) -> int:
     clock = Clock()
     _check_options(args)
     lists = [Path(value) for name in LISTS if (value := getattr(args, name)) is not None]
-    if args.by is not None and not WORDS.fullmatch(args.by):
+    if args.by is not None and not BY_KEYWORDS.fullmatch(args.by):
         lists.append(Path(args.by))
     record_path = output_paths(args.out, [RECORD])[RECORD]
     check_outputs([record_path], lists)
-    with limited(args.threads):
+    with thread_limit(args.threads):
         import_libraries(GRM)
         genotypes, files = _open(args, terminal)
         sets = _sets(genotypes, args, terminal)
@@ -70,7 +70,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 
 def _check_options(args: Namespace) -> None:
-    """Refuse combinations of options that mean nothing, before any work."""
+    """Raise `InputError` for meaningless combinations of options, before any work."""
     from bayeslmm.genotypes.codings import CODINGS
 
     known = CODINGS
@@ -99,7 +99,7 @@ def _check_options(args: Namespace) -> None:
 
 
 def _open(args: Namespace, terminal: Terminal) -> tuple[Genotypes, tuple[Path, ...]]:
-    """Genotypes after quality control; with those on X if a kernel needs them."""
+    """Open the genotypes after quality control, with chromosome X if a kernel needs it."""
     from bayeslmm.genotypes.qc import autosomal
     from bayeslmm.relationship.x_chromosome import on_x
 
@@ -146,8 +146,8 @@ def _compute(
     from bayeslmm.relationship.genomic import compute_grms
     from bayeslmm.relationship.loco import loco
 
-    words = f"GRM of {genotypes.n} individuals and {genotypes.m} variants"
-    with terminal.step(words) as progress:
+    task = f"GRM of {genotypes.n} individuals and {genotypes.m} variants"
+    with terminal.step(task) as progress:
         kernels = compute_grms(
             genotypes,
             args.kind,
@@ -162,7 +162,7 @@ def _compute(
 
 
 def _prefixes(args: Namespace, sets: VariantSets | None) -> dict[str, str]:
-    """Prefix of the files of each kernel that will be written, by name."""
+    """Return the file prefix of each kernel that will be written, by name."""
     from bayeslmm.relationship.genomic_parts import kernel_names
 
     if args.loco and sets is not None:
@@ -187,7 +187,7 @@ def _prefixes(args: Namespace, sets: VariantSets | None) -> dict[str, str]:
 
 
 def safe(name: str) -> str:
-    """A kernel's name for a file: letters, digits and ``. _ + -``.
+    """Convert a kernel's name to a file name of letters, digits and ``. _ + -``.
 
     >>> safe("dominance:maf(0.01,0.05]")
     'dominance.maf_0.01_0.05'
@@ -200,7 +200,7 @@ def _files(prefix: str, args: Namespace) -> Iterable[Path]:
 
 
 def _require_space(path: Path, n: int, count: int, form: Any) -> None:
-    """Refuse, before the work, matrices that the disk cannot take."""
+    """Raise `InputError`, before the work, if the disk has no space for the matrices."""
     from bayeslmm.relationship.files import matrix_bytes
 
     require_space(path, count * matrix_bytes(n, form), f"the output for {n} individuals")
@@ -209,7 +209,7 @@ def _require_space(path: Path, n: int, count: int, form: Any) -> None:
 def _stage(
     kernels: Mapping[str, Relationship], prefixes: Mapping[str, str], form: Any, folder: Path
 ) -> dict[Path, Path]:
-    """Write every matrix into a folder; the files by the path that each shall get."""
+    """Write every matrix into a folder; return the files by their final path."""
     from bayeslmm.relationship.files import write_grm
 
     staged = {}
@@ -226,7 +226,7 @@ def _facts(
     kernels: Mapping[str, Relationship],
     prefixes: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the record says of this command."""
+    """Return the facts of this command for the record of the run."""
     check = genotypes.frequency_check
     only = next(iter(kernels.values()))
     described = [

@@ -14,7 +14,7 @@ from bayeslmm import models
 from bayeslmm.cli.analysis import Result, check_priors, fit_all, parse_priors
 from bayeslmm.cli.fit_checks import check_external, match_external
 from bayeslmm.cli.inputs.cohorts import build_cohorts
-from bayeslmm.cli.inputs.individuals import Source, limited, named_matrix, open_source
+from bayeslmm.cli.inputs.individuals import Source, named_matrix, open_source, thread_limit
 from bayeslmm.cli.outputs import (
     BREEDING_VALUES,
     PREDICTIONS,
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from bayeslmm.inference.diagnostics import Diagnosis
     from bayeslmm.ledger import Ledger
 
-REPORT = (SENSITIVITY, ".html")  # what --no-report leaves out
+REPORT = (SENSITIVITY, ".html")  # outputs that --no-report omits
 TABLES = ("pheno", "covar", "fam", "keep", "remove", "extract", "exclude", "reference_freq")
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
-    """Run the command; 0 if every posterior is healthy, else 1."""
+    """Run the command; return 0 if every posterior is healthy, else 1."""
     clock = Clock()
     _check_options(args)
     tables = [Path(value) for name in TABLES if (value := getattr(args, name)) is not None]
@@ -63,13 +63,13 @@ def run(args: Namespace, terminal: Terminal) -> int:
     check_outputs(paths.values(), [*tables, *_sources(args)])
     model = models.load(args.model)
     _check_kernel_options(args, model)
-    with limited(args.threads):
+    with thread_limit(args.threads):
         source = open_source(args, terminal)
         import_libraries(FIT)
         cohorts = build_cohorts(args, source, model)
         match_external(args, cohorts)
-        _say_ledger(terminal, [one.ledger for one in cohorts])
-        if source.frequency_check is not None:  # a step that drops nobody
+        _print_dropped(terminal, [one.ledger for one in cohorts])
+        if source.frequency_check is not None:  # a step without drops
             terminal.say(f"  {source.frequency_check}")
         check_priors(model, parse_priors(args.prior))
         kernels = source.kernels(model.matrices(), model.more() is not None,
@@ -86,18 +86,19 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 
 def _sources(args: Namespace) -> list[Path]:
-    """Files of the relationship that the options name as such."""
+    """Return the files of the relationship that the options name."""
     matrices = [named_matrix(text)[1] for text in args.grm or ()]
     return [Path(name) for name in (args.pedigree, args.by, *matrices) if name is not None]
 
 
 def _check_options(args: Namespace) -> None:
-    """What can be seen to be wrong before any file is read."""
+    """Raise `InputError` for wrong options before any file is read."""
     if args.pheno is None:
         prefix = args.bfile or "P"
         raise InputError(
             "no --pheno FILE",
-            "a phenotype file: FID IID and a column a trait (the .fam's sixth column is not used)",
+            "a phenotype file: FID IID and one column per trait (the .fam's sixth column is not "
+            "used)",
             "to use it, make one, and add --missing-code -9: "
             f"awk 'BEGIN {{print \"FID IID y\"}} {{print $1, $2, $6}}' {prefix}.fam > y.pheno",
         )
@@ -115,14 +116,14 @@ def _check_options(args: Namespace) -> None:
     if args.no_report and args.external is not None:
         raise InputError(
             "--external with --no-report",
-            "the report, in which estimates of other programs stand beside ours",
+            "the report, which compares estimates of other programs with ours",
             "leave one of the two out",
         )
     parse_priors(args.prior)
 
 
 def _check_kernel_options(args: Namespace, model: models.ModelFile) -> None:
-    """Options that add kernels, for a model that takes no others, before anything is computed."""
+    """Raise `InputError` for options that add kernels to a model with a fixed set of kernels."""
     for name, use in (("by", "partitioned"), ("group_column", "household or partitioned")):
         if getattr(args, name) is not None and model.more() is None:
             option = "--" + name.replace("_", "-")
@@ -133,8 +134,8 @@ def _check_kernel_options(args: Namespace, model: models.ModelFile) -> None:
             )
 
 
-def _say_ledger(terminal: Terminal, ledgers: list[Ledger]) -> None:
-    """Steps that dropped somebody, each once."""
+def _print_dropped(terminal: Terminal, ledgers: list[Ledger]) -> None:
+    """Print the steps that dropped individuals or variants, each once."""
     lines: dict[str, None] = {}
     for ledger in ledgers:
         for step, line in zip(ledger.steps, str(ledger).split("\n"), strict=True):
@@ -145,7 +146,7 @@ def _say_ledger(terminal: Terminal, ledgers: list[Ledger]) -> None:
 
 
 def _needed(args: Namespace, source: Source, cohorts: list[Cohort]) -> pd.MultiIndex:
-    """Those among whom kernels are needed: all to predict them, else those analysed and dams."""
+    """Return the individuals of the kernels: all for prediction, else those analysed and dams."""
     if args.predict:
         return source.individuals
     needed = cohorts[0].people
@@ -159,11 +160,11 @@ def _needed(args: Namespace, source: Source, cohorts: list[Cohort]) -> pd.MultiI
 
 
 def warn_of_relationships(terminal: Terminal, kernels: Mapping[str, Any]) -> None:
-    """What is unusual of relationships that were computed or read."""
+    """Warn of unusual values in the relationships."""
     from bayeslmm.relationship.relatedness import relationship_warnings
     from bayeslmm.relationship.relationship import Relationship
 
-    for kernel in kernels.values():  # of many parts nobody reads the outliers of each
+    for kernel in kernels.values():  # too many messages for many parts
         usual = ("gcta", "sample", "centred", "file", "pedigree")
         if isinstance(kernel, Relationship) and kernel.estimator in usual and len(kernels) <= 4:
             for text in relationship_warnings(kernel):
@@ -210,7 +211,7 @@ def _report(
     table: pd.DataFrame,
     diagnoses: dict[str, Diagnosis],
 ) -> dict[Path, Writer]:
-    """The page, and the table of prior sensitivity that it shows."""
+    """Make the page and the table of prior sensitivity that it shows."""
     from bayeslmm.checks.sensitivity import prior_sensitivity
     from bayeslmm.report import render
 
@@ -223,7 +224,7 @@ def _report(
 
 
 def _facts(result: Result) -> dict[str, Any]:
-    """What the record says of a trait."""
+    """Return the facts of a trait for the record of the run."""
     attrs = dict(result.tree.attrs)
     nested = ("priors", "relationships", "ledger")
     kept = (
@@ -244,7 +245,7 @@ def _facts(result: Result) -> dict[str, Any]:
 def _print(
     args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
 ) -> None:
-    """The summary on stdout."""
+    """Print the summary on stdout."""
     if args.json:
         sys.stdout.write(json_text(_json(args, terminal, results, paths), ascii_only=True))
         return

@@ -1,4 +1,4 @@
-"""``bayeslmm power``: what a study can say about h², before there are data."""
+"""``bayeslmm power``: expected precision and power of a study of h²."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from bayeslmm.cli.analysis import parse_priors
 from bayeslmm.cli.inputs.eigenvalues import Kernel, check_options, open_kernel, write_study
-from bayeslmm.cli.inputs.individuals import limited
+from bayeslmm.cli.inputs.individuals import thread_limit
 from bayeslmm.cli.record import Clock, command_line
 from bayeslmm.errors import InputError
 from bayeslmm.numerics.arrays import Floats
@@ -36,7 +36,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     priors = read_priors(parse_priors(args.prior))
     args.h2 = list(H2) if args.h2 is None else list(dict.fromkeys(args.h2))
     tables = []
-    with limited(args.threads):
+    with thread_limit(args.threads):
         kernel = None if args.me is not None else open_kernel(args, terminal)
         sizes = [kernel.n] if args.n is None and kernel is not None else args.n
         for n in dict.fromkeys(sizes):
@@ -57,7 +57,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
                 )
     table = pd.concat(tables, ignore_index=True)
     facts = {
-        "kernel": f"{args.me:g} independent segments" if kernel is None else kernel.words,
+        "kernel": f"{args.me:g} independent segments" if kernel is None else kernel.description,
         "priors": {name: str(prior) for name, prior in priors.items()},
     }
     print("\n".join(power_lines(table, facts, prob=args.prob)))
@@ -71,7 +71,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
 
 
 def _spectrum(args: Namespace, terminal: Terminal, kernel: Kernel | None, n: int) -> Floats:
-    """Eigenvalues of the study with n individuals."""
+    """Return the eigenvalues of the study with n individuals."""
     from bayeslmm.study.eigenvalues import (
         effective_segments,
         marchenko_pastur,
@@ -90,12 +90,13 @@ def _spectrum(args: Namespace, terminal: Terminal, kernel: Kernel | None, n: int
     if not np.isfinite(segments):
         raise InputError(
             f"--n {n} with a kernel whose eigenvalues are all the same",
-            "a kernel in which some are more related than others",
+            "a kernel in which some individuals are more related than others",
             "h² is not identified from it with any number of individuals",
         )
     terminal.warn(
-        f"n = {n} is not the {kernel.n} of {kernel.words}: it is taken for {n} individuals related "
-        f"as distantly, on average, as those (1 / variance of the relationships = {segments:.0f} "
-        "segments); where those come in families, further families say less than this"
+        f"n = {n} is not the {kernel.n} of {kernel.description}: the study is computed for {n} "
+        f"individuals with the same variance of relationships (1 / variance = {segments:.0f} "
+        "segments); if the individuals of the matrix form families, additional families are less "
+        "informative than this"
     )
     return marchenko_pastur(n, segments, kernel.fixed_effects)

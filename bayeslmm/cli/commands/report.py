@@ -1,4 +1,4 @@
-"""``bayeslmm report``: the HTML report of a result that was kept."""
+"""``bayeslmm report``: write the HTML report of a saved result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
             report(tree, target, prob=float(tree.attrs.get("prob", 0.95)))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, BayesLMMError) or as_recorded(Path(args.result)):
-                raise  # the file is as bayeslmm wrote it: the fault is ours
+                raise  # the file is unchanged since bayeslmm wrote it: an internal failure
             raise InputError(
                 f"no report can be made of it ({type(error).__name__}: {error})"[:300],
                 "the PREFIX.nc that bayeslmm h2 wrote, with the PREFIX.run.json beside it",

@@ -1,4 +1,4 @@
-"""From the tables that the options of ``h2`` name to the cohorts of the traits."""
+"""Cohorts of the traits from the tables named by the options of ``h2``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES = {"dam": "dam_column", "environment": "environment_column", "group": "res
 
 
 def build_cohorts(args: Namespace, source: Source, model: ModelFile) -> list[Cohort]:
-    """One cohort a trait, each with its own missing values; one of all for several traits."""
+    """Build one cohort per trait, with its own missing values, or one for a multi-trait model."""
     from bayeslmm.cohort.traits import stack_traits
 
     roles = column_roles(args, source, model)
@@ -42,7 +42,7 @@ def build_cohorts(args: Namespace, source: Source, model: ModelFile) -> list[Coh
     if len(found) > 1 and any(one.trait == "posterior" for one in found):
         raise InputError(
             "a trait called 'posterior' beside others",
-            "names that are not those of the result file's own groups",
+            "names other than the groups of the result file",
             "rename the column",
             path=args.pheno,
         )
@@ -50,7 +50,7 @@ def build_cohorts(args: Namespace, source: Source, model: ModelFile) -> list[Coh
 
 
 def column_roles(args: Namespace, source: Source, model: ModelFile) -> dict[str, str]:
-    """The column of --pheno behind each role ("dam") and each group; "" for the pedigree's dam."""
+    """Map each role ("dam") and group to its column of --pheno; "" for the pedigree's dam."""
     roles = {role: name for role, option in ROLES.items() if (name := getattr(args, option))}
     for role in roles:
         if role not in (*model.columns, *model.optional_columns):
@@ -73,12 +73,12 @@ def column_roles(args: Namespace, source: Source, model: ModelFile) -> dict[str,
 
 
 def check_group_names(groups: Iterable[str], kernels: Collection[str]) -> None:
-    """Refuse groups that are called as a kernel is, or as the residual: one would hide the other.
+    """Check that no group has the name of a kernel or of the residual, which it would hide.
 
     Raises
     ------
     InputError
-        With the name.
+        If one has; the message states the name.
     """
     for name in groups:
         if name in kernels or name == "residual":
@@ -90,7 +90,7 @@ def check_group_names(groups: Iterable[str], kernels: Collection[str]) -> None:
 
 
 def _rows(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort]:
-    """Cohorts of tables with a row an individual."""
+    """Build cohorts from tables with one row per individual."""
     from bayeslmm.cohort.build import cohorts
     from bayeslmm.tables.phenotypes import read_columns, read_phenotypes
 
@@ -116,11 +116,11 @@ def _rows(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort
 
 
 def _traits(args: Namespace, roles: dict[str, str]) -> list[str] | None:
-    """The traits to read; where other columns have a part, they have to be named."""
+    """Return the traits to read; None for all columns, unless some columns have other roles."""
     names: list[str] | None = args.pheno_name
     if names is None and any(roles.values()):
         raise InputError(
-            "no --pheno-name, and columns of --pheno that are no traits",
+            "no --pheno-name, and columns of --pheno that are not traits",
             "the traits by name",
             "add --pheno-name A,B",
         )
@@ -128,7 +128,7 @@ def _traits(args: Namespace, roles: dict[str, str]) -> list[str] | None:
 
 
 def _records(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort]:
-    """Cohorts of a table with a row a record."""
+    """Build cohorts from a table with one row per record."""
     from bayeslmm.cohort.records import read_records, record_cohorts
 
     if args.pheno_name is None:
@@ -165,7 +165,7 @@ def _covariates(args: Namespace) -> pd.DataFrame | None:
 
 
 def _with_roles(cohort: Cohort, roles: dict[str, str], source: Source) -> Cohort:
-    """The cohort with its further columns under the names that model files use."""
+    """Rename the further columns of a cohort to the names that model files use."""
     import pandas as pd
 
     if not roles:
@@ -180,7 +180,7 @@ def _with_roles(cohort: Cohort, roles: dict[str, str], source: Source) -> Cohort
 
 
 def pedigree_dams(cohort: Cohort, source: Source) -> tuple[Cohort, list[str]]:
-    """The cohort without records whose dam the pedigree does not know, and the dams' IIDs."""
+    """Drop the records without a dam in the pedigree; also return the dams' IIDs."""
     pedigree = source.pedigree
     assert pedigree is not None
     dams = pedigree.dam[pedigree.positions(cohort.individuals)]
@@ -192,7 +192,7 @@ def pedigree_dams(cohort: Cohort, source: Source) -> tuple[Cohort, list[str]]:
 
 
 def select_records(cohort: Cohort, kept: NDArray[np.bool_], reason: str) -> Cohort:
-    """Some of the records, the others in the ledger."""
+    """Select some of the records, and enter the others in the ledger."""
     from bayeslmm.individuals import names_of
 
     lost = cohort.individuals[~kept].unique()

@@ -28,7 +28,7 @@ FILES = ("spectrum", "fam", "keep", "remove")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
-    """What is known of the kernel of a study.
+    """The kernel of a study.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ class Kernel:
     relationship
         The matrix, if it was given.
     files
-        What was read.
-    words
-        What it is, for the output.
+        The files read.
+    description
+        A phrase for the output.
     """
 
     eigenvalues: Floats
     fixed_effects: int
     relationship: Relationship | None
     files: tuple[Path, ...]
-    words: str
+    description: str
 
     @property
     def n(self) -> int:
@@ -57,7 +57,7 @@ class Kernel:
 
 
 def check_options(args: Namespace, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Paths of the outputs, after what can be seen to be wrong before any file is read."""
+    """Check the options before any file is read; return the paths of the outputs."""
     parse_priors(args.prior)
     if args.grm is None:
         given = [name for name in OF_MATRIX if getattr(args, name) is not None]
@@ -66,7 +66,7 @@ def check_options(args: Namespace, suffixes: tuple[str, ...]) -> dict[str, Path]
             raise InputError(f"{option} without --grm", "an option of a matrix", "leave it out")
     if args.spectrum is not None and args.n_covariates is not None:
         raise InputError(
-            "--n-covariates with --spectrum", "no covariates: the spectrum has its design",
+            "--n-covariates with --spectrum", "no covariates: the spectrum includes its design",
             "leave it out",
         )  # fmt: skip
     if args.out is None:
@@ -101,7 +101,7 @@ def open_kernel(args: Namespace, terminal: Terminal) -> Kernel:
 
 
 def _read_matrix(args: Namespace, terminal: Terminal) -> tuple[Relationship, tuple[Path, ...]]:
-    """The matrix among the individuals kept, to be scaled as --kernel-scale says."""
+    """Read the matrix of the individuals kept, scaled by --kernel-scale."""
     from dataclasses import replace
 
     from bayeslmm.ledger import Ledger
@@ -132,7 +132,7 @@ def write_study(
     page: str,
     facts: dict[str, object],
 ) -> None:
-    """Table, page and record, all or none."""
+    """Write table, page and record, all or none."""
     wanted: dict[Path, Writer] = {}
     record_path = Path()
     for suffix, path in paths.items():

@@ -1,4 +1,4 @@
-"""The kernels that a model asks for, from the genotypes in one pass."""
+"""The kernels that a model needs, computed from the genotypes in one pass."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def genotype_kernels(
     more: bool,
     individuals: pd.MultiIndex,
 ) -> Kernels:
-    """Kernels by name; with `more` those of --by, or by chromosome if the model asks for no other.
+    """Compute kernels by name; with `more` also those of --by, or by chromosome by default.
 
     Raises
     ------
     InputError
-        A name that genotypes do not give.
+        For a kernel that genotypes do not give.
     """
     from bayeslmm.genotypes.codings import CODINGS
 
@@ -57,8 +57,8 @@ def _computed(
 
     number = len(kinds) * (1 if sets is None else len(sets.names))
     what = "GRM" if number == 1 else f"{number} GRMs"
-    words = f"{what} of {genotypes.n} individuals and {genotypes.m} variants"
-    with terminal.step(words) as progress:
+    task = f"{what} of {genotypes.n} individuals and {genotypes.m} variants"
+    with terminal.step(task) as progress:
         return dict(
             compute_grms(
                 genotypes, kinds, sets, scale=args.scale, threads=args.threads, progress=progress

@@ -1,4 +1,4 @@
-"""From the options to the individuals and their kernels: genotypes, matrices or a pedigree."""
+"""Individuals and kernels from the options: genotypes, matrices or a pedigree."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Where the kernels come from; nothing large is computed before it is asked for.
+    """The source of the kernels, which computes large arrays only on demand.
 
     Parameters
     ----------
     individuals
-        Those that passed quality control, or those of the matrices or of the pedigree.
+        Individuals after quality control, or of the matrices or the pedigree.
     ledger
-        Who and what was dropped so far.
+        Individuals and variants dropped so far.
     files
-        The files behind it, for checksums.
+        The files read, for checksums.
     kernels
-        ``(names, more, individuals) → Kernels``: the kernels of these names; with `more` any
-        number besides, which the options name; of a pedigree only among these individuals.
+        ``(names, more, individuals) → Kernels``: the kernels of these names; with `more` also
+        those of the options; for a pedigree only among these individuals.
     pedigree
-        The pedigree, if it is one.
+        The pedigree, or None.
     frequency_check
-        How the variants agree with --reference-freq, if it is given.
+        Comparison of the variants with --reference-freq, or None.
     """
 
     individuals: pd.MultiIndex
@@ -57,7 +57,7 @@ class Source:
 
 
 def open_source(args: Namespace, terminal: Terminal) -> Source:
-    """Open what --bfile, --pfile, --grm or --pedigree names."""
+    """Open the source named by --bfile, --pfile, --grm or --pedigree."""
     if args.fam is not None and args.grm is None:
         raise InputError(
             "--fam without --grm", "--fam only for the IDs of a GEMMA matrix", "leave it out"
@@ -83,7 +83,7 @@ def open_source(args: Namespace, terminal: Terminal) -> Source:
 
 
 def open_genotypes(args: Namespace, terminal: Terminal) -> tuple[Genotypes, tuple[Path, ...]]:
-    """Genotypes after quality control, and their files."""
+    """Open the genotypes after quality control; also return their files."""
     from bayeslmm.genotypes.genotypes import SUFFIXES, Kind, read_genotypes
     from bayeslmm.genotypes.qc import quality_control
 
@@ -125,9 +125,9 @@ def _check_no_genotype_options(args: Namespace, source: str) -> None:
 
 
 def named_matrix(text: str) -> tuple[str, str]:
-    """Name and path of ``NAME=FILE``; the name is "" where the text is a path already.
+    """Split ``NAME=FILE`` into name and path; the name is "" if the text is a path.
 
-    A path may have "=" in it: it is one if files of that name, or with that beginning, are there.
+    A path may contain "=": the text is a path if a file with this name or prefix exists.
     """
     path = Path(text)
     name, sign, file = text.partition("=")
@@ -165,7 +165,7 @@ def _matrices(
     more: bool,
     individuals: pd.MultiIndex,
 ) -> Kernels:
-    """Matrices by the name given, else in the order in which the model asks for them."""
+    """Assign the matrices by the names given, or else in the model's order."""
     given = {name for name, _ in found if name}
     free = [name for name in names if name not in given]
     out: Kernels = {}
@@ -183,7 +183,7 @@ def _matrices(
 
 
 def _file_name(source: str) -> str:
-    """The name of a matrix file without folder and suffix."""
+    """Return the name of a matrix file without folder and suffix."""
     from bayeslmm.relationship.files import ID_SUFFIX
 
     name = Path(source).name
@@ -227,7 +227,7 @@ def _pedigree_kernels(
 def kept_individuals(
     args: Namespace, individuals: pd.MultiIndex, ledger: Ledger
 ) -> tuple[pd.MultiIndex, Ledger]:
-    """Individuals after --keep and --remove."""
+    """Select the individuals by --keep and --remove."""
     from bayeslmm.genotypes.qc import choose_individuals
 
     for path, option in ((args.keep, "keep"), (args.remove, "remove")):
@@ -243,7 +243,7 @@ def kept_individuals(
 
 
 def _matrix_files(source: str, fam: str | None) -> tuple[Path, ...]:
-    """The matrix's file and the files beside it that belong to it."""
+    """Return the file of a matrix and its companion files."""
     from bayeslmm.relationship.files import ID_SUFFIX
 
     suffix = next((end for end in ID_SUFFIX if source.endswith(end)), "")
@@ -255,6 +255,6 @@ def _matrix_files(source: str, fam: str | None) -> tuple[Path, ...]:
     return (*files, *((Path(fam),) if fam is not None else ()))
 
 
-def limited(threads: int | None) -> AbstractContextManager[Any]:
-    """Limit the threads of BLAS and OpenMP; None leaves them as they are."""
+def thread_limit(threads: int | None) -> AbstractContextManager[Any]:
+    """Limit the threads of BLAS and OpenMP; None sets no limit."""
     return nullcontext() if threads is None else limit_threads(threads)

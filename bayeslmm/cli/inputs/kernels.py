@@ -1,4 +1,4 @@
-"""Kernels by the name that a model file asks for, whatever they were made from."""
+"""Kernels by their names in the model file, from any source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from bayeslmm.errors import InputError
 
-type Kernels = dict[str, Any]  # by the name that a model file asks for
+type Kernels = dict[str, Any]  # by the name in the model file
 
 PRODUCTS = {
     "additive_additive": ("additive", "additive"),
@@ -19,7 +19,7 @@ PRODUCTS = {
 
 
 def products(found: Kernels, names: Sequence[str]) -> Kernels:
-    """The Hadamard products among `names` of the kernels that are there."""
+    """Compute the Hadamard products among `names` from the kernels found."""
     from bayeslmm.relationship.derived import hadamard
 
     out: Kernels = {}
@@ -31,7 +31,7 @@ def products(found: Kernels, names: Sequence[str]) -> Kernels:
 
 
 def check_known(found: Kernels, names: Sequence[str], source: str) -> None:
-    """Every kernel that the model asks for has to be one that can be made."""
+    """Raise `InputError` for a kernel of the model that cannot be made."""
     if missing := [name for name in names if name not in found]:
         raise InputError(
             f"the model asks for the matrix '{missing[0]}', which {source} does not give",
@@ -41,7 +41,7 @@ def check_known(found: Kernels, names: Sequence[str], source: str) -> None:
 
 
 def scaled(kernel: Any, args: Namespace) -> Any:
-    """The kernel, to be scaled as --kernel-scale says; what is no kernel (variants) as it is."""
+    """Set the scale of a kernel by --kernel-scale; return variants unchanged."""
     from bayeslmm.relationship.relationship import Relationship
 
     if not isinstance(kernel, Relationship) or args.kernel_scale in (None, kernel.kernel_scale):

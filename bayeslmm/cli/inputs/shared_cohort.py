@@ -1,8 +1,8 @@
-"""The records that every one of several models is fitted to, and the groups among them.
+"""The records shared by several models, and the groups among them.
 
 A model may need columns that another does not (a dam, an environment, a cage). elpd and marginal
-likelihood compare only between fits of the same records, so that the cohort is made of those that
-have what any of the models needs.
+likelihood are comparable only between fits of the same records. So the cohort holds the records
+that are complete for all models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bayeslmm.cli.compare_models import known, takes_groups
+from bayeslmm.cli.compare_models import model_files, takes_groups
 from bayeslmm.cli.inputs.cohorts import ROLES, build_cohorts, check_group_names, column_roles
 from bayeslmm.errors import InputError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bayeslmm.likelihood.terms import Grouping
 
 FAMILY = "FID"
-FAMILY_WORDS = (
+FAMILY_NOTE = (
     "The groups are the families of the FID column. Members of a family share genes as well as an "
     "environment, and what a family shares need not be a home or a cage: read this component with "
     "that in mind."
@@ -31,7 +31,7 @@ FAMILY_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class _Together:
-    """What a cohort needs so that every one of several models can be fitted to it."""
+    """The union of the columns that several models need, in place of a model file."""
 
     name: str
     columns: tuple[str, ...]
@@ -42,13 +42,13 @@ class _Together:
 def shared_cohort(
     args: Namespace, source: Source, files: Files
 ) -> tuple[Cohort, dict[str, Grouping]]:
-    """The records that have what any model needs, and the groups that --group-column names.
+    """Build the cohort of records complete for all models, and the groups of --group-column.
 
     Raises
     ------
     InputError
-        A column that a model needs and nobody named, with the model's name; several traits; groups
-        that are the intercept or the residual, or are called as a kernel is.
+        If a column that a model needs is not named, if there are several traits, or if a group has
+        the name of the intercept, the residual or a kernel.
     """
     plain = Namespace(**vars(args))
     plain.group_column = [name for name in args.group_column or () if name != FAMILY] or None
@@ -65,8 +65,8 @@ def shared_cohort(
 
 
 def _check_columns(args: Namespace, source: Source, files: Files) -> None:
-    """Each model finds the columns that it needs; the error names the model."""
-    for file in known(files):
+    """Check that each model finds its columns; the error names the model."""
+    for file in model_files(files):
         own = Namespace(**vars(args))
         for role, option in ROLES.items():
             if role not in (*file.columns, *file.optional_columns):
@@ -75,7 +75,7 @@ def _check_columns(args: Namespace, source: Source, files: Files) -> None:
 
 
 def _together(files: Files) -> _Together:
-    every = known(files)
+    every = model_files(files)
     return _Together(
         " or ".join(files),
         tuple(dict.fromkeys(column for file in every for column in file.columns)),
@@ -87,7 +87,9 @@ def _groups(args: Namespace, cohort: Cohort, files: Files) -> dict[str, Grouping
     from bayeslmm.likelihood.terms import Grouping
 
     wanted = list(dict.fromkeys(args.group_column or ()))
-    kernels = {name for file in known(files) if takes_groups(file) for name in file.matrices()}
+    kernels = {
+        name for file in model_files(files) if takes_groups(file) for name in file.matrices()
+    }
     check_group_names(wanted, kernels)
     groups = {}
     for name in wanted:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayeslmm.cli.commands.h2 import warn_of_relationships
-from bayeslmm.cli.compare_models import has_one_kernel, known, takes_kernels
+from bayeslmm.cli.compare_models import has_one_kernel, model_files, takes_kernels
 from bayeslmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def model_kernels(
     args: Namespace, source: Source, files: Files, cohort: Cohort
 ) -> dict[str, Kernels]:
-    """Kernels by model: those that it names; all parts, or all matrices, if it takes any.
+    """Compute the kernels of each model: those it names, or all parts or matrices if it takes any.
 
     Raises
     ------
     InputError
-        A kernel that nothing gives, with the model's name; a matrix that no model takes.
+        If a kernel is not available (the message names the model), or if no model takes a matrix.
     """
-    every = known(files)
+    every = model_files(files)
     named = list(dict.fromkeys(kernel for file in every for kernel in file.matrices()))
     rest = any(takes_kernels(file) for file in every)
     people = _people(cohort)
-    if args.grm is not None:  # all that there are, each under its name
+    if args.grm is not None:  # all matrices, each under its name
         found = further = source.kernels(named, rest, people)
     else:
         found = source.kernels(named, False, people) if named else {}
@@ -53,20 +53,20 @@ def keep_spectrum(args: Namespace, files: Files, cohort: Cohort, kernels: dict[s
 
     if args.spectrum is None:
         return
-    first = next(file for file in known(files) if has_one_kernel(file))
+    first = next(file for file in model_files(files) if has_one_kernel(file))
     (kernel,) = kernels[first.name].values()
     if isinstance(kernel, Relationship):
         spectrum(cohort, kernel.on(cohort.people), path=args.spectrum)
 
 
 def warn_of_kernels(terminal: Terminal, kernels: Mapping[str, Kernels]) -> None:
-    """What is unusual of the relationships, of each matrix once."""
+    """Warn of unusual values in the relationships, once per matrix."""
     for found in kernels.values():
         warn_of_relationships(terminal, found)
 
 
 def _people(cohort: Cohort) -> Any:
-    """Those among whom kernels are needed: those who have records, and their dams."""
+    """Return the individuals of the kernels: those with records, and their dams."""
     people = cohort.people
     if cohort.columns is not None and "dam" in cohort.columns:
         from bayeslmm.likelihood.terms import dam_index
@@ -76,7 +76,7 @@ def _people(cohort: Cohort) -> Any:
 
 
 def _check_all_there(files: Files, found: Kernels) -> None:
-    for file in known(files):
+    for file in model_files(files):
         for name in file.matrices():
             if name in found:
                 continue
@@ -88,6 +88,6 @@ def _check_all_there(files: Files, found: Kernels) -> None:
                 )
             raise InputError(
                 f"the model {file.name} asks for the matrix '{name}', which was not given",
-                "each matrix that one of the models asks for",
+                "each matrix that one of the models needs",
                 f"give it: --grm {','.join([*(f'{one}=FILE' for one in found), f'{name}=FILE'])}",
             )
