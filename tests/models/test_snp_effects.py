@@ -19,8 +19,8 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.genotypes.genotypes import from_array
 from bayeslmm.inference.choose import choose_engine
+from bayeslmm.inference.compiled import OFTEN
 from bayeslmm.inference.fit import fit
-from bayeslmm.inference.tree import PYTHON
 from bayeslmm.likelihood.decompose import decompose, decompose_root
 from bayeslmm.posterior.blup import compute_blup
 from bayeslmm.posterior.prediction import prediction_table
@@ -58,7 +58,7 @@ def test_the_density_is_that_of_the_grm(size: str) -> None:
     data, variants, genotypes = problem(size)
     snp = models.load("snp_effects")(data, variants)
     additive = models.load("additive")(data, grm(genotypes))
-    mine, theirs = (m.compile_logp(mode=PYTHON) for m in (snp, additive))
+    mine, theirs = (m.compile_logp(mode=OFTEN) for m in (snp, additive))
     for point in points(snp):
         expected = float(theirs(point))
         assert float(mine(point)) == pytest.approx(expected, abs=1e-8 * max(1, abs(expected)))
@@ -177,7 +177,7 @@ def test_float32_and_a_subset_of_the_individuals() -> None:
                   data.covariates, "trait")  # fmt: skip
     exact, rounded = (models.load("snp_effects")(part, v) for v in (variants, narrow))
     additive = models.load("additive")(part, grm(genotypes))
-    logp = [m.compile_logp(mode=PYTHON) for m in (exact, rounded, additive)]
+    logp = [m.compile_logp(mode=OFTEN) for m in (exact, rounded, additive)]
     for point in points(exact):
         one, two, three = (float(f(point)) for f in logp)
         assert one == pytest.approx(three, abs=1e-8 * max(1, abs(three)))
@@ -221,7 +221,7 @@ def test_the_tutorials_three_variants(shared_data: Path) -> None:
     data = Cohort(y, np.ones((5, 1)), variants.individuals, ("intercept",), "tutorial")
     snp = models.load("snp_effects")(data, variants)
     additive = models.load("additive")(data, grm(genotypes, scale="sample"))
-    mine, theirs = (m.compile_logp(mode=PYTHON) for m in (snp, additive))
+    mine, theirs = (m.compile_logp(mode=OFTEN) for m in (snp, additive))
     for point in points(snp):
         expected = float(theirs(point))
         assert float(mine(point)) == pytest.approx(expected, abs=1e-8 * max(1, abs(expected)))
