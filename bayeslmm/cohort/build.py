@@ -273,7 +273,7 @@ def cohort_from_arrays(
     covariates
         (k,) names of the columns of `X`; the intercept's name may be left out. Default: x1, x2, ...
     quantitative
-        Take `y` as it is, even if it looks like a case-control code.
+        Use `y` unchanged, even if it looks like a case-control code.
 
     Raises
     ------

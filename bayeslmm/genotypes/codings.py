@@ -24,8 +24,8 @@ VARIES = 1e-10  # variances of dosages below this are rounding
 def coefficients(coding: Coding, mean: Floats, about_mean: Floats, n: int, scale: Scale) -> Floats:
     """Return a coding as coefficients (b, 3) of 1, x and x², see `additive` and `dominance`.
 
-    Variants on X have the additive coding at GCTA's scale; what a male's genotype counts is said
-    where they are read (`bayeslmm.relationship.x_chromosome`).
+    Variants on X have the additive coding at GCTA's scale; `bayeslmm.relationship.x_chromosome`
+    sets the dosage of a male's genotype.
     """
     match coding:
         case "dominance":

@@ -195,8 +195,8 @@ def _warn(check: FrequencyCheck, discordant: str, other: str, strand: str) -> No
     if parts:
         warn_user(
             f"{check.path}: {'. '.join(parts)}. Nothing was dropped or changed. A variant flipped "
-            "in everybody leaves the GRM as it is; one flipped in a batch, or wrong in another "
-            "way, does not -> compare the batches, check the ancestry and genome build of the "
+            "in all individuals does not change the GRM; one flipped in a batch, or wrong in "
+            "another way, does -> compare the batches, check the ancestry and genome build of the "
             "reference, leave out doubtful variants with --exclude (IDs: frequency_check in the "
             "record)"
         )

@@ -22,7 +22,7 @@ def hwe_p_values(hom_0: ArrayLike, het: ArrayLike, hom_1: ArrayLike) -> NDArray[
     Returns
     -------
     p
-        (m,) values in [0, 1]; 1 where nobody is called or the variant is monomorphic.
+        (m,) values in [0, 1]; 1 if no genotype is called or the variant is monomorphic.
 
     References
     ----------

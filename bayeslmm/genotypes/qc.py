@@ -284,7 +284,7 @@ def choose_individuals(
     Raises
     ------
     InputError
-        If the list matches nobody, IIDs are not unique, or nobody is left.
+        If the list matches no individual, IIDs are not unique, or no individual is left.
     """
     from bayeslmm.tables.phenotypes import read_ids
 

@@ -68,7 +68,7 @@ def solve_lower(L: Floats, B: Floats, *, transpose: bool = False) -> None:
 
 
 def inverse(L: Floats) -> None:
-    """Overwrite the lower triangle of L (n, n) by that of ``(L Lᵀ)⁻¹``: 2n³/3 operations."""
+    """Overwrite the lower triangle of L (n, n) with the one of ``(L Lᵀ)⁻¹``: 2n³/3 operations."""
     _check_square(L)
     n, info = len(L), ctypes.c_int(0)
     routine("cython_lapack", "dpotri", 5)(

@@ -1,4 +1,4 @@
-"""Importance weights whose tail is replaced by that of a generalised Pareto distribution.
+"""Pareto smoothing of importance weights: their tail is replaced by a fitted generalised Pareto.
 
 References
 ----------

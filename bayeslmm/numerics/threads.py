@@ -27,9 +27,9 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 def one_thread() -> Iterator[None]:
     """Limit BLAS and OpenMP to one thread, in a `with` or as a decorator.
 
-    The limit is that of the process: where several threads of Python come here at once, the first
-    to leave lifts it for all. To fit models in threads, set OPENBLAS_NUM_THREADS=1. A library that
-    is loaded inside is limited from the next call on.
+    The limit applies to the process: if several Python threads are inside at once, the first one
+    to leave removes it for all. To fit models in threads, set OPENBLAS_NUM_THREADS=1. A library
+    loaded inside is limited from the next call on.
     """
     with _libraries().limit(limits=1):
         yield
@@ -63,7 +63,7 @@ def sharing(threads: int | None = None) -> Iterator[Callable[..., Iterator[Any]]
     Parameters
     ----------
     threads
-        How many; default: as many as BLAS may use.
+        Number of threads; default: as many as BLAS may use.
     """
     count = blas_threads() if threads is None else threads
     with one_thread(), ThreadPoolExecutor(count) as pool:

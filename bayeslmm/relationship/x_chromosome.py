@@ -67,7 +67,7 @@ def males(genotypes: Genotypes, sex: ArrayLike | None = None) -> NDArray[np.bool
         raise InputError(
             f"{unknown.size} of {genotypes.n} individuals have no sex: "
             f"{name_some(genotypes.individuals, unknown)}",
-            "1 (male) or 2 (female) for everybody: a male has one X",
+            "1 (male) or 2 (female) for every individual: a male has one X",
             "add it to the .fam or .psam, or leave them out (--remove)",
             path=None if sex is not None else genotypes.source.name,
         )
@@ -168,7 +168,7 @@ def _read_sex(genotypes: Genotypes) -> NDArray[np.int8]:
     if path.suffix not in (".bed", ".pgen"):
         raise InputError(
             "genotypes without a .fam or .psam",
-            "the sex of everybody, for the X chromosome",
+            "the sex of every individual, for the X chromosome",
             "pass sex=, 1 for males and 2 for females",
         )
     table = path.with_suffix(".fam" if path.suffix == ".bed" else ".psam")

@@ -86,6 +86,6 @@ def _write_variable(group: h5py.Group, name: str, variable: xr.Variable) -> h5py
 
 
 def _write_attributes(owner: h5py.Group | h5py.Dataset, attributes: Any) -> None:
-    """Write attributes: text as it is, numbers as arrays, as netCDF wants them."""
+    """Write attributes: text unchanged, numbers as arrays, as netCDF requires."""
     for name, value in attributes.items():
         owner.attrs[str(name)] = value if isinstance(value, str) else np.atleast_1d(value)

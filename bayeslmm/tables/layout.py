@@ -116,7 +116,7 @@ def check_first_fields(first: list[str], path: PathArg, line: int) -> None:
     if any(len(field.split()) > 1 for field in first[:2]):
         raise InputError(
             f"a blank within {first[0]!r}",
-            "columns parted by tabs only, or by blanks only",
+            "columns separated by tabs only, or by blanks only",
             "write the table with one kind of separator",
             path=path,
             line=line,

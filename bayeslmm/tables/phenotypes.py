@@ -1,7 +1,7 @@
 """Phenotype, covariate and keep files in the conventions of PLINK, REGENIE and GCTA.
 
 With a header (``FID IID ...``, ``#FID IID ...``, ``#IID ...``, ``IID ...``, in any case) or without
-one (``FID IID value ...``); columns parted by tabs, or by blanks, or, if the first line has
+one (``FID IID value ...``); columns separated by tabs, or by blanks, or, if the first line has
 neither, by commas. UTF-8 with or without a byte order mark, any line ends. ``NA``, ``NaN``, ``.``
 and an empty field are missing; ``-9`` is a number here (it is missing only in a ``.fam``), unless
 `missing_code` says otherwise.
@@ -223,7 +223,7 @@ def require_columns(
 
 
 def _texts(rows: Rows, position: int, path: PathArg) -> list[str]:
-    """Texts of a column; raise `InputError` at the first that does not show what it is."""
+    """Return the texts of a column; raise `InputError` at the first unprintable character."""
     texts = [fields[position] for fields in rows.values]
     check_printable(texts, rows.lines, rows.names[position], path)
     return texts

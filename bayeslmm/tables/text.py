@@ -147,7 +147,7 @@ def check_identifiers(rows: Rows, path: PathArg, id_column: str = "IID") -> None
 def check_printable(
     texts: Sequence[str], lines: Sequence[int], name: str, path: PathArg | None
 ) -> None:
-    """Refuse text in a column that does not show what it is, with its line."""
+    """Raise `InputError`, with the line, for text with unprintable characters in a column."""
     for text, line in zip(texts, lines, strict=True):
         if not text.isprintable():
             shown = ascii(text if len(text) <= 40 else text[:37] + "...")

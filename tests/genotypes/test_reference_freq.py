@@ -488,9 +488,7 @@ def test_what_the_warning_says(tmp_path: Path) -> None:
     assert "rs9 " not in words  # five are shown
     assert "1 have the alleles of the other strand there: rs30 A/C (x.bim:31, ref.frq:32)." in words
     assert "Nothing was dropped or changed." in words
-    assert (
-        "one flipped in a batch, or wrong in another way, does not -> compare the batches" in words
-    )
+    assert "one flipped in a batch, or wrong in another way, does -> compare the batches" in words
     assert words.count("\n") == 0
 
 

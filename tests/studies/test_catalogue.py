@@ -326,7 +326,7 @@ def _(folder: Path) -> None:
 
 @fault(
     "sex chromosomes", "X without sexes", "x.bed: 18 of 18 individuals have no sex: F i0",
-    "1 (male) or 2 (female) for everybody", "add it to the .fam or .psam, or leave them out",
+    "1 (male) or 2 (female) for every individual", "add it to the .fam or .psam, or leave them out",
 )  # fmt: skip
 def _(folder: Path) -> list[str]:
     edit(folder / "x.bim", lambda lines: [re.sub(r"^\S+", "X", line) for line in lines])
@@ -357,7 +357,7 @@ def reference(folder: Path, change: Callable[[list[list[str]]], None]) -> list[s
     "allele flip", "a frequency far from the reference's",
     "ref.frq: 1 of 30 variants differ from the reference by more than 0.2 in allele frequency: "
     "v4 1/2 (x.bim:4, ref.frq:5): 1 0.", "there 0.999", "Nothing was dropped or changed",
-    "leaves the GRM as it is; one flipped in a batch, or wrong in another way, does not -> compare",
+    "does not change the GRM; one flipped in a batch, or wrong in another way, does -> compare",
     "leave out doubtful variants with --exclude",
     "allele frequencies of 30 variants compared with ref.frq", "1 differ by more than 0.2",
     refused=False,

@@ -58,7 +58,9 @@ def test_header_without_fid(write: Write, header: str) -> None:
 
 def test_no_header_names_columns(write: Write) -> None:
     path = write("  F1  i1\t1 2\n")  # a tab in the first line: columns are parted by tabs
-    with pytest.raises(InputError, match=r"table.txt:1:1: a blank within .*-> columns parted by"):
+    with pytest.raises(
+        InputError, match=r"table.txt:1:1: a blank within .*-> columns separated by"
+    ):
         read_phenotypes(path)
     path = write("F1   i1  1 2\n F2 i2 3  4 \n")
     assert list(read_phenotypes(path).columns) == ["pheno1", "pheno2"]
@@ -112,7 +114,7 @@ BAD = [
     ("\n\n", r": an empty file"),
     ("ID SEX a\nF 1 2\n", r":1:pheno1: 'a' in .*; if line 1 is a header, write a header that"),
     ('"FID" "IID" "a"\n"F" "i" 1\n', r":1:1: a quoted field \"FID\" -> fields without quotes"),
-    ("FID IID\ta\nF i\t1\n", r":1:1: a blank within 'FID IID' -> columns parted by tabs only"),
+    ("FID IID\ta\nF i\t1\n", r":1:1: a blank within 'FID IID' -> columns separated by tabs only"),
     ("FID\tIID\ta\nF\t\t1\n", r":2:IID: the identifier '' -> printable text without blanks"),
     ("FID\tIID\ta\nF\ti j\t1\n", r":2:IID: the identifier 'i j'"),
     ("FID IID a\nF i\x07 1\n", r":2:IID: the identifier 'i\\x07'"),

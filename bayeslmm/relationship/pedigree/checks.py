@@ -82,7 +82,7 @@ def first_defect(
         shown = " <- ".join(names[i] for i in [*loop, loop[0]])
         return Defect(
             f"a loop of {len(loop)} individuals, each a child of the next: {shown}",
-            "nobody among its own ancestors",
+            "no individual among its own ancestors",
             "correct one of these parents",
             loop[0],
         )

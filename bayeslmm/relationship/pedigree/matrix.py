@@ -88,7 +88,8 @@ def invert_relationship(pedigree: Pedigree) -> csr_array:
         raise InputError(
             f"{flat.size} individuals with completely inbred parents: "
             f"{name_some(pedigree.individuals, flat)}",
-            "a positive Mendelian sampling variance for everybody; otherwise A has no inverse",
+            "a positive Mendelian sampling variance for every individual; otherwise A has no "
+            "inverse",
             "use the dense additive_relationship, which needs no inverse",
             path=pedigree.path or None,
         )

@@ -141,8 +141,8 @@ def _cells(path: PathArg) -> tuple[list[str] | None, list[list[str]], list[int]]
     first = [text.lower().removeprefix("#") for text in body[0]]
     known = {name for names in NAMES.values() for name in names}
     found = [name for name in first if name in known]
-    parted = not any(name.endswith((",", ";")) for name in first)
-    if len(set(found)) == 1 and parted and Path(path).suffix != ".fam":
+    separated = not any(name.endswith((",", ";")) for name in first)
+    if len(set(found)) == 1 and separated and Path(path).suffix != ".fam":
         raise InputError(
             f"one known column name, {found[0]!r}, in the first line",
             RULE,
