@@ -16,7 +16,7 @@ import xarray as xr
 
 from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import InputError
-from bayeslmm.estimates.estimate import Estimate, Z
+from bayeslmm.estimates.estimate import Estimate
 from bayeslmm.estimates.external import External
 from bayeslmm.likelihood.one_kernel_solve import semivariance
 
@@ -42,7 +42,7 @@ def external_estimate(
         note += f"; {one.n} individuals there, {n} records here"
     trait = f", trait {one.trait}" if one.trait else ""
     source = f"{one.program} ({one.path.name}{trait})"
-    return Estimate(source, h2, one.se, h2 - Z * one.se, h2 + Z * one.se, scale, odds, note)
+    return Estimate.symmetric("h2", source, h2, one.se, note, scale, odds)
 
 
 def _gcta(

@@ -1,9 +1,10 @@
-"""What `bayeslmm h2` does with a fit while its model is at hand: relatives, other estimates."""
+"""Checks of a fit in `bayeslmm h2` while its model is in memory: relatives, other estimates."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from bayeslmm.cli.terminal import Terminal
     from bayeslmm.cohort.cohort import Cohort
+    from bayeslmm.estimates.estimate import Estimate
     from bayeslmm.relationship.relationship import Relationship
 
 
@@ -26,44 +28,31 @@ def check_fit(
     tree: xr.DataTree,
     relationship: Relationship | None,
 ) -> None:
-    """Check a fit on its relatives and against other estimates; the tree keeps what is found.
+    """Check a fit on its relatives and against other estimates, and store the results in the tree.
 
-    All of these checks are about a Gaussian phenotype; a fit of another one is left as it is.
+    All of these checks need a Gaussian phenotype; other fits are not changed.
     """
     from bayeslmm.checks.agreement import add_agreement
     from bayeslmm.checks.disagreement import disagreements
+    from bayeslmm.estimates.external import read_external
     from bayeslmm.report.relatives import add_relative_checks, alarms
 
     if not recorded_family(tree.attrs).gaussian:
         return
-    if tree["posterior"]["h2"].dims != ("chain", "draw"):
-        _check_traits(args, terminal, tree)
-        return
+    given = [one for file in external_of(args, cohort.trait) for one in read_external(file)]
+    found: list[Estimate] = []
     with terminal.step(f"{cohort.trait}: checks of relatives, other estimates"):
         checks = add_relative_checks(
             tree, relationship, levels=cohort.levels, people=cohort.people, seed=args.seed
         )
-        found = add_agreement(tree, external_of(args, cohort.trait), prob=args.prob)
+        with suppress(InputError):  # several traits, of a model without a REML estimate
+            found = add_agreement(tree, given, prob=args.prob)
     for words in [*(alarms(checks) if checks is not None else ()), *disagreements(found)]:
         terminal.warn(f"{cohort.trait}: {words}")
 
 
-def _check_traits(args: Namespace, terminal: Terminal, tree: xr.DataTree) -> None:
-    """Other estimates of several traits, where their model is one that REML knows."""
-    from bayeslmm.checks.agreement_traits import add_trait_agreement
-    from bayeslmm.checks.disagreement import trait_disagreements
-
-    with terminal.step("other estimates of the traits"):
-        try:
-            found = add_trait_agreement(tree, prob=args.prob)
-        except InputError:
-            return
-    for words in trait_disagreements(found):
-        terminal.warn(words)
-
-
 def external_files(args: Namespace) -> list[tuple[str, Path]]:
-    """(trait, file) of every entry of --external; trait "" where none is named."""
+    """Return (trait, file) of every entry of --external; trait "" if none is named."""
     found = []
     for text in getattr(args, "external", None) or ():
         trait, sign, file = text.partition("=")
@@ -72,17 +61,17 @@ def external_files(args: Namespace) -> list[tuple[str, Path]]:
 
 
 def external_of(args: Namespace, trait: str) -> list[Path]:
-    """Files of --external that are about a trait."""
+    """Return the files of --external for a trait."""
     return [file for named, file in external_files(args) if named in ("", trait)]
 
 
 def check_external(args: Namespace) -> list[Path]:
-    """Read the files of --external, before anything is computed, and give their paths.
+    """Check that the files of --external can be read, before any computation; return their paths.
 
     Raises
     ------
     InputError
-        A file that is missing or cannot be read.
+        If a file is missing or cannot be read.
     """
     from bayeslmm.estimates.external import read_external
 
@@ -99,13 +88,13 @@ def refuse_external(args: Namespace, model: pm.Model) -> None:
 
 
 def match_external(args: Namespace, cohorts: Sequence[Cohort]) -> None:
-    """Refuse files of --external that cannot be told to be about one of the traits.
+    """Check that every file of --external belongs to one of the traits.
 
     Raises
     ------
     InputError
-        A file without a trait where there are several; a trait that is not analysed; a model of
-        several traits.
+        If a file has no trait and there are several, if a trait is not analysed, or for a
+        multi-trait model.
     """
     traits = [one.trait for one in cohorts]
     for named, file in external_files(args):
@@ -126,7 +115,7 @@ def match_external(args: Namespace, cohorts: Sequence[Cohort]) -> None:
         if not named and len(traits) > 1:
             raise InputError(
                 f"--external without a trait, and {len(traits)} traits are analysed",
-                "the trait that the file is about",
+                "the trait of the file",
                 f"write --external {traits[0]}={file}",
                 path=file,
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bayeslmm.checks.agreement import estimates
+from bayeslmm.checks.agreement import estimates, estimates_of
 from bayeslmm.checks.disagreement import disagreements
 from bayeslmm.errors import InputError
 from bayeslmm.estimates.estimate import Estimate
@@ -18,58 +18,106 @@ from bayeslmm.report.names import name
 from bayeslmm.report.numbers import number, span
 from bayeslmm.report.plots import Interval, interval_figure
 
+# titles of the columns, and what of `agreement_row` they show
+COLUMNS = {
+    "estimate": "source",
+    "h²": "value",
+    "se": "se",
+    "interval": "interval",
+    "scale": "scale",
+    "h², our scale": "here",
+    "note": "note",
+}
+COLUMNS_OF_TRAITS = {
+    "quantity": "quantity",
+    "estimate by": "source",
+    "value": "value",
+    "se": "se",
+    "interval": "interval",
+    "from": "note",
+}
+
 
 def agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:
-    """Make table, figure and sentences; None without other estimates."""
-    if facts.traits:
+    """Make table, figure and sentences; None without other estimates.
+
+    Estimates of several traits take a while, so only stored ones are shown.
+    """
+    if facts.traits and not estimates_of(facts.tree):
         return None
     try:
         found = estimates(facts.tree, prob=facts.prob)
     except InputError:
         return None
-    if len(found) < 2:
+    if all(one.source == "posterior" for one in found):
         return None
     return {
-        "figure": agreement_figure(found, key),
+        **(several_traits(found, key) if facts.traits else one_trait(found, key)),
         "rows": [agreement_row(one) for one in found],
-        "sentences": agreement_sentences(found),
         "warnings": [svg.clean(message) for message in disagreements(found)],
+    }
+
+
+def one_trait(found: list[Estimate], key: str) -> dict[str, Any]:
+    """Make id, columns, figure and sentences of one trait."""
+    own_id = f"{key}-agreement"
+    title = "Heritability by the posterior and by other estimates, each with its interval"
+    return {
+        "id": own_id,
+        "columns": COLUMNS,
+        "figure": agreement_figure(found, own_id, title, "h² on the scale of this report"),
+        "sentences": agreement_sentences(found),
+    }
+
+
+def several_traits(found: list[Estimate], key: str) -> dict[str, Any]:
+    """Make id, columns, figure and sentences of several traits."""
+    own_id = f"{key}-trait-agreement"
+    title = "Heritabilities and genetic correlations by the posterior and by other estimates"
+    return {
+        "id": own_id,
+        "columns": COLUMNS_OF_TRAITS,
+        "figure": agreement_figure(found, own_id, title, "h² and genetic correlation"),
+        "sentences": traits_sentences(found),
     }
 
 
 def agreement_row(one: Estimate) -> dict[str, str | Markup]:
     """Format a row of the table."""
     return {
+        "quantity": name(one.quantity),
         "source": name(one.source),
-        "h2": number(one.h2, one.se, 3),
+        "value": number(one.value, one.se, 3),
         "se": number(one.se, one.se),
         "interval": "–" if math.isnan(one.se) else span(one.lower, one.upper, one.se),
         "scale": svg.clean(one.scale),
-        "here": "–" if math.isnan(one.h2_here) else number(one.h2_here, one.se_here, 3),
+        "here": "–" if math.isnan(one.value_here) else number(one.value_here, one.se_here, 3),
         "note": svg.clean(one.note),
     }
 
 
-def agreement_figure(found: list[Estimate], key: str) -> Markup:
-    """Draw every estimate with its interval, on the posterior's scale."""
-    shown = [one for one in found if math.isfinite(one.h2_here)]
+def agreement_figure(found: list[Estimate], own_id: str, title: str, xlabel: str) -> Markup:
+    """Draw every estimate with its interval, on the posterior's scale.
+
+    Intervals are cut well outside the possible range.
+    """
     rows = []
-    for one in shown:
-        lower, upper = (
-            one.here(end) if math.isfinite(end) else one.h2_here for end in (one.lower, one.upper)
-        )
-        faint = one.source != "posterior"
-        rows.append(Interval(svg.clean(one.source), one.h2_here, lower, upper, faint=faint))
-    low = min([-0.01, *(max(row.lower, -0.5) for row in rows)])
+    for one in found:
+        if math.isfinite(one.value_here):
+            label = one.source if one.quantity == "h2" else f"{one.quantity}, {one.source}"
+            lower, upper = (
+                one.here(end) if math.isfinite(end) else one.value_here
+                for end in (one.lower, one.upper)
+            )
+            faint = one.source != "posterior"
+            rows.append(Interval(svg.clean(label), one.value_here, lower, upper, faint=faint))
+    correlations = any(one.quantity.startswith("r_g") for one in found)
+    least, lowest = (-1.01, -1.51) if correlations else (-0.01, -0.5)
+    low = min([least, *(max(row.lower, lowest) for row in rows)])
     high = max([1.01, *(min(row.upper, 1.5) for row in rows)])
+    zero = low < -0.05
     return interval_figure(
-        rows,
-        f"{key}-agreement",
-        "Heritability by the posterior and by other estimates, each with its interval",
-        xlabel="h² on the scale of this report",
-        limits=(low, high),
-        width=FULL,
-        zero=low < -0.05,
+        rows, own_id, title, xlabel=xlabel, limits=(low, high), width=FULL, zero=zero
     )
 
 
@@ -104,5 +152,21 @@ def agreement_sentences(found: list[Estimate]) -> list[str]:
             "GEMMA’s pve multiplies vg by the mean diagonal of the centred matrix, (n − 1)/n of "
             "its average semivariance: nearly our scale. Its vg and ve are on the scale of its "
             "matrix."
+        )
+    return out
+
+
+def traits_sentences(found: list[Estimate]) -> list[str]:
+    """Explain the estimates, and why they may differ."""
+    out = [
+        "REML and Haseman-Elston regression are estimates of other methods from the same records, "
+        "as a check of ours; their intervals are ± 1.96 standard errors, which assumes a symmetric "
+        "likelihood. This fails near 0 and 1, and for correlations near ±1 or of traits with "
+        "little genetic variance."
+    ]
+    if any(one.note.startswith("the trait by itself") for one in found):
+        out.append(
+            "Some individuals lack some traits. The posterior uses all records together; these "
+            "methods use each trait by itself, and for a correlation the individuals with both."
         )
     return out

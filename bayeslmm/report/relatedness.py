@@ -148,11 +148,9 @@ def _check(tree: xr.DataTree, relationship: Relationship) -> None:
     Relatives are checked if record i belongs to individual i of the matrix. A non-Gaussian
     phenotype has none of these checks.
     """
-    from bayeslmm.checks import agreement as agreement_table
-    from bayeslmm.checks import agreement_traits as trait_agreement
+    from bayeslmm.checks import agreement
     from bayeslmm.errors import InputError
     from bayeslmm.individuals import labels_of
-    from bayeslmm.inference.quantities import h2_dims
     from bayeslmm.models.family import recorded_family
     from bayeslmm.report.relatives import GROUP, add_relative_checks
 
@@ -161,15 +159,9 @@ def _check(tree: xr.DataTree, relationship: Relationship) -> None:
     labels = [str(x) for x in tree["observed_data"]["individual"].to_numpy()]
     if GROUP not in tree.children and labels == labels_of(relationship.individuals):
         add_relative_checks(tree, relationship, seed=int(tree.attrs.get("seed", 1)))
-    dims = h2_dims(tree)
-    if dims is None:
-        return
-    if "trait" in dims:
-        if trait_agreement.GROUP not in tree.children:
-            with suppress(InputError):  # a model without a REML estimate
-                trait_agreement.add_trait_agreement(tree)
-    elif agreement_table.GROUP not in tree.children:
-        agreement_table.add_agreement(tree)
+    if agreement.GROUP not in tree.children:
+        with suppress(InputError):  # no h², or several traits without other estimates
+            agreement.add_agreement(tree)
 
 
 def _constants(tree: xr.DataTree) -> xr.Dataset:

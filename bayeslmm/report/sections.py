@@ -29,7 +29,6 @@ from bayeslmm.report.relatedness import Relatedness, relatedness_of
 from bayeslmm.report.sensitivity import sensitivity_section
 from bayeslmm.report.several import traits_section
 from bayeslmm.report.svg import clean
-from bayeslmm.report.trait_agreement import trait_agreement_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +81,6 @@ def section(
         "detectable": detectable_section(facts),
         "sensitivity": sensitivity_section(facts, key, sensitivity),
         "agreement": agreement_section(facts, key),
-        "trait_agreement": trait_agreement_section(facts, key),
         "kernel": kernel_section(facts, key, related),
         "units": units(facts),
         "provenance": provenance_section(facts),

@@ -43,7 +43,7 @@ NAN = math.nan
 def usual(source: str = "REML", h2: float = 0.5, se: float = 0.05, **more: Any) -> Estimate:
     """An estimate with its ± 1.96 standard errors."""
     known: dict[str, Any] = {"scale": "asv", "odds": 1.0, "note": ""} | more
-    return Estimate(source, h2, se, h2 - 1.96 * se, h2 + 1.96 * se, **known)
+    return Estimate("h2", source, h2, se, h2 - 1.96 * se, h2 + 1.96 * se, **known)
 
 
 def kernel(**facts: Any) -> str:
@@ -81,15 +81,15 @@ def test_the_table() -> None:
 @pytest.mark.parametrize("odds", [0.36, 1.0, 1.7])
 def test_a_change_of_scale_moves_the_odds(odds: float) -> None:
     one = usual(h2=0.4, odds=odds)
-    moved = one.h2_here
+    moved = one.value_here
     assert moved / (1 - moved) == pytest.approx(odds * 0.4 / 0.6)
-    step = (usual(h2=0.4001, odds=odds).h2_here - moved) / 1e-4
+    step = (usual(h2=0.4001, odds=odds).value_here - moved) / 1e-4
     assert one.se_here == pytest.approx(0.05 * step, rel=1e-3)
     assert one.here(0.0) == 0.0
     assert one.here(1.0) == pytest.approx(1.0)
     assert one.here(-0.1) == pytest.approx(-0.1 * odds)  # a straight line beyond
     assert one.here(1.1) == pytest.approx(1 + 0.1 / odds)
-    assert math.isnan(usual(odds=NAN).h2_here)
+    assert math.isnan(usual(odds=NAN).value_here)
 
 
 def test_the_scale_by_an_oracle(tmp_path: Path) -> None:
@@ -109,12 +109,12 @@ def test_the_scale_by_an_oracle(tmp_path: Path) -> None:
     tree.attrs["relationships"] = kernel(factor=factor)
     one = External("GCTA", tmp_path, there.h2, there.se, (there.variances[0],), 1.0, 120)
     found = estimates(tree, [one])[-1]
-    assert found.h2_here == pytest.approx(here.h2, abs=1e-5)
+    assert found.value_here == pytest.approx(here.h2, abs=1e-5)
     assert found.se_here == pytest.approx(here.se, rel=1e-3)
     centred = K - K.mean(axis=0) - K.mean(axis=1)[:, None] + K.mean()
     gemma = reml(centred / np.trace(centred) * 80)  # mean diagonal one
     one = External("GEMMA", tmp_path, gemma.h2, gemma.se, (NAN,), NAN, 80)
-    assert estimates(tree, [one])[-1].h2_here == pytest.approx(here.h2, abs=1e-5)
+    assert estimates(tree, [one])[-1].value_here == pytest.approx(here.h2, abs=1e-5)
     # a pedigree that is analysed as it is: only the eigenvalues know its average semivariance
     tree.attrs["relationships"] = kernel(estimator="pedigree", kernel_scale="none", factor=1.0)
     s = decompose(K, X).eigenvalues
@@ -123,18 +123,18 @@ def test_the_scale_by_an_oracle(tmp_path: Path) -> None:
         eigenvalue=("contrast", s), contrasts=("contrast", np.ones(79)),
         design=(("individual", "covariate"), np.ones((120, 1))),
     )  # fmt: skip
-    assert estimates(tree, [one])[-1].h2_here == pytest.approx(there.h2, abs=1e-5)
+    assert estimates(tree, [one])[-1].value_here == pytest.approx(there.h2, abs=1e-5)
 
 
 def test_matrices_that_are_not_ours_are_not_compared(tmp_path: Path) -> None:
     tree = made_tree("exact")
     tree.attrs["relationships"] = kernel(estimator="pedigree")
     found = estimates(tree, [hsq(tmp_path, 0.5)])[-1]
-    assert found.h2 == 0.5
-    assert math.isnan(found.h2_here)
+    assert found.value == 0.5
+    assert math.isnan(found.value_here)
     assert "another matrix" in found.note
     two = External("GCTA", tmp_path, 0.5, 0.1, (1.0, 1.0), 1.0, 7)
-    assert math.isnan(estimates(made_tree("exact"), [two])[-1].h2_here)
+    assert math.isnan(estimates(made_tree("exact"), [two])[-1].value_here)
 
 
 def test_several_matrices_of_gcta_have_each_its_factor(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_several_matrices_of_gcta_have_each_its_factor(tmp_path: Path) -> None:
     )
     one = External("GCTA", tmp_path, 0.75, 0.1, (2.0, 1.0), 1.0, 120)
     found = estimates(tree, [one])[-1]
-    assert found.h2_here == pytest.approx((2.0 * 0.5 + 1.0 * 2.0) / (2.0 * 0.5 + 2.0 + 1.0))
+    assert found.value_here == pytest.approx((2.0 * 0.5 + 1.0 * 2.0) / (2.0 * 0.5 + 2.0 + 1.0))
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -169,8 +169,8 @@ def test_gemmas_scale_by_the_matrix_of_the_model(centred: bool, tmp_path: Path) 
     assert f"whose average semivariance is {semivariance:.4g}" in found.note
     for kernels, known in ((pedigree, None), (pedigree * 2, model)):  # no model; which of the two?
         unknown = external_estimate(given, tree, kernels, known)
-        assert unknown.h2 == 0.4
-        assert math.isnan(unknown.h2_here)
+        assert unknown.value == 0.4
+        assert math.isnan(unknown.value_here)
         assert "the average semivariance of our matrix is not known" in unknown.note
 
 
@@ -195,8 +195,8 @@ def test_gemmas_traits_with_another_matrix(facts: dict[str, Any], tmp_path: Path
     tree.attrs["relationships"] = kernel(**facts)
     one = External("GEMMA", tmp_path / "two.log.txt", NAN, NAN, (1.4,), 0.35, 120, 2)
     found = estimates(tree, [one])[-1]
-    assert found.h2 == pytest.approx(1.4 / 1.75)
-    assert math.isnan(found.h2_here)
+    assert found.value == pytest.approx(1.4 / 1.75)
+    assert math.isnan(found.value_here)
     assert found.note == "another matrix than ours: the scales cannot be compared"
 
 
@@ -206,24 +206,36 @@ def test_two_traits_of_gemma(tmp_path: Path) -> None:
     one = External("GEMMA", tmp_path / "two.log.txt", NAN, NAN, (1.4,), 0.35, 120, 2)
     found = estimates(tree, [one])[-1]
     assert found.source == "GEMMA (two.log.txt, trait 2)"
-    assert found.h2 == pytest.approx(1.4 / 1.75)
-    assert found.h2_here == pytest.approx(1.4 * 0.36 / (1.4 * 0.36 + 0.35))
+    assert found.value == pytest.approx(1.4 / 1.75)
+    assert found.value_here == pytest.approx(1.4 * 0.36 / (1.4 * 0.36 + 0.35))
 
 
 def test_differences_that_are_said() -> None:
-    posterior = Estimate("posterior", 0.5, 0.05, 0.4, 0.6, "", 1.0, "")
+    posterior = Estimate("h2", "posterior", 0.5, 0.05, 0.4, 0.6, "")
     reml, he = usual(), usual("Haseman-Elston", 0.55, 0.1)
     gcta = usual("GCTA (x.hsq)", 0.505)
     assert disagreements([posterior, reml, he, gcta]) == []
-    (said,) = disagreements([posterior, reml, replace(he, h2=0.9), gcta])
+    (said,) = disagreements([posterior, reml, replace(he, value=0.9), gcta])
     assert "4.6 standard errors" in said  # 0.4 / √(0.1² - 0.05²)
-    (said,) = disagreements([posterior, reml, replace(gcta, h2=0.6)])
+    (said,) = disagreements([posterior, reml, replace(gcta, value=0.6)])
     assert said.startswith("GCTA (x.hsq) gives 0.6 on our scale, our REML 0.5")
-    assert disagreements([posterior, reml, replace(gcta, h2=0.6, odds=2 / 3)]) == []
-    assert disagreements([posterior, reml, replace(gcta, h2=0.9, odds=NAN)]) == []
+    assert disagreements([posterior, reml, replace(gcta, value=0.6, odds=2 / 3)]) == []
+    assert disagreements([posterior, reml, replace(gcta, value=0.9, odds=NAN)]) == []
     (said,) = disagreements([replace(posterior, upper=0.45), reml])
     assert "the prior decides" in said
     assert disagreements([posterior]) == []
+
+
+def test_differences_of_several_traits_name_the_trait() -> None:
+    posterior, reml = Estimate("h2", "posterior", 0.5, 0.05, 0.4, 0.45, ""), usual()
+    found = [
+        replace(one, quantity=quantity)
+        for quantity in ("h2[a]", "h2[b]", "r_g[a,b]")
+        for one in (posterior, reml)
+    ]
+    found[2] = replace(found[2], upper=0.6)  # of b they agree; r_g is not compared
+    (said,) = disagreements(found)
+    assert said.startswith("h2[a]: REML (0.5) lies outside the posterior's interval (0.4 to 0.45)")
 
 
 def test_kept_with_the_tree_through_a_file(tmp_path: Path) -> None:
@@ -337,5 +349,5 @@ def test_gemmas_own_log_of_the_mice(gemma: Gemma) -> None:
     line = next(x for x in log.read_text().splitlines() if "REMLE log-likelihood" in x)
     assert found.log_likelihood == pytest.approx(float(line.split("=")[1]), abs=6e-3)
     ours = usual("GEMMA", there.h2, there.se, odds=1410 / 1409)
-    assert found.h2 == pytest.approx(ours.h2_here, abs=2e-6)
+    assert found.h2 == pytest.approx(ours.value_here, abs=2e-6)
     assert found.se == pytest.approx(ours.se_here, rel=1e-4)

@@ -13,7 +13,7 @@ import xarray as xr
 from kernel_problems import problems
 
 from bayeslmm import agreement, compute_blup, fit, heritability, models, predict_phenotype
-from bayeslmm.checks.agreement_traits import trait_agreement
+from bayeslmm.checks.agreement import add_agreement
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.models.family import Family, family_of, recorded_family
 from bayeslmm.posterior.summary import weakly_informed
@@ -156,7 +156,7 @@ def test_what_is_gaussian_alone_is_left_out_or_refused() -> None:
     with pytest.raises(InputError, match=message):
         agreement(other)
     with pytest.raises(InputError, match=message):
-        trait_agreement(other)
+        add_agreement(other)
     model.provenance |= {"family": "Poisson", "scale": "scale of the linear predictor"}
     kernels = {"additive": ONE.relationship()}
     with pytest.raises(InputError, match="BLUP in closed form for a phenotype of the family Poi"):

@@ -1,7 +1,8 @@
-"""The posterior of several traits beside REML and Haseman-Elston: from where, by ID, kept."""
+"""Our REML and Haseman-Elston beside the posterior: of several traits, by ID, kept; reasons."""
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from engine_oracles import simulated
 from kernel_problems import people
 from numpy.typing import NDArray
+from report_trees import made_tree
+from sbc_models import problem
 
 from bayeslmm import agreement, models
-from bayeslmm.checks.agreement_traits import COLUMNS, add_trait_agreement, trait_agreement
+from bayeslmm.checks.agreement import COLUMNS_OF_TRAITS, add_agreement, estimates_of
+from bayeslmm.checks.own_estimates import own_estimates
+from bayeslmm.checks.simple_models import contrasts_of
 from bayeslmm.cli.outputs import read_tree, write_tree
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.traits import stack_traits
 from bayeslmm.errors import InputError
-from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel
-from bayeslmm.estimates.reml import reml_one_kernel
+from bayeslmm.estimates.haseman_elston import haseman_elston_one_kernel, haseman_elston_several
+from bayeslmm.estimates.reml import reml_one_kernel, reml_several
 from bayeslmm.estimates.traits import haseman_elston_traits, reml_traits
 from bayeslmm.inference.fit import fit
 from bayeslmm.likelihood.decompose import decompose
@@ -82,7 +88,7 @@ def numbers(table: pd.DataFrame, source: str) -> dict[str, tuple[float, float]]:
 
 def test_complete_traits_are_estimated_together() -> None:
     table = agreement(fitted(True))
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == COLUMNS_OF_TRAITS
     assert list(table["quantity"]) == [q for q in ("h2[a]", "h2[b]", "r_g[a,b]") for _ in range(3)]
     assert list(table["source"][:3]) == ["posterior", "REML", "Haseman-Elston"]
     S, rotated = at(np.arange(N), 0, 1)
@@ -100,7 +106,7 @@ def test_complete_traits_are_estimated_together() -> None:
 def test_the_posterior_is_that_of_the_summary() -> None:
     tree = fitted(True)
     rows = heritability(tree, prob=0.8).set_index("quantity")
-    table = trait_agreement(tree, prob=0.8)
+    table = agreement(tree, prob=0.8)
     for one in table[table["source"] == "posterior"].itertuples():
         wanted = rows.loc[one.quantity, ["mean", "sd", "lower", "upper"]].astype(float)
         assert [one.estimate, one.se, one.lower, one.upper] == pytest.approx(list(wanted))
@@ -108,7 +114,7 @@ def test_the_posterior_is_that_of_the_summary() -> None:
 
 
 def test_traits_with_missing_values_one_by_one_and_pairs_by_those_who_have_both() -> None:
-    table = trait_agreement(fitted(False))
+    table = agreement(fitted(False))
     reml, he = numbers(table, "REML"), numbers(table, "Haseman-Elston")
     for t, (trait, who) in enumerate(PRESENT.items()):
         S, rotated = at(who, t)
@@ -125,28 +131,59 @@ def test_traits_with_missing_values_one_by_one_and_pairs_by_those_who_have_both(
 
 
 def test_traits_with_other_covariates_have_no_correlation_by_these_methods() -> None:
-    found = numbers(trait_agreement(fitted(False, False)), "REML")
+    found = numbers(agreement(fitted(False, False)), "REML")
     assert list(found) == ["h2[a]", "h2[b]"]
 
 
 def test_they_are_kept_in_the_file(tmp_path: Path) -> None:
     tree = fitted(True).copy()
     with pytest.raises(InputError, match="model"):
-        trait_agreement(tree)
-    wanted = trait_agreement(tree, model=model_of(True))
-    add_trait_agreement(tree, model=model_of(True))
+        agreement(tree)
+    wanted = agreement(tree, model=model_of(True))
+    stored = add_agreement(tree, model=model_of(True))
+    assert estimates_of(tree) == stored
     write_tree(tree, tmp_path / "x.nc")
-    pd.testing.assert_frame_equal(trait_agreement(read_tree(tmp_path / "x.nc")), wanted)
     pd.testing.assert_frame_equal(agreement(read_tree(tmp_path / "x.nc")), wanted)
 
 
-def test_other_programs_and_one_trait_are_refused(tmp_path: Path) -> None:
+def test_other_programs_are_refused_and_a_part_has_the_posterior_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="several traits"):
         agreement(fitted(True), [tmp_path / "x.hsq"])
     one = fitted(True).copy()
     one["posterior"] = one["posterior"].to_dataset().isel(trait=0)
-    with pytest.raises(InputError, match="a tree of one trait"):
-        trait_agreement(one)
+    assert agreement(one)["source"].tolist() == ["posterior"]  # the model is of two traits
     one["posterior"] = one["posterior"].to_dataset().drop_vars("h2")
     with pytest.raises(InputError, match="without a posterior"):
-        trait_agreement(one)
+        agreement(one)
+
+
+def test_several_kernels_of_one_trait_start_from_the_posterior() -> None:
+    cohort, matrices = problem("dominance")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few variants
+        model = models.load("dominance")(cohort, *matrices)
+        tree = fit(model, draws=200, seed=1)
+    form = contrasts_of(model).form
+    assert form is not None
+    rotated, genetic = form.rotate(cohort.y), np.array([True, True, False])
+    reml, he = own_estimates(tree)
+    assert (reml.quantity, reml.source, he.source) == ("h2", "REML", "Haseman-Elston")
+    wanted = haseman_elston_several(form, rotated, genetic)
+    assert (he.value, he.se) == pytest.approx((wanted.h2, wanted.se), rel=1e-9)
+    best = reml_several(form, rotated, np.array([0.3, 0.3, 0.4]) * np.var(cohort.y), genetic)
+    assert reml.value == pytest.approx(best.h2, abs=1e-3)  # two searches
+
+
+def test_why_there_are_none() -> None:
+    with pytest.raises(InputError, match="a tree without its model"):
+        own_estimates(made_tree("nuts", spectral=False))
+    model = simulated(40, 2, seed=3).model()
+    tree = fit(model, draws=100, seed=1)
+    tree["constant_data"] = tree["constant_data"].to_dataset().drop_vars("contrasts")
+    with pytest.raises(InputError, match="one kernel without its error contrasts"):
+        own_estimates(tree, model)
+    assert agreement(tree, model=model)["source"].tolist() == ["posterior"]
+    three = fitted(True).copy()  # a tree of more traits than the model
+    three["posterior"] = three["posterior"].to_dataset().isel(trait=[0, 1, 0])
+    with pytest.raises(InputError, match="a model without a REML estimate of several traits"):
+        own_estimates(three, model_of(True))
