@@ -16,7 +16,7 @@ from two_kernels import TRUTH, TRUTHS, kernels, two, two_kernels
 from bayeslmm import models
 from bayeslmm.comparison.evidence import Evidence
 from bayeslmm.comparison.nested import _target, nested_evidence
-from bayeslmm.comparison.zero_tests import _by_evidence
+from bayeslmm.comparison.zero_tests import _evidence_ratio
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.laplace.importance import Weighted, importance_sample
@@ -140,5 +140,5 @@ def test_a_smaller_model_that_importance_sampling_fails_on_is_said(
     with pytest.raises(ModelError, match=r"the model with one, two failed \(k̂ = 0\.93, it must"):
         nested_evidence(shares, [])
     whole = Evidence(-100.0, 0.01, "importance", 0.3)
-    found = _by_evidence(shares, (), whole, seed=1, workers=1)
+    found = _evidence_ratio(shares, (), whole, seed=1, workers=1)
     assert np.isnan(found.log10)
