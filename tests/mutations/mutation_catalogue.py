@@ -250,8 +250,8 @@ CATALOGUE = (
     Mutation(
         "too narrow",
         "bayeslmm/likelihood/genetic_values.py",
-        "        noise = np.sqrt(b) * rng.standard_normal(r.shape)\n",
-        "        noise = 0.83 * np.sqrt(b) * rng.standard_normal(r.shape)\n",
+        "        noise = np.sqrt(b) * e\n",
+        "        noise = 0.83 * np.sqrt(b) * e\n",
         ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
@@ -300,9 +300,9 @@ CATALOGUE = (
     Mutation(
         "wrong Jacobian",
         "bayeslmm/inference/exact/marginal.py",
-        "    densities = [model.logp(vars=[rv], jacobian=True) for rv in hyper]"
+        "    densities = log_densities_of(model, hyper, jacobian=True)"
         "  # independent of each other\n",
-        "    densities = [model.logp(vars=[rv], jacobian=False) for rv in hyper]\n",
+        "    densities = log_densities_of(model, hyper, jacobian=False)\n",
         QUADRATURE,
     ),
     Mutation(
