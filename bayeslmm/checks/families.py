@@ -79,7 +79,7 @@ def families_of(
 ) -> tuple[dict[str, NDArray[np.intp]], str]:
     """Return the records of each family of at least two records, and what defines a family.
 
-    Families are those of the family IDs, if there are several and not one for each individual.
+    Families come from the family IDs, if there are several and not one for each individual.
     Otherwise they are connected components of relationships above 0.177; none are returned if one
     component holds more than a third of the individuals.
     """

@@ -207,7 +207,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
 
 def _models(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="list|show|copy", required=True, dest="action")
-    actions.add_parser("list", help="names and what they are", allow_abbrev=False)
+    actions.add_parser("list", help="list the models with a description", allow_abbrev=False)
     show = actions.add_parser("show", help="print a model file", allow_abbrev=False)
     show.add_argument("name", metavar="NAME", help="a model of the gallery, or a file")
     copy = actions.add_parser("copy", help="copy a model file to edit it", allow_abbrev=False)

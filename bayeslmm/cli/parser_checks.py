@@ -102,7 +102,7 @@ def calibrate(parser: argparse.ArgumentParser) -> None:
         "or additive=A,dominance=B (default: 48 simulated individuals in families)")  # fmt: skip
     add("--fam", metavar="FILE", help="for GEMMA's matrix: the .fam that GEMMA was given")
     add("--kernel-scale", choices=("asv", "none"),
-        help="asv: average semivariance one; none: as it is (default: asv)")  # fmt: skip
+        help="asv: average semivariance one; none: unchanged (default: asv)")  # fmt: skip
     add("--n", type=integer(10), metavar="N", help="number of individuals of --grm, chosen at "
         "random (default: all)")  # fmt: skip
     add = parser.add_argument_group("simulations").add_argument

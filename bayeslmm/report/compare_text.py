@@ -74,8 +74,8 @@ def _of_prediction(comparison: Comparison) -> Markup:
         )
     if close:
         out += Markup(
-            ". The data cannot tell its predictions from those of {}: the difference is less than "
-            "{:g} nats or less than {:g} standard errors"
+            ". The data cannot distinguish its predictions from those of {}: the difference is "
+            "less than {:g} nats or less than {:g} standard errors"
         ).format(listed(name(one) for one in close), SMALL, CLEAR)
     return out + Markup(".")
 

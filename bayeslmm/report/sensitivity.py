@@ -190,8 +190,8 @@ def notes(facts: Facts, each: list[Alternative], rows: list[Row], all_rows: list
         )
     if any(one.own and one.prior is not None and not one.direct for one in each):
         out.append(
-            "The priors are those of the share that all components but the residual explain "
-            "together; h² is a part of it."
+            "The priors apply to the share that all components but the residual explain together; "
+            "h² is a part of it."
         )
     alone = len(facts.components) == 2
     if alone and any(row["prior"] == "flat" and row["fitted"] for row in all_rows):
