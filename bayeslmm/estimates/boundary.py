@@ -77,7 +77,7 @@ def spectrum_problem(eigenvalues: Floats, n: int) -> str | None:
     if spread < SPREAD:
         return (
             f"h² is not identified: the eigenvalues of the relationship matrix hardly differ "
-            f"(variance {spread:.1e}), as if nobody were related; the posterior is the prior "
+            f"(variance {spread:.1e}), as for unrelated individuals; the posterior is the prior "
             f"(expected standard error of h² {expected_se(eigenvalues):.3g})"
         )
     rank = int(np.count_nonzero(eigenvalues))

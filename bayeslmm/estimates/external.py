@@ -111,9 +111,9 @@ def _read_hsq(path: Path, lines: list[str]) -> list[External]:
     """Parse rows ``name value [se]`` after the header; "Sum of V(G)/Vp" is one name."""
     known: dict[str, tuple[float, float]] = {}
     for at, line in enumerate(lines, 1):
-        words = line.split()
-        size = 3 if words[:2] == ["Sum", "of"] else 1
-        cells = [" ".join(words[:size]), *words[size:]]
+        fields = line.split()
+        size = 3 if fields[:2] == ["Sum", "of"] else 1
+        cells = [" ".join(fields[:size]), *fields[size:]]
         if len(cells) < 2 or cells[0] == "Source":
             continue
         name = cells[0]
@@ -173,7 +173,7 @@ def _after(path: Path, lines: list[str], key: str, required: bool = True) -> lis
     for at, line in enumerate(lines, 1):
         name, sign, rest = line.removeprefix("##").partition("=")
         if sign and name.strip() == key:
-            found = [_number(path, at, word, key) for word in rest.split()]
+            found = [_number(path, at, field, key) for field in rest.split()]
             if found:
                 return found
             raise InputError(f"nothing after '{key} ='", "a number",
@@ -213,14 +213,14 @@ def _triangle(
             continue
         diagonal: list[float] = []
         for row, text in enumerate(lines[at + 1 :], at + 2 + before):
-            words = text.split()
-            if not words or text.startswith("##"):
+            fields = text.split()
+            if not fields or text.startswith("##"):
                 break
-            if len(words) != len(diagonal) + 1:
-                raise InputError(f"{len(words)} numbers in row {len(diagonal) + 1} below '{key}'",
+            if len(fields) != len(diagonal) + 1:
+                raise InputError(f"{len(fields)} numbers in row {len(diagonal) + 1} below '{key}'",
                                  f"{len(diagonal) + 1}, a lower triangle",
                                  "check that the file is whole", path=path, line=row)  # fmt: skip
-            diagonal.append([_number(path, row, word, key) for word in words][-1])
+            diagonal.append([_number(path, row, field, key) for field in fields][-1])
         if diagonal and size in (None, len(diagonal)):
             return diagonal
     if size is not None:

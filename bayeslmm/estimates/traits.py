@@ -31,7 +31,7 @@ from bayeslmm.likelihood.spectrum import Spectrum
 from bayeslmm.numerics.arrays import Floats
 
 EDGE = 1e-5  # G or R with an eigenvalue below this is singular, traits in units of their sd
-FOUND = 1e-2  # largest slope left at the maximum of the restricted likelihood
+CONVERGED = 1e-2  # largest gradient at an accepted maximum of the restricted likelihood
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class TraitCovariances:
     ----------
     genetic, residual
         G and R (T, T).
-    spread
+    sampling_covariance
         Sampling covariance (T(T + 1), T(T + 1)) of the lower triangle of G, row by row, then of R.
     at_edge
         Whether G or R is singular. There, estimate ± 1.96 standard errors is not a confidence
@@ -53,7 +53,7 @@ class TraitCovariances:
 
     genetic: Floats
     residual: Floats
-    spread: Floats
+    sampling_covariance: Floats
     at_edge: bool = False
     converged: bool = True
 
@@ -63,7 +63,7 @@ class TraitCovariances:
         if total <= 0.0:
             return math.nan, math.nan
         h2 = float(self.genetic[t, t]) / total
-        half = len(self.spread) // 2
+        half = len(self.sampling_covariance) // 2
         return h2, self._error({_place(t, t): (1 - h2) / total, half + _place(t, t): -h2 / total})
 
     def r_g(self, t: int, u: int) -> tuple[float, float]:
@@ -84,9 +84,9 @@ class TraitCovariances:
         return r, self._error(slope | {_place(t, u): 1 / size})
 
     def _error(self, slopes: dict[int, float]) -> float:
-        slope = np.zeros(len(self.spread))
+        slope = np.zeros(len(self.sampling_covariance))
         slope[list(slopes)] = list(slopes.values())
-        return float(np.sqrt(max(float(slope @ self.spread @ slope), 0.0)))
+        return float(np.sqrt(max(float(slope @ self.sampling_covariance @ slope), 0.0)))
 
 
 def _place(t: int, u: int) -> int:
@@ -119,8 +119,8 @@ def reml_traits(spectrum: Spectrum, rotated: Floats) -> TraitCovariances:
         observed = _observed(spectrum, rotated, G, R)
         if np.linalg.eigvalsh(observed / np.sqrt(np.outer(*[np.diag(information)] * 2)))[0] > 0:
             information = observed
-    spread = inverse_information(information)
-    return TraitCovariances(G, R, spread, least < EDGE, found.gradient < FOUND)
+    covariance = inverse_information(information)
+    return TraitCovariances(G, R, covariance, least < EDGE, found.gradient < CONVERGED)
 
 
 def _observed(spectrum: Spectrum, rotated: Floats, G: Floats, R: Floats) -> Floats:

@@ -191,5 +191,5 @@ def test_gemma_itself(gemma: Gemma) -> None:
         for name in ("Vg", "Ve")
         for number in log.split(f"se({name}):")[1].split()[:3]
     ]
-    ours = np.sqrt(np.diag(reml_traits(S, rotated).spread))
+    ours = np.sqrt(np.diag(reml_traits(S, rotated).sampling_covariance))
     assert ours == pytest.approx(errors, abs=1e-4, rel=1e-4)

@@ -140,7 +140,7 @@ def test_at_the_edge_it_says_so() -> None:
         found = reml_traits(S, drawn(S, G, np.eye(2), seed=seed))
         r = found.r_g(0, 1)[0]
         assert found.at_edge == (abs(r) > 1 - 1e-4)
-        assert np.isfinite(found.spread).all()
+        assert np.isfinite(found.sampling_covariance).all()
         flags.append(found.at_edge)
     assert 3 <= sum(flags) <= 17
 
