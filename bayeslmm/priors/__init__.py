@@ -1,1 +1,1 @@
-"""Priors in the units that people think in: shares of variance, sd(y | X)."""
+"""Priors in interpretable units: shares of variance, sd(y | X)."""

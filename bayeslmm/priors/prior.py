@@ -1,4 +1,4 @@
-"""Priors by name and parameters: parse them, put them in words, make PyMC variables.
+"""Priors by name and parameters: parse, describe, and make PyMC variables.
 
 A prior on a standard deviation, a variance or an effect counts in units of sd(y | X), the residual
 standard deviation of ordinary least squares on the covariates. A prior on a share (h²) has no unit.
@@ -67,7 +67,7 @@ class Prior:
 
     @classmethod
     def parse(cls, text: str | Prior) -> Prior:
-        """Parse text such as ``"half_t(3, 2.5)"``; a `Prior` is returned as it is.
+        """Parse text such as ``"half_t(3, 2.5)"``; a `Prior` is returned unchanged.
 
         Examples
         --------
@@ -89,8 +89,8 @@ class Prior:
         return cls(match[1], values)
 
     def words(self, unit: str = "") -> str:
-        """Return the prior in words; `unit` names the unit of its scale."""
-        return FAMILIES[self.family].words(*self.parameters) + (
+        """Describe the prior; `unit` names the unit of its scale."""
+        return FAMILIES[self.family].describe(*self.parameters) + (
             f", in units of {unit}" * bool(unit)
         )
 
@@ -105,10 +105,10 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One family of priors: its parameters, its words and its PyMC variable."""
+    """One family of priors: its parameters, description and PyMC variable."""
 
     parameters: tuple[str, ...]
-    words: Callable[..., str]
+    describe: Callable[..., str]
     variable: Callable[..., Any]
     support: str  # "unit", "positive", "real" or "simplex"
 
@@ -210,19 +210,19 @@ def require_support(name: str, prior: Prior, support: str) -> Prior:
         "simplex": family == "simplex",
     }[support]
     if not fits:
-        words = {
+        ranges = {
             "unit": "between 0 and 1",
             "positive": "on positive numbers",
             "real": "on reals",
             "simplex": "on shares that sum to one",
         }
-        usual = {
+        examples = {
             "unit": "beta(1,1)",
             "positive": "half_t(3, 2.5)",
             "real": "normal(0, 10)",
             "simplex": "dirichlet(1)",
         }
         raise InputError(
-            f"prior {name}={prior}", f"a distribution {words[support]}", f"try {usual[support]}"
+            f"prior {name}={prior}", f"a distribution {ranges[support]}", f"try {examples[support]}"
         )
     return prior

@@ -196,15 +196,15 @@ def correlation_matrix(name: str, size: int, eta: str | float = 1.0) -> Any:
         eta = np.nan
     if not 0 < eta < np.inf:
         raise InputError(f"eta = {text}", "a positive number", "1 for a uniform prior")
-    words = "uniform on the correlation matrices" if eta == 1 else f"LKJ with η = {eta:g}"
+    lkj = "uniform on the correlation matrices" if eta == 1 else f"LKJ with η = {eta:g}"
     if size == 2:
         half = pm.Beta(f"{name}_place", np.float64(eta), np.float64(eta))
-        half.tag.words = f"{name} is uniform between -1 and 1" if eta == 1 else f"{name} is {words}"
+        half.tag.words = f"{name} is uniform between -1 and 1" if eta == 1 else f"{name} is {lkj}"
         r = 2 * half - 1
         matrix = pt.stack([pt.stack([1.0, r]), pt.stack([r, 1.0])])
     else:
         factor = pm.LKJCorr(f"{name}_factor", n=size, eta=np.float64(eta))  # L, lower triangular
-        factor.tag.words = words
+        factor.tag.words = lkj
         matrix = factor @ factor.T
     return pm.Deterministic(name, matrix, dims=("trait", "other_trait"))
 
