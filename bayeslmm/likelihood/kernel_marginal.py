@@ -175,13 +175,10 @@ class KernelMarginal:
         self, y: Floats, beta: Floats, c: Parameters, rng: np.random.Generator, block: int = BLOCK
     ) -> Iterator[Realised]:
         """Draw the contributions of genetic values to the records, in rotated coordinates."""
-        Y = self._rotated(y)
+        Y, ones = self._rotated(y), self._ones()
         for where, u in self._rotated_draws(y, beta, c, rng, block):
             fixed = self._fixed(beta[where])
-            traits = [
-                TraitParts(fixed[:, t], [u[:, t]], Y[:, t], self._ones())
-                for t in range(self.traits)
-            ]
+            traits = [TraitParts(fixed[:, t], [u[:, t]], Y[:, t], ones) for t in range(self.traits)]
             yield Realised(where, traits, partial(self._unrotated, u))
 
     def genetic_mean(self, y: Floats, beta: Floats, c: Parameters) -> list[Floats]:
