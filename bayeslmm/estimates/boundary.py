@@ -133,11 +133,18 @@ def restricted_lrt(
     if observed <= 1e-9:
         return RestrictedLRT(0.0, 1.0, 0.0, 0)
     rng = np.random.default_rng(seed)
-    block = max(2, int(4e6 // m))
+    block = max(2, int(4e6 // m))  # within one, every other data set is drawn under the estimate
+    piece = max(2, 2 * int(1e5 // m))  # of a block: less memory, which is slow when it is new
+    pieces = [
+        min(piece, stop - start)
+        for first in range(0, count, block)
+        for stop in [min(first + block, count)]
+        for start in range(first, stop, piece)
+    ]
 
-    def draw(start: int) -> Floats:
-        """Return the squares of the next data sets (draws, m), every other under the estimate."""
-        e = rng.standard_normal((min(block, count - start), m))
+    def draw(size: int) -> Floats:
+        """Return the squares of the next data sets (size, m), every other under the estimate."""
+        e = rng.standard_normal((size, m))
         np.square(e, out=e)
         e[::2] *= d[best]
         return e
@@ -145,7 +152,7 @@ def restricted_lrt(
     total = squares = 0.0
     threads = blas_threads()
     with one_thread():
-        for e2 in ahead(draw, range(0, count, block), threads=threads):
+        for e2 in ahead(draw, pieces, threads=threads):
             gains = gain(e2)
             extreme = gains.max(axis=1) >= observed - 1e-9
             counted = np.where(extreme, 2.0 * expit(-gains[:, best]), 0.0)

@@ -25,7 +25,6 @@ from bayeslmm.errors import InputError
 from bayeslmm.likelihood.canonical import canonical_bases
 from bayeslmm.likelihood.one_kernel_solve import shrink
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.numerics.threads import ahead, blas_threads
 
 if TYPE_CHECKING:
     from bayeslmm.likelihood.spectrum import Spectrum
@@ -55,8 +54,7 @@ def draw_genetic(
     spectrum
         Spectrum of K and X.
     rng
-        Source of randomness. Where BLAS may use several threads, another thread draws the next
-        block's numbers while this one is computed; the numbers are the same.
+        Source of randomness.
     block
         Number of draws per block.
 
@@ -70,22 +68,13 @@ def draw_genetic(
     InputError
         If G or R of a draw is not a covariance matrix, or G + R is singular.
     """
-    draws, T = genetic.shape[:2]
-    wide = spectrum.p + spectrum.nodes
-
-    def normals(start: int) -> tuple[Floats, Floats]:
-        """Draw the standard normal numbers of a block: of g and of ε."""
-        shape = (min(block, draws - start) * T, wide)
-        return rng.standard_normal(shape), rng.standard_normal(shape)
-
-    starts = range(0, draws, block)
-    for start, (z, e) in zip(starts, ahead(normals, starts, threads=blas_threads()), strict=True):
-        part = slice(start, min(start + block, draws))
+    for start in range(0, beta.shape[0], block):
+        part = slice(start, min(start + block, beta.shape[0]))
         basis, r, a, b = canonical_problem(
             rotated, beta[part], genetic[part], residual[part], spectrum, start
         )
-        prior = np.sqrt(a) * unit_genetic(spectrum, z)
-        noise = np.sqrt(b) * e
+        prior = np.sqrt(a) * draw_unit_genetic(spectrum, rng, r.shape[0])
+        noise = np.sqrt(b) * rng.standard_normal(r.shape)
         yield part, back_to_traits(basis, prior + shrink(spectrum, r - prior - noise, a, b))
 
 
@@ -145,18 +134,13 @@ def back_to_traits(basis: Floats, values: Floats) -> Floats:
 
 def draw_unit_genetic(spectrum: Spectrum, rng: np.random.Generator, size: int = 0) -> Floats:
     """Draw Wᵀg for g ~ N(0, K): (p + k,), or (size, p + k)."""
-    z = rng.standard_normal((max(size, 1), spectrum.p + spectrum.nodes))
-    out = unit_genetic(spectrum, z)
-    return out if size else out[0]
-
-
-def unit_genetic(spectrum: Spectrum, z: Floats) -> Floats:
-    """Transform standard normal rows z (any, p + k) to Wᵀg for g ~ N(0, K)."""
     p, k = spectrum.p, spectrum.nodes
+    z = rng.standard_normal((max(size, 1), p + k))
     root_s = np.sqrt(spectrum.eigenvalues)
     scaled = np.divide(spectrum.coupling, root_s, out=np.zeros((p, k)), where=root_s > 0)
     top = z[:, :p] @ root(spectrum.schur).T + z[:, p:] @ scaled.T
-    return np.hstack([top, root_s * z[:, p:]])
+    out = np.hstack([top, root_s * z[:, p:]])
+    return out if size else out[0]
 
 
 def root(A: Floats) -> Floats:
