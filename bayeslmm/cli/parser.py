@@ -173,7 +173,7 @@ def _grm(parser: argparse.ArgumentParser) -> None:
     add("--loco", action="store_true", help="also write the kernels that leave one chromosome out, "
         "PREFIX.loco.chr1 ... (default: no)")  # fmt: skip
     add("--dosage-compensation", choices=("full", "none", "equal"), help="for x: a male's X-linked "
-        "variance is twice that of a female (full), half of it (none), or equal "
+        "variance is twice a female's (full), half of it (none), or equal "
         "(default: full)")  # fmt: skip
     add = parser.add_argument
     add("--format", choices=("gcta", "gemma", "plink"), default="gcta",

@@ -1,6 +1,6 @@
 """Several traits with missing values: a fast form of one covariance.
 
-The covariance is that of a `DenseMarginal` with the terms ``G ⊗ K`` and ``R ⊗ I``. The density and
+It has the covariance of a `DenseMarginal` with the terms ``G ⊗ K`` and ``R ⊗ I``. The density and
 the linear systems use the complete covariance (`bayeslmm.likelihood.incomplete`). Methods that need
 the matrices of the records (model gradients, leave-one-out) compute them on first use.
 """

@@ -136,7 +136,7 @@ def agreement_sentences(found: list[Estimate]) -> list[str]:
         )
     if "Haseman-Elston" in sources:
         wide = by_name["Haseman-Elston"].se / max(by_name["REML"].se, 1e-12)
-        times = f": its standard error is {wide:.1f} times that of REML" * math.isfinite(wide)
+        times = f": its standard error is {wide:.1f} times REML's" * math.isfinite(wide)
         out.append(
             "Haseman-Elston regression needs no normal distribution, but weighs all pairs equally, "
             f"although they are not independent{times}. It is not constrained to 0 to 1."

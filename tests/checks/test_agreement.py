@@ -265,7 +265,7 @@ def test_several_traits_are_refused() -> None:
 
 def test_an_estimate_without_an_error_is_not_compared_in_words() -> None:
     found = [usual(), usual("Haseman-Elston", se=0.1)]
-    assert "2.0 times that of REML" in " ".join(agreement_sentences(found))
+    assert "2.0 times REML's" in " ".join(agreement_sentences(found))
     unknown = [usual(se=math.nan), usual("Haseman-Elston", se=0.1)]
     assert "nan" not in " ".join(agreement_sentences(unknown))
 

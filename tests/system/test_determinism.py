@@ -110,7 +110,7 @@ def same_tables(one: Path, other: Path, rtol: float, atol: float) -> None:
 
 def test_files_in_numbers_out_by_one_thread_and_by_two(tmp_path: Path) -> None:
     """GRM, decomposition, engines, checks, tables, comparison: every float."""
-    write_data(tmp_path, 210)  # BLAS threads do what they do at 300: the same 73 arrays differ
+    write_data(tmp_path, 210)  # enough that 73 arrays differ by threads of BLAS, as at 300
     two, again, one = processes(tmp_path, two="2", again="2", one="1")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     assert (one.threads, two.threads, again.threads) == (1, min(2, cores), min(2, cores))
