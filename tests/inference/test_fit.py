@@ -350,7 +350,7 @@ def test_improper_priors_of_the_variances(tmp_path: Path) -> None:
         # 1000 effective draws of an sd of 0.27; five standard errors
         assert h2.mean() == pytest.approx(wanted["mean"], abs=5 * wanted["sd"] / np.sqrt(1000))
         if "HalfFlat" in lines:
-            with pytest.raises(ModelError, match="the prior of u, e is improper, so that the marg"):
+            with pytest.raises(ModelError, match="the prior of u, e is improper, so the marg"):
                 estimate_evidence(tree)
 
 

@@ -250,8 +250,8 @@ CATALOGUE = (
     Mutation(
         "too narrow",
         "bayeslmm/likelihood/genetic_values.py",
-        "        noise = np.sqrt(b) * e\n",
-        "        noise = 0.83 * np.sqrt(b) * e\n",
+        "        noise = np.sqrt(b) * rng.standard_normal(r.shape)\n",
+        "        noise = 0.83 * np.sqrt(b) * rng.standard_normal(r.shape)\n",
         ("tests/likelihood/test_genetic_values.py",),
     ),
     Mutation(
