@@ -198,16 +198,16 @@ def multi_trait_quadratic(
     if not possible:
         return -np.inf, A, w
     Y = combine(inverse, rotated)
-    level = -(p + weights.sum()) * log_det
+    level = n = 0.0
     for t in range(T):
-        value, A_t, w_t = one_trait_quadratic(Y[t], shares[t], s, weights, C, schur, triangle)
+        value, A_t, w_t, n = one_trait_quadratic(Y[t], shares[t], s, weights, C, schur, triangle)
         if value == -np.inf:
             return -np.inf, A, w
         level += value
         w[t * p : (t + 1) * p] = w_t
         for u in range(T):
             A[t * p : (t + 1) * p, u * p : (u + 1) * p] = inverse[t, u] * A_t
-    return level, A, w
+    return level - n * log_det, A, w
 
 
 @numba.njit(cache=True, nogil=True)
@@ -219,8 +219,8 @@ def one_trait_quadratic(
     C: Floats,
     schur: Floats,
     triangle: Floats,
-) -> tuple[float, Floats, Floats]:
-    """Compute ℓ, A = L⁻¹R (p, p) and w = L⁻¹(q - a C D⁻¹ e) (p,) of one trait, S = LLᵀ."""
+) -> tuple[float, Floats, Floats, float]:
+    """Compute ℓ, A = L⁻¹R (p, p) and w = L⁻¹(q - a C D⁻¹ e) (p,) of one trait, S = LLᵀ; and n."""
     p, m = C.shape
     a = variance[0]
     b = variance[1]
@@ -234,7 +234,7 @@ def one_trait_quadratic(
     for k in range(m):
         d = a * s[k] + b
         if not d > 0.0:
-            return -np.inf, A, r
+            return -np.inf, A, r, count
         x = y[p + k] / d
         rss += x * y[p + k]
         count += weights[k]
@@ -253,14 +253,14 @@ def one_trait_quadratic(
                     S[i, j] += weight * C[i, k] * C[j, k]
     log_d += math.log(product)
     if not cholesky_in_place(S):
-        return -np.inf, A, r
+        return -np.inf, A, r, count
     solve_lower(S, r)
     level = count * LOG_2PI + log_d + rss
     for i in range(p):
         level += 2.0 * math.log(S[i, i])
         A[: i + 1, i] = triangle[: i + 1, i]
         solve_lower(S, A[:, i])
-    return -0.5 * level, A, r
+    return -0.5 * level, A, r, count
 
 
 @numba.njit(cache=True, nogil=True)
