@@ -113,6 +113,7 @@ def fit_all(
         between = [k for k in matrices.values() if isinstance(k, Relationship)]
         shown = min(between, key=lambda k: k.kind != "genetic", default=None)
         aligned = None if shown is None else shown.on(first.people)
+        of_records = {k: aligned if v is shown else v for k, v in matrices.items()}  # once for all
         if args.spectrum is not None and aligned is not None:
             path = Path(args.spectrum)
             if len(groups) > 1:
@@ -122,7 +123,7 @@ def fit_all(
         built: pm.Model | None = None
         trees: dict[str, xr.DataTree] = {}
         for one in group:
-            built = prepare(args, terminal, one, matrices, model, built)
+            built = prepare(args, terminal, one, of_records, model, built)
             refuse_external(args, built)
             result = fit_one(args, terminal, one, matrices, built)
             if not args.no_report:
