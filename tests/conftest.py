@@ -15,9 +15,10 @@ from gemma import Gemma, gemma_of_mice
 
 matplotlib.use("Agg")
 
-LONG = (
-    "test_notebooks.py", "test_sbc_models.py", "test_determinism.py", "test_engines_agree.py",
-    "test_gryphon_models.py",
+LONG = (  # in the order in which they start
+    "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_engines_agree.py",
+    "test_sbc_models.py", "test_fit.py", "test_calibration.py", "test_quadrature.py",
+    "test_gallery.py", "test_refit.py", "test_gryphon_models.py", "test_mouse_models.py",
 )  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -40,7 +41,8 @@ def gemma(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gemma:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the files of long tests first where several processes run: short tests end together."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.path.name not in LONG)
+        rank = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)

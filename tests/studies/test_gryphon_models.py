@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.optimize import minimize
 
 from bayeslmm import models
@@ -62,6 +63,7 @@ def restricted_mode(y: Any, X: Any, kernels: list[Any]) -> Any:
     return np.exp(minimize(objective, start, jac=True, method="BFGS").x)
 
 
+@pytest.mark.slow  # half a minute; test_engines_agree holds household's posterior to NUTS
 def test_birth_weight_with_sex_mother_and_year(shared_data: Path) -> None:
     """Modes of the four variances are the REML estimates, within a quarter of a posterior sd."""
     records, A = data(shared_data / "gryphon")
