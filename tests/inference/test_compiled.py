@@ -70,6 +70,20 @@ def test_a_shape_follows_the_data(model) -> None:
     assert shape_of(rv) == shape_of(flat) == (5,)
 
 
+def test_a_batch_of_a_deterministic_is_no_loop_in_python() -> None:
+    from pytensor.graph.replace import vectorize_graph
+    from pytensor.tensor.blockwise import Blockwise
+
+    with pm.Model():
+        x = pm.Normal("x", shape=3)
+        twice = pm.Deterministic("twice", 2.0 * x)
+    points = pt.dmatrix()
+    function = evaluator([points], vectorize_graph(twice, {x: points}))
+    assert not any(isinstance(n.op, Blockwise) for n in function.maker.fgraph.apply_nodes)
+    values = np.arange(12.0).reshape(4, 3)
+    np.testing.assert_array_equal(function(values), 2.0 * values)
+
+
 def test_threads_may_call_one_function_at_once() -> None:
     x = pt.dvector()
     function = compile_function([x], [], [pt.exp(x) + x])
