@@ -113,7 +113,14 @@ def fit_all(
         between = [k for k in matrices.values() if isinstance(k, Relationship)]
         shown = min(between, key=lambda k: k.kind != "genetic", default=None)
         aligned = None if shown is None else shown.on(first.people)
-        of_records = {k: aligned if v is shown else v for k, v in matrices.items()}  # once for all
+        of_model = dict(matrices)
+        if (
+            shown is not None
+            and aligned is not None
+            and len(aligned.individuals) == len(shown.individuals)
+        ):
+            # scaled once for all; otherwise a model may need the rows of others, such as dams
+            of_model = {name: aligned if k is shown else k for name, k in matrices.items()}
         if args.spectrum is not None and aligned is not None:
             path = Path(args.spectrum)
             if len(groups) > 1:
@@ -123,7 +130,7 @@ def fit_all(
         built: pm.Model | None = None
         trees: dict[str, xr.DataTree] = {}
         for one in group:
-            built = prepare(args, terminal, one, of_records, model, built)
+            built = prepare(args, terminal, one, of_model, model, built)
             refuse_external(args, built)
             result = fit_one(args, terminal, one, matrices, built)
             if not args.no_report:

@@ -160,8 +160,8 @@ CATALOGUE = (
     Mutation(
         "half log-determinant",
         "bayeslmm/likelihood/traits.py",
-        "    level = -(p + weights.sum()) * log_det\n",
-        "    level = -0.5 * (p + weights.sum()) * log_det\n",
+        "    return level - n * log_det, A, w\n",
+        "    return level - 0.5 * n * log_det, A, w\n",
         MULTITRAIT,
     ),
     Mutation(
