@@ -106,7 +106,7 @@ def _row(tree: xr.DataTree, found: Alternative, prob: float) -> dict[str, object
 def prior_probabilities(tree: xr.DataTree, found: Alternative) -> tuple[float, float, float]:
     """Return the prior P(h² < 0.01), P(h² < 0.05) and P(h² > 0.9); nan if unknown.
 
-    They are exact if x is h². Otherwise those of the prior of the fit come from its prior draws.
+    They are exact if x is h². Otherwise the fit's prior draws give them for the fit's own prior.
     """
     limits = np.array([0.01, 0.05, 0.9])
     if found.prior is not None and found.direct:
@@ -123,9 +123,9 @@ def prior_probabilities(tree: xr.DataTree, found: Alternative) -> tuple[float, f
 def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
     """Compute the power-scaling sensitivity of h², shares and realised PVE.
 
-    The priors of all parameters are scaled together, except those of latent genetic values, which
-    are part of the model. Scaling uses the joint density with β and the variances as parameters, so
-    that it does not depend on the variables that an engine integrates out.
+    The priors of all parameters are scaled together. Latent genetic values are left out, because
+    their distribution is part of the model. Scaling uses the joint density with β and the variances
+    as parameters, so that it does not depend on the variables that an engine integrates out.
 
     Parameters
     ----------

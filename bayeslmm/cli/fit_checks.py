@@ -41,7 +41,8 @@ def check_fit(
         return
     given = [one for file in external_of(args, cohort.trait) for one in read_external(file)]
     found: list[Estimate] = []
-    with terminal.step(f"{cohort.trait}: checks of relatives, other estimates"):
+    relatives = "" if cohort.traits else "checks of relatives, "  # which are of one trait
+    with terminal.step(f"{cohort.trait}: {relatives}other estimates"):
         checks = add_relative_checks(
             tree, relationship, levels=cohort.levels, people=cohort.people, seed=args.seed
         )

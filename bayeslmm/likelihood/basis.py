@@ -28,7 +28,7 @@ class Basis:
     p
         Number of fixed effects.
     nodes
-        Number of coordinates, between those of X and of V, that represent the space orthogonal to
+        Number of coordinates, between X's and V's, that represent the space orthogonal to
         W: 0 if W is complete, otherwise the number of traits rotated together.
     """
 

@@ -46,7 +46,7 @@ class DenseForm:
     covariance
         The covariance as a sum of terms.
     identity
-        Whether a last coefficient, beyond those of the stack, multiplies I.
+        Whether a last coefficient, after one for each matrix of the stack, multiplies I.
     triangle
         R (p, p), upper triangular.
     reflectors

@@ -36,6 +36,15 @@ COLUMNS_OF_TRAITS = {
     "interval": "interval",
     "from": "note",
 }
+# title of the figure, and label of its axis
+ONE_TRAIT = (
+    "Heritability by the posterior and by other estimates, each with its interval",
+    "h² on the scale of this report",
+)
+SEVERAL_TRAITS = (
+    "Heritabilities and genetic correlations by the posterior and by other estimates",
+    "h² and genetic correlation",
+)
 
 
 def agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:
@@ -52,33 +61,21 @@ def agreement_section(facts: Facts, key: str) -> dict[str, Any] | None:
     if all(one.source == "posterior" for one in found):
         return None
     return {
-        **(several_traits(found, key) if facts.traits else one_trait(found, key)),
+        **_presentation(found, key, bool(facts.traits)),
         "rows": [agreement_row(one) for one in found],
         "warnings": [svg.clean(message) for message in disagreements(found)],
     }
 
 
-def one_trait(found: list[Estimate], key: str) -> dict[str, Any]:
-    """Make id, columns, figure and sentences of one trait."""
-    own_id = f"{key}-agreement"
-    title = "Heritability by the posterior and by other estimates, each with its interval"
+def _presentation(found: list[Estimate], key: str, several: bool) -> dict[str, Any]:
+    """Make id, columns, figure and sentences, for one trait or several."""
+    own_id = f"{key}-trait-agreement" if several else f"{key}-agreement"
+    title, xlabel = SEVERAL_TRAITS if several else ONE_TRAIT
     return {
         "id": own_id,
-        "columns": COLUMNS,
-        "figure": agreement_figure(found, own_id, title, "h² on the scale of this report"),
-        "sentences": agreement_sentences(found),
-    }
-
-
-def several_traits(found: list[Estimate], key: str) -> dict[str, Any]:
-    """Make id, columns, figure and sentences of several traits."""
-    own_id = f"{key}-trait-agreement"
-    title = "Heritabilities and genetic correlations by the posterior and by other estimates"
-    return {
-        "id": own_id,
-        "columns": COLUMNS_OF_TRAITS,
-        "figure": agreement_figure(found, own_id, title, "h² and genetic correlation"),
-        "sentences": traits_sentences(found),
+        "columns": COLUMNS_OF_TRAITS if several else COLUMNS,
+        "figure": agreement_figure(found, own_id, title, xlabel),
+        "sentences": traits_sentences(found) if several else agreement_sentences(found),
     }
 
 

@@ -137,6 +137,32 @@ def test_p_value_is_the_share_of_plain_simulations(target: float) -> None:
     assert found.standard_error < 0.05 * found.p_value
 
 
+@pytest.mark.parametrize("m", [1000, 1999])  # 1 999: an odd number of data sets in a block
+def test_drawing_in_pieces_weighs_the_data_sets_of_whole_blocks(m: int) -> None:
+    """By the formula, from one plain pass over the same random numbers."""
+    rng = np.random.default_rng(3)
+    s = rng.gamma(2.0, 0.5, m)
+    e = np.sqrt(0.15 * s + 0.85) * rng.standard_normal(m)
+    count, block = 2500, int(4e6 // m)
+    found = restricted_lrt(s, e, simulations=count, seed=5)
+    h = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-9.0, 9.0, 73)))])
+    d = h[:, None] * s + 1 - h[:, None]
+
+    def gain(squares: np.ndarray) -> np.ndarray:
+        values = -0.5 * (m * np.log(squares @ (1 / d).T) + np.log(d).sum(axis=1))
+        return np.asarray(values - values[:, :1])
+
+    observed = gain(e[None] ** 2)[0]
+    squares = np.random.default_rng(5).standard_normal((count, m)) ** 2
+    estimate = np.arange(count) % block % 2 == 0
+    squares[estimate] *= d[observed.argmax()]
+    gains = gain(squares)
+    weights = 2 / (1 + np.exp(gains[:, observed.argmax()]))
+    p = np.mean(np.where(gains.max(axis=1) >= observed.max() - 1e-9, weights, 0.0))
+    assert 1e-6 < p < 0.9
+    assert found.p_value == pytest.approx(p, rel=1e-9)  # sums in another order
+
+
 def test_a_strong_signal_has_a_tiny_p_value_with_a_small_error() -> None:
     data = simulated(200, 1, 0.95, seed=9, K=sibships(200, 10, 0.9))
     found = restricted_lrt(*contrasts(data), simulations=2000)

@@ -23,7 +23,7 @@ def genotype_kernels(
     more: bool,
     individuals: pd.MultiIndex,
 ) -> Kernels:
-    """Compute kernels by name; with `more` also those of --by, or by chromosome by default.
+    """Compute kernels by name; with `more` also one for each part of --by (default: chromosome).
 
     Raises
     ------

@@ -40,8 +40,8 @@ class Source:
     files
         The files read, for checksums.
     kernels
-        ``(names, more, individuals) → Kernels``: the kernels of these names; with `more` also
-        those of the options; for a pedigree only among these individuals.
+        ``(names, more, individuals) → Kernels``: the kernels of these names; with `more` also the
+        kernels that the options add; for a pedigree only among these individuals.
     pedigree
         The pedigree, or None.
     frequency_check

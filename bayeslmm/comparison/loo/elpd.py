@@ -10,7 +10,7 @@ M = Cov(y | θ)⁻¹::
 The second line uses Pareto-smoothed importance sampling over the draws of the (co)variances. Where
 its k̂ is too large, draws from the posterior without the record replace it
 (`bayeslmm.comparison.loo.refit`). Groups of records have blocks of M in place of M_ii. The priors,
-their units included, remain those of the full data.
+their units included, remain as for the full data.
 
 References
 ----------

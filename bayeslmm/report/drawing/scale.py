@@ -23,7 +23,7 @@ class Axis:
     label
         The quantity with its unit.
     low, high
-        Limits. Default: those of the data with a margin.
+        Limits. Default: the range of the data with a margin.
     log
         Logarithmic.
     ticks
@@ -49,7 +49,7 @@ class Axis:
     numbers: bool = True
 
     def limits(self, data: Floats) -> tuple[float, float]:
-        """Return the given limits, or those of the data (k,) with a margin."""
+        """Return the given limits, or the range of the data (k,) with a margin."""
         data = data[np.isfinite(data) & (data > 0)] if self.log else data[np.isfinite(data)]
         low, high = (float(data.min()), float(data.max())) if data.size else (0.1, 1.0)
         if self.log:
