@@ -16,7 +16,8 @@ type Share = Callable[
     ..., Iterator[Any]
 ]  # `map`, or what `bayeslmm.numerics.threads.sharing` gives
 
-TILE = 512  # individuals on the side of a tile; threads share the tiles of a product
+TILE = 512  # rows of a tile; threads share the tiles of a product
+WIDTH = 2048  # columns of a tile left of the diagonal
 ROWS = 128  # variants that a thread encodes at once
 
 
@@ -117,8 +118,8 @@ def add_products(total: Floats, rows: NDArray[Any], share: Share = map) -> None:
         total[tile] += rows[:, tile[0]].T @ rows[:, tile[1]]
 
     below = list(row_blocks(len(total), TILE))
-    tiles = [(i, j) for i in below for j in below if j.start < i.start]
-    tiles += [(i, i) for i in below]  # half the work each, so they go last
+    tiles = [(i, j) for i in below for j in row_blocks(i.start, WIDTH)]
+    tiles += [(i, i) for i in below]  # the least work, so they go last
     list(share(add, tiles))
 
 

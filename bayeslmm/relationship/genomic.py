@@ -31,7 +31,7 @@ from bayeslmm.relationship.x_chromosome import (
 type Progress = Callable[[int, int], object]
 
 SMALL = 2000  # largest number of individuals with everything in float64
-GATHERED = 2  # blocks of variants that a kernel gathers before it multiplies them
+GATHERED = 4  # blocks of variants that a kernel gathers before it multiplies them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,9 +102,10 @@ def grm(
     -----
     Up to 2000 individuals everything is in float64. Beyond, blocks are standardised in float64,
     multiplied in float32 and summed in float64. Compared with float64 throughout, entries differ by
-    less than 1e-6 of the mean diagonal. The largest differences measured are 1.5e-7 for
-    4000 × 40000, 5e-7 for 1940 mice × 12226, and 1.1e-6 for 1992 of the latter variants, some of
-    them very rare. Rows sum to zero to double precision in any case, because the result is centred
+    about 1e-6 of the mean diagonal, more where rare variants weigh more. The largest differences
+    measured are 1.2e-7 for 4000 × 40000, 1.1e-6 for 1940 mice × 12226, and 2.8e-6 for 1992 of the
+    latter variants, some of them very rare; they depend a little on the processor's BLAS. Rows sum
+    to zero to double precision in any case, because the result is centred
     again. Peak memory is 8 n² bytes plus blocks, for any number of variants.
     """
     found = compute_grms(genotypes, scale=scale, block=block, threads=threads, progress=progress)
@@ -157,7 +158,7 @@ def compute_grms(
     chr_set
         Number of autosome pairs of the species; X may be called by the next number. Default: 22.
     block
-        Variants read at once; default 1024. A kernel multiplies twice as many at once.
+        Variants read at once; default 1024. A kernel multiplies four times as many at once.
     threads
         Threads that share the work; default: as many as BLAS may use. The result is the same to
         the last bit.
@@ -181,7 +182,7 @@ def compute_grms(
 
     Notes
     -----
-    Peak memory: 8 n² bytes per kernel, blocks, and 2 × block × n numbers for each kernel that is
+    Peak memory: 8 n² bytes per kernel, blocks, and 4 × block × n numbers for each kernel that is
     begun and not complete. It is checked first.
 
     Rows of the additive kernels sum to zero to double precision, because they are centred again.

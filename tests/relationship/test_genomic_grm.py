@@ -106,7 +106,7 @@ def test_equals_the_definition(
     small_is: None, tolerance: float, scale: Scale, missing: float
 ) -> None:
     dosages = simulated(60, 500, missing=missing)
-    relationship = grm(from_array(dosages), scale=scale, block=64)
+    relationship = grm(from_array(dosages), scale=scale, block=32)
     expected = dense(dosages, scale)
     error = np.abs(relationship.matrix - expected).max() / np.diagonal(expected).mean()
     assert error < tolerance
