@@ -25,7 +25,6 @@ from bayeslmm.checks.records import RecordCheck, check_records
 from bayeslmm.checks.simple_models import coefficients, contrasts_of
 from bayeslmm.likelihood.contrasts import Contrasts
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.numerics.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +60,6 @@ class RelativeChecks:
     whitened: Floats
 
 
-@one_thread()
 def check_relatives(
     tree: xr.DataTree,
     relationship: Relationship | None = None,
@@ -111,7 +109,6 @@ def check_relatives(
     )
 
 
-@one_thread()
 def check_contrasts(
     contrasts: Contrasts,
     variance: Floats,

@@ -18,6 +18,7 @@ from bayeslmm.numerics.threads import ahead, blas_threads, one_thread
 
 WEAK = 0.15  # expected SE beyond which the prior matters
 SPREAD = 1e-4  # variance of the eigenvalues below which h² is not identified
+ZEROS = 1000  # eigenvalues zero from which on one χ² number stands for their contrasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,9 @@ def restricted_lrt(
     With the weights ``2 / (1 + exp[l(ĥ²) - l(0)])`` p-values of any size have a small relative
     error.
 
+    The contrasts of w eigenvalues zero enter by their sum of squares alone, which is χ² with w
+    degrees of freedom under any h². Of a kernel of few variants it is drawn as one number.
+
     Where BLAS may use several threads, one draws the next data sets while another weighs these; the
     numbers are the same.
 
@@ -119,22 +123,23 @@ def restricted_lrt(
     """
     m = eigenvalues.size
     count = simulations or int(np.clip(4e7 // m, 10_000, 50_000))
+    s, w, e2 = _merged(eigenvalues, contrasts)
     h = np.concatenate([[0.0], expit(np.linspace(-9.0, 9.0, 73))])
-    d = h[:, None] * eigenvalues + (1.0 - h)[:, None]
-    weights, log_d = 1.0 / d, np.log(d).sum(axis=1)
+    d = h[:, None] * s + (1.0 - h)[:, None]
+    weights, log_d = 1.0 / d, (w * np.log(d)).sum(axis=1)
 
     def gain(squares: Floats) -> Floats:
         """Return l(h²) - l(0) at every node (draws, nodes)."""
         likelihood = -0.5 * (m * np.log(squares @ weights.T) + log_d)
         return np.asarray(likelihood - likelihood[:, :1])
 
-    found = gain(contrasts[None, :] ** 2)[0]
+    found = gain(e2[None])[0]
     best, observed = int(np.argmax(found)), float(found.max())
     if observed <= 1e-9:
         return RestrictedLRT(0.0, 1.0, 0.0, 0)
     rng = np.random.default_rng(seed)
     block = max(2, int(4e6 // m))  # within one, every other data set is drawn under the estimate
-    piece = max(2, 2 * int(1e5 // m))  # of a block: less memory, which is slow when it is new
+    piece = max(2, 2 * int(1e5 // s.size))  # of a block: less memory, which is slow when it is new
     pieces = [
         min(piece, stop - start)
         for first in range(0, count, block)
@@ -143,17 +148,19 @@ def restricted_lrt(
     ]
 
     def draw(size: int) -> Floats:
-        """Return the squares of the next data sets (size, m), every other under the estimate."""
-        e = rng.standard_normal((size, m))
-        np.square(e, out=e)
-        e[::2] *= d[best]
-        return e
+        """Return the squares of the next data sets (size, nodes), half under the estimate."""
+        squares = rng.standard_normal((size, s.size))
+        np.square(squares, out=squares)
+        if w[0] > 1:
+            squares[:, 0] = rng.chisquare(w[0], size)
+        squares[::2] *= d[best]
+        return squares
 
     total = squares = 0.0
     threads = blas_threads()
     with one_thread():
-        for e2 in ahead(draw, pieces, threads=threads):
-            gains = gain(e2)
+        for drawn in ahead(draw, pieces, threads=threads):
+            gains = gain(drawn)
             extreme = gains.max(axis=1) >= observed - 1e-9
             counted = np.where(extreme, 2.0 * expit(-gains[:, best]), 0.0)
             total += float(counted.sum())
@@ -161,3 +168,14 @@ def restricted_lrt(
     p = total / count
     error = float(np.sqrt(max(squares / count - p * p, 0.0) / count))
     return RestrictedLRT(2.0 * observed, min(p, 1.0), error, count)
+
+
+def _merged(eigenvalues: Floats, contrasts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return s, their numbers w and the sums of squares of e; many zeros become the first node."""
+    zero, squares = eigenvalues == 0.0, contrasts**2
+    count = np.count_nonzero(zero)
+    if count < ZEROS:
+        return eigenvalues, np.ones(eigenvalues.size), squares
+    s = np.concatenate([[0.0], eigenvalues[~zero]])
+    w = np.concatenate([[float(count)], np.ones(s.size - 1)])
+    return s, w, np.concatenate([[squares[zero].sum()], squares[~zero]])

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.numerics.arrays import Floats
-from bayeslmm.relationship.relationship import Relationship, name_some, pair_name, row_blocks
+from bayeslmm.relationship.pair_histogram import pairs_above
+from bayeslmm.relationship.relationship import Relationship, name_some, pair_name
 
 if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
@@ -67,13 +68,7 @@ def close_pairs(relationship: Relationship, threshold: float = TWIN) -> Pairs:
     diagonal = np.diagonal(matrix)
     with np.errstate(divide="ignore"):
         weight = np.where(diagonal > 0, np.maximum(diagonal, 0.0) ** -0.5, 0.0)
-    found = []
-    for rows in row_blocks(relationship.n):
-        correlation = matrix[rows] * weight[rows, None] * weight
-        pairs = np.argwhere(correlation > threshold)
-        pairs[:, 0] += rows.start
-        found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-    return np.concatenate(found)
+    return np.asarray(pairs_above(matrix, weight, threshold))
 
 
 def check_duplicates(relationship: Relationship, y: ArrayLike, *, proper: bool = False) -> None:

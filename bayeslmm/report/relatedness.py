@@ -50,7 +50,7 @@ class Relatedness:
 
 
 def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
-    """Compute the histograms of a relationship matrix by blocks of rows.
+    """Compute the histograms of a relationship matrix.
 
     Parameters
     ----------
@@ -59,18 +59,13 @@ def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
     bins
         Number of bins.
     """
+    from bayeslmm.relationship.pair_histogram import pair_histogram, pair_range
     from bayeslmm.relationship.relatedness import relationship_warnings
-    from bayeslmm.relationship.relationship import row_blocks
 
-    matrix = relationship.matrix
-    low, high = np.inf, -np.inf
-    for values in (_above(matrix, rows) for rows in row_blocks(relationship.n)):
-        if values.size:
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    matrix, everyone = relationship.matrix, np.arange(relationship.n)
+    low, high = pair_range(matrix, everyone)
     edges = _edges(low, high, bins)
-    counts = np.zeros(bins, dtype=np.int64)
-    for rows in row_blocks(relationship.n):
-        counts += np.histogram(_above(matrix, rows), edges)[0]
+    counts = pair_histogram(matrix, everyone, edges)
     diagonal = np.diagonal(matrix)
     diagonal_edges = _edges(float(diagonal.min()), float(diagonal.max()), bins)
     return Relatedness(
@@ -81,12 +76,6 @@ def relatedness(relationship: Relationship, bins: int = BINS) -> Relatedness:
         tuple(relationship_warnings(relationship)),
         relationship.name,
     )
-
-
-def _above(matrix: Floats, rows: slice) -> Floats:
-    """Return the entries (i, j) with j > i of a block of rows."""
-    block = matrix[rows, rows.start :]
-    return np.asarray(block[np.triu_indices(block.shape[0], 1, block.shape[1])])
 
 
 def _edges(low: float, high: float, bins: int) -> Floats:

@@ -163,6 +163,26 @@ def test_drawing_in_pieces_weighs_the_data_sets_of_whole_blocks(m: int) -> None:
     assert found.p_value == pytest.approx(p, rel=1e-9)  # sums in another order
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_few_variants_give_the_p_value_of_all_contrasts(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One χ² number for 1 800 eigenvalues zero: the same statistic, and p within its error."""
+    rng = np.random.default_rng(seed)
+    s = np.concatenate([np.zeros(1800), rng.gamma(2.0, 5.0, 200)])
+    e = np.sqrt(0.02 * s + 0.98) * rng.standard_normal(s.size)
+    found = restricted_lrt(s, e)
+    shuffled = rng.permutation(s.size)
+    monkeypatch.setattr(bayeslmm.estimates.boundary, "ZEROS", s.size)
+    whole = restricted_lrt(s[shuffled], e[shuffled])
+    assert found.simulations == whole.simulations == 20_000
+    assert found.statistic == pytest.approx(whole.statistic, rel=1e-9)
+    error = np.hypot(found.standard_error, whole.standard_error)
+    assert found.p_value == pytest.approx(whole.p_value, abs=4 * error)
+    assert found.p_value != whole.p_value  # other random numbers
+    assert 0 < error < 0.1 * found.p_value
+
+
 def test_a_strong_signal_has_a_tiny_p_value_with_a_small_error() -> None:
     data = simulated(200, 1, 0.95, seed=9, K=sibships(200, 10, 0.9))
     found = restricted_lrt(*contrasts(data), simulations=2000)
