@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def shared_data() -> Path:
 def gemma(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gemma:
     """GEMMA with its matrix of the mice; skips where it is not installed."""
     return gemma_of_mice(shared_data, tmp_path_factory.mktemp("gemma"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let processes reuse bytecode where the machine forbids to write it: 4 s for each command.
+
+    It goes into a temporary folder, so that nothing is written beside the sources.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        folder = tempfile.TemporaryDirectory(prefix="bayeslmm-bytecode-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -104,12 +104,6 @@ class DenseForm:
         column = apply_q(*self.reflectors, np.asarray(y)[:, None], transpose=True)
         return np.asarray(column[self._order, 0])
 
-    def unrotate(self, rotated: Floats) -> Floats:
-        """Invert `rotate`."""
-        column = np.empty((self.n, 1))
-        column[self._order, 0] = rotated
-        return np.ascontiguousarray(apply_q(*self.reflectors, column, transpose=False)[:, 0])
-
     def factor(self, c: Floats) -> Floats | None:
         """Compute the Cholesky factor L (n, n) of ``WᵀV(c)W``; None if V is not definite."""
         L = np.zeros((self.n, self.n))  # the upper triangle must be finite for SciPy's checks

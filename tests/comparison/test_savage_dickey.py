@@ -54,6 +54,9 @@ def test_the_prior_is_read_from_its_log_density(prior: str) -> None:
     other = tree.copy(deep=True)
     other["log_prior"]["share"] = other["log_prior"]["share"] ** 2
     assert read_prior(other) is None
+    by_group = tree.copy(deep=True)  # shares of something else
+    by_group["posterior"] = by_group["posterior"].to_dataset().rename(component="group")
+    assert read_prior(by_group) is None
 
 
 @pytest.mark.parametrize("prior", PRIORS)

@@ -154,6 +154,9 @@ def test_a_damaged_part_is_an_error(tmp_path: Path) -> None:
             path.write_bytes(bad)
             with pytest.raises(InputError, match="only this part is computed again"):
                 kept.load("chain-0")
+    (tmp_path / "posterior.nc").write_bytes(b"hello")
+    with pytest.raises(InputError, match="only this part is computed again"):
+        kept.load_tree(["posterior"])
     with pytest.raises(InputError, match="is a file -> a folder"):
         open_checkpoint(path, family_model(), {})
 

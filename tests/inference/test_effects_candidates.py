@@ -8,14 +8,22 @@ from engine_oracles import simulated
 from model_cases import case
 
 from bayeslmm import models
+from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.errors import InputError
 from bayeslmm.inference.effects_candidates import extend_effects
+from bayeslmm.likelihood.candidates import find_candidates
 
 
 @pytest.mark.parametrize("name", ["additive", "additive_cholesky"])
 def test_one_kernel_wants_its_relationship_by_name(name: str) -> None:
     data = simulated(20, 2, 0.5, seed=51)
     model, cohort = data.model(name), data.cohort()
+    known = {"additive": data.relationship()}
+    terms, _ = require_marginal(data.model("additive")).terms(cohort, known)
+    alone = find_candidates(cohort, terms, {})  # no kernel is known: the cohort's own people
+    assert alone.people.equals(cohort.people)
+    assert dict(alone.rows) == {}
+    assert alone.order.tolist() == list(range(20))
     for given in ({}, {"dominance": data.relationship()}):
         with pytest.raises(InputError, match=r"no relationship 'additive'"):
             extend_effects(model, cohort, given)

@@ -33,9 +33,11 @@ from bayeslmm.distributions.phenotype import set_phenotype
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.inference.choose import choose_engine
 from bayeslmm.inference.diagnostics import convergence
+from bayeslmm.inference.engines import ENGINES
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.exact.marginal import why_not_exact
 from bayeslmm.inference.fit import ORDER, fit
+from bayeslmm.inference.fitted import model_of
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import why_not_laplace
 from bayeslmm.inference.nuts import NUTS
@@ -525,6 +527,22 @@ def test_where_weights_fail_several_kernels_go_on_to_nuts_on_the_marginal_densit
         law = stats.multivariate_normal(X @ one["beta"].to_numpy(), V)
         at = tree["log_likelihood"]["phenotype"].isel(chain=1, draw=draw)
         assert float(at.sum()) == pytest.approx(float(law.logpdf(data.y)), abs=1e-6)
+
+
+def test_a_model_that_no_engine_serves_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = [replace(one, why_not=lambda _, name=one.name: f"not by {name}") for one in ENGINES]
+    monkeypatch.setattr("bayeslmm.inference.choose.ENGINES", tuple(never))
+    with pytest.raises(ModelError, match="no engine serves this model: not exact, because not by"):
+        choose_engine(small().model("additive"), "auto")
+
+
+def test_a_tree_and_a_model_of_another_phenotype_do_not_go_together() -> None:
+    data = small()
+    model = data.model("additive")
+    tree = fit(model, draws=100)
+    set_phenotype(model, data.y + 1.0)
+    with pytest.raises(InputError, match="a model with another phenotype than the tree"):
+        model_of(tree)
 
 
 def test_an_unknown_engine_is_refused_by_name() -> None:

@@ -317,6 +317,11 @@ def test_contrasts_whiten_the_records(name: str, form: str) -> None:
         mean, cov = moments(lambda rng, at=at: at.residuals(1, rng)[:, 0])
         close(mean, np.zeros(n))
         close(cov, M @ V @ M, 1e-10)
+        mean, cov = moments(
+            lambda rng, draw=contrasts.replicates, at=c[0]: draw(at[None], 1, rng)[:, 0]
+        )
+        close(mean, np.zeros(n))
+        close(cov, M @ V @ M, 1e-10)
 
 
 def white(marginal: KernelMarginal, y: Floats, c: list[Floats]) -> Floats:

@@ -40,6 +40,16 @@ def correlated(r: float, scale: float = 1.0) -> Floats:
     return scale * np.array([[1.0, r], [r, 1.0]])
 
 
+def test_the_names_of_what_is_drawn_and_what_shares_a_covariance() -> None:
+    one = require_marginal(small().model("additive"))
+    assert one.effect_groups == (("additive",),)
+    assert one.effect_names == ("additive",)
+    both = require_marginal(compiled(SEVERAL).model)
+    assert len(both.effect_groups) == 1
+    assert both.effect_groups[0] == both.effect_names
+    assert len(both.effect_names) == 2
+
+
 def test_covariances_that_are_not_definite_have_no_density() -> None:
     quadratic = quadratic_of(compiled(SEVERAL).model)
     good = correlated(0.5)

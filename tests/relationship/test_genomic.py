@@ -14,6 +14,7 @@ import bayeslmm.relationship.genomic as module
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes.genotypes import Genotypes, from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.qc import quality_control
+from bayeslmm.relationship.cross_product import CrossProduct
 from bayeslmm.relationship.genomic import compute_grms, grm
 from bayeslmm.relationship.relationship import average_semivariance
 from bayeslmm.relationship.variant_sets import VariantSets, by_chromosome, by_maf
@@ -214,6 +215,28 @@ def test_wrong_options_are_errors() -> None:
         compute_grms(genotypes, dosage_compensation="half")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no variant for the kernel 'x'"):
         compute_grms(genotypes, ["x"], sex=np.ones(10))
+
+
+def test_two_kernels_of_one_name_are_refused() -> None:
+    genotypes = on_chromosomes(simulated(), np.repeat(["1", "X"], 200))
+    sets = VariantSets(("x", "rest"), np.repeat([0, 1], [100, 300]))
+    with pytest.raises(InputError, match="two kernels named 'x'"):
+        compute_grms(genotypes, ["additive", "x"], sets, sex=np.ones(50))
+
+
+def test_only_a_sum_in_double_precision_that_was_not_multiplied_has_a_root() -> None:
+    dosages, c = np.array([[0, 1, 2], [2, 2, 1], [0, 0, 1]], np.int8), np.ones((3, 3))
+    for dtype, width, has_root in (
+        (np.float64, 4, True),
+        (np.float64, 2, False),
+        (np.float32, 4, False),
+    ):
+        sums = CrossProduct(3, dtype, width)
+        sums.add(dosages, np.arange(3), c)
+        root = sums.root()
+        assert (root is not None) == has_root
+        if root is not None:
+            np.testing.assert_allclose(root @ root.T, sums.mean(), rtol=1e-14)
 
 
 def test_memory_is_checked_for_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

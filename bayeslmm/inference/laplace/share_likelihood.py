@@ -105,9 +105,7 @@ def share_likelihood(model: pm.Model) -> ShareLikelihood:
     split = hyper(model)
     explained, alpha, genetic = _shares_of(model, split)
     marginal, count = require_marginal(model), len(genetic)
-    if marginal.traits > 1:
-        raise ModelError("the phenotype is several traits")
-    if marginal.spectrum is not None:
+    if marginal.traits > 1 or marginal.spectrum is not None:
         raise ModelError(f"the phenotype is a {marginal.name}, not a dense_normal of one trait")
     effects = split.effects_prior(*split.data)
     names = tuple(str(name) for name in model.coords["component"])[:count]
