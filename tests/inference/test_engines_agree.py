@@ -133,6 +133,7 @@ def laplace_means(found: laplace.Laplace, names: tuple[str, ...]) -> dict[str, t
     return out
 
 
+@pytest.mark.slow  # most of it compiles the model for NUTS
 def test_laplace_and_nuts_agree_on_household() -> None:
     """48 individuals in households of four; 7 differences, four standard errors each."""
     cohort, matrices = problem("household")
