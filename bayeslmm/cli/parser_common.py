@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from bayeslmm.cli.arguments import draws, integer, names, real
+from bayeslmm.genotypes.conversions import FOREIGN, foreign_option
 from bayeslmm.inference.engine_names import ENGINE_NAMES
 
 
@@ -41,6 +42,19 @@ def genotypes(sources: Any) -> None:
     """Genotype files."""
     sources.add_argument("--bfile", metavar="P", help="PLINK 1 files: P.bed P.bim P.fam")
     sources.add_argument("--pfile", metavar="P", help="PLINK 2 files: P.pgen P.pvar P.psam")
+    for one in FOREIGN:
+        hidden = argparse.SUPPRESS
+        sources.add_argument(*one.options, action=_Foreign, help=hidden, default=hidden)
+
+
+class _Foreign(argparse.Action):
+    """Name the conversion of genotypes that are not read."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: Any, values: Any, option: str | None = None
+    ) -> None:
+        name, remedy = foreign_option(str(option), values)
+        parser.error(f"{option} {values}: {name} is not read -> convert it: {remedy}")
 
 
 def quality_control(parser: argparse.ArgumentParser) -> None:

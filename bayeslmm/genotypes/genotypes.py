@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from bayeslmm.errors import InputError
 from bayeslmm.genotypes.array import ArrayReader, array_individuals, array_variants, check_dosages
+from bayeslmm.genotypes.conversions import foreign_beside, foreign_file
 from bayeslmm.genotypes.frequency_check import FrequencyCheck
 from bayeslmm.genotypes.plink import Opened, open_bfile, open_pfile
 from bayeslmm.genotypes.plink_readers import Block, Index, Reader
@@ -277,6 +278,8 @@ def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
     """Return prefix and kind of the file set that `path` belongs to."""
     if kind is not None and kind not in SUFFIXES:
         raise InputError(f"kind {kind!r}", "'bfile' or 'pfile'", "choose one of these")
+    if (foreign := foreign_file(path)) is not None:
+        raise _not_read(*foreign, path)
     for known, suffixes in SUFFIXES.items():
         for suffix in suffixes:
             if path.endswith(suffix) and kind in (None, known):
@@ -284,6 +287,8 @@ def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
                 break
     if kind is None:
         there = [k for k, s in SUFFIXES.items() if any(os.path.isfile(path + x) for x in s)]
+        if not there and (foreign := foreign_beside(path)) is not None:
+            raise _not_read(*foreign, path)
         if len(there) != 1:
             raise InputError(
                 "both PLINK 1 and PLINK 2 files" if there else "no such files",
@@ -295,12 +300,22 @@ def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
     missing = [path + suffix for suffix in SUFFIXES[kind] if not os.path.isfile(path + suffix)]
     if missing:
         fix = "check the prefix"
+        if len(missing) == 3 and (foreign := foreign_beside(path)) is not None:
+            raise _not_read(*foreign, path)
         if os.path.isfile(path + ".pvar.zst"):
             fix = f"decompress it: zstd -d {path}.pvar.zst"
         raise InputError(
             "no such file", "all of " + ", ".join(SUFFIXES[kind]), fix, path=missing[0]
         )
     return path, kind
+
+
+def _not_read(name: str, remedy: str, path: str) -> InputError:
+    """Return the error for genotypes in a format that is not read."""
+    return InputError(
+        f"genotypes in the format {name}", "PLINK 1 or PLINK 2 files", f"convert them: {remedy}",
+        path=path,
+    )  # fmt: skip
 
 
 def _biallelic(opened: Opened) -> Genotypes:

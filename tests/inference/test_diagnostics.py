@@ -100,6 +100,13 @@ def test_one_divergence_is_too_many() -> None:
     assert not found.ok
 
 
+def test_a_pareto_k_of_0_7_is_too_large_where_draws_are_weighted() -> None:
+    for k, problems in ((0.69, ()), (0.71, ("Pareto k̂ is 0.71; it must be below 0.7",))):
+        tree = tree_of(GOOD, engine="laplace")
+        tree["sample_stats"].attrs |= {"pareto_k": k, "ess_importance": 3000.0}
+        assert diagnose(tree).problems == problems
+
+
 def test_low_e_bfmi() -> None:
     energy = autocorrelated(0.98)
     found = diagnose(tree_of(GOOD, **quiet(energy=energy)))
