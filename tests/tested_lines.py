@@ -39,7 +39,7 @@ CORE = (  # where the numbers come from: packages, and modules of others
     *("genotypes/codings", "genotypes/hwe", "relationship/genomic", "relationship/cross_product"),
     *("relationship/derived", "relationship/loco", "relationship/x_chromosome"),
     *("relationship/pedigree/matrix", "estimates/reml", "estimates/traits", "estimates/profile"),
-    *("estimates/haseman_elston", "checks/contrasts", "checks/share_priors"),
+    *("estimates/haseman_elston", "checks/share_priors"),
 )
 
 
