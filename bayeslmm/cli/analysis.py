@@ -99,7 +99,7 @@ def fit_all(
     import xarray as xr
 
     from bayeslmm.cli.fit_checks import check_fit, refuse_external
-    from bayeslmm.cli.inputs.cohorts import check_group_names
+    from bayeslmm.cli.inputs.groups import check_group_names, groupings
     from bayeslmm.cohort.cohort import group_by_individuals
     from bayeslmm.likelihood.decompose import spectrum
     from bayeslmm.relationship.relationship import Relationship
@@ -145,15 +145,6 @@ def fit_all(
             for trait in trees:
                 done[trait] = replace(done[trait], tree=joined.children[trait].copy())
     return [done[one.trait] for one in cohorts]
-
-
-def groupings(args: Namespace, cohort: Cohort) -> dict[str, Any]:
-    """Make the groupings of --group-column."""
-    from bayeslmm.likelihood.terms import Grouping
-
-    return {
-        name: Grouping(name, tuple(cohort.column_text(name))) for name in args.group_column or ()
-    }
 
 
 def prepare(

@@ -66,7 +66,7 @@ def compare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("models and analysis").add_argument
     add("--models", type=names, metavar="A,B", required=True, help="two or more: models of the "
         "gallery, your own files (FILE.py), or fixed, the fixed effects alone; all are fitted to "
-        "the records that are complete for all of them; --group-column (FID is allowed) applies to "
+        "the records that are complete for all of them; --group-column applies to "
         "models such as household, --by to models such as partitioned")  # fmt: skip
     add("--engine", choices=("auto", *ENGINE_NAMES), default="auto",
         help="as for h2 (default: auto, the first suitable one for each model)")  # fmt: skip

@@ -101,7 +101,8 @@ def traits(group: Any) -> None:
     add("--id-column", metavar="COLUMN", help="the column of --pheno that names the individual; "
         "an individual may have several records (default: FID and IID, one row each)")  # fmt: skip
     add("--group-column", type=names, metavar="A,B", help="columns of --pheno: groups with a "
-        "shared environment, for household and partitioned (default: none)")  # fmt: skip
+        "shared environment, for household and partitioned; FID: families; the column of the "
+        "individuals: their permanent environment (default: none)")  # fmt: skip
     add("--dam-column", metavar="COLUMN", help="column of --pheno that names the dam, for maternal "
         "(default: the pedigree's)")  # fmt: skip
     add("--environment-column", metavar="COLUMN", help="column of --pheno with the environment, a "

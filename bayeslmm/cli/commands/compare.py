@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from bayeslmm.cli.compare_fits import fit_models, leave_out, saying, weigh_all_zeros
 from bayeslmm.cli.compare_models import load_models, model_files
+from bayeslmm.cli.inputs.groups import FAMILY, FAMILY_NOTE
 from bayeslmm.cli.inputs.individuals import named_matrix, open_source, thread_limit
-from bayeslmm.cli.inputs.shared_cohort import FAMILY, FAMILY_NOTE, shared_cohort
+from bayeslmm.cli.inputs.shared_cohort import shared_cohort
 from bayeslmm.cli.inputs.shared_kernels import keep_spectrum, model_kernels, warn_of_kernels
 from bayeslmm.cli.outputs import (
     OF_H2,

@@ -127,10 +127,15 @@ def _check_kernel_options(args: Namespace, model: models.ModelFile) -> None:
     for name, use in (("by", "partitioned"), ("group_column", "household or partitioned")):
         if getattr(args, name) is not None and model.more() is None:
             option = "--" + name.replace("_", "-")
+            advice = f"use --model {use}, or leave {option} out"
+            if name == "group_column" and args.id_column not in (None, *args.group_column):
+                both = ",".join([args.id_column, *args.group_column])
+                advice += (
+                    f"; --model household --group-column {both} has the permanent environment of "
+                    "individuals with several records, too"
+                )
             raise InputError(
-                f"{option} with the model {model.name}",
-                "a model of any number of kernels",
-                f"use --model {use}, or leave {option} out",
+                f"{option} with the model {model.name}", "a model of any number of kernels", advice
             )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.cli.inputs.groups import groups_read
 from bayeslmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,24 +69,7 @@ def column_roles(args: Namespace, source: Source, model: ModelFile) -> dict[str,
                 "a column of --pheno",
                 f"name it: --{ROLES.get(role, role).replace('_', '-')} COLUMN",
             )
-    return roles | {name: name for name in args.group_column or ()}
-
-
-def check_group_names(groups: Iterable[str], kernels: Collection[str]) -> None:
-    """Check that no group has the name of a kernel or of the residual, which it would hide.
-
-    Raises
-    ------
-    InputError
-        If one has; the message states the name.
-    """
-    for name in groups:
-        if name in kernels or name == "residual":
-            raise InputError(
-                f"--group-column {name}, beside the component '{name}'",
-                "another name",
-                "rename the column",
-            )
+    return roles | {name: name for name in groups_read(args)}
 
 
 def _rows(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayeslmm.cli.compare_models import model_files, takes_groups
-from bayeslmm.cli.inputs.cohorts import ROLES, build_cohorts, check_group_names, column_roles
+from bayeslmm.cli.inputs.cohorts import ROLES, build_cohorts, column_roles
+from bayeslmm.cli.inputs.groups import check_group_names, groupings
 from bayeslmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from bayeslmm.cli.inputs.individuals import Source
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.likelihood.terms import Grouping
-
-FAMILY = "FID"
-FAMILY_NOTE = (
-    "The groups are the families of the FID column. Members of a family share genes as well as an "
-    "environment, and what a family shares need not be a home or a cage: read this component with "
-    "that in mind."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +44,8 @@ def shared_cohort(
         If a column that a model needs is not named, if there are several traits, or if a group has
         the name of the intercept, the residual or a kernel.
     """
-    plain = Namespace(**vars(args))
-    plain.group_column = [name for name in args.group_column or () if name != FAMILY] or None
-    _check_columns(plain, source, files)
-    found = build_cohorts(plain, source, _together(files))  # type: ignore[arg-type]
+    _check_columns(args, source, files)
+    found = build_cohorts(args, source, _together(files))  # type: ignore[arg-type]
     if len(found) != 1:
         traits = ", ".join(one.trait for one in found[:3]) + (", ..." if len(found) > 3 else "")
         raise InputError(
@@ -84,18 +76,8 @@ def _together(files: Files) -> _Together:
 
 
 def _groups(args: Namespace, cohort: Cohort, files: Files) -> dict[str, Grouping]:
-    from bayeslmm.likelihood.terms import Grouping
-
-    wanted = list(dict.fromkeys(args.group_column or ()))
     kernels = {
         name for file in model_files(files) if takes_groups(file) for name in file.matrices()
     }
-    check_group_names(wanted, kernels)
-    groups = {}
-    for name in wanted:
-        if name == FAMILY:
-            labels = [str(label) for label in cohort.individuals.get_level_values(FAMILY)]
-        else:
-            labels = cohort.column_text(name)
-        groups[name] = Grouping(name, tuple(labels))
-    return groups
+    check_group_names(args.group_column or (), kernels)
+    return groupings(args, cohort)
