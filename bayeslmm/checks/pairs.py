@@ -130,8 +130,8 @@ def _sums(
 ) -> tuple[Counts, Floats, Floats]:
     """Compute the number of pairs (bins,), ΣK (bins,) and Σ v_i v_j (bins, r) of each bin.
 
-    The pairs are those of the records i from `first` to `end` with all records j < i. The records j
-    of one i are sorted by bin first, so that four rows of v are added at once.
+    Each record i from `first` to `end` makes a pair with every record j < i. The records j are
+    sorted by bin first, so that four rows of v are added at once.
     """
     r = values.shape[1]
     count, total, sums = np.zeros(bins, np.int64), np.zeros(bins), np.zeros((bins, r))

@@ -278,7 +278,9 @@ def _find(path: str, kind: Kind | None) -> tuple[str, Kind]:
     """Return prefix and kind of the file set that `path` belongs to."""
     if kind is not None and kind not in SUFFIXES:
         raise InputError(f"kind {kind!r}", "'bfile' or 'pfile'", "choose one of these")
-    if (foreign := foreign_file(path)) is not None:
+    every = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
+    beside = any(os.path.isfile(path + suffix) for suffix in every)  # a prefix such as x.vcf
+    if not beside and (foreign := foreign_file(path)) is not None:
         raise _not_read(*foreign, path)
     for known, suffixes in SUFFIXES.items():
         for suffix in suffixes:

@@ -34,6 +34,7 @@ from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.likelihood.spectrum import SPECTRA
 from bayeslmm.relationship.genomic import grm
 
+REPEATS = 3  # of the commands, in turns
 PEAK = """
 import sys, tracemalloc, warnings
 import numpy as np
@@ -66,9 +67,6 @@ base = status("VmRSS")
 peak = build(n)
 print(peak, (status("VmHWM") - base) * 1024 / (8 * n * n))
 """
-
-
-REPEATS = 3
 
 
 def peak_table(sizes: list[int]) -> str:

@@ -31,6 +31,9 @@ def test_other_files_beside_the_right_ones_do_not_matter(tmp_path: Path) -> None
     write_plink1(np.array([[0, 1], [2, 2], [1, 0]]), tmp_path / "x")
     (tmp_path / "x.vcf").write_bytes(b"")
     assert read_genotypes(tmp_path / "x").n == 3
+    write_plink1(np.array([[0, 1], [2, 2], [1, 0]]), tmp_path / "y.vcf")  # a prefix like a file
+    for kind in (None, "bfile"):
+        assert read_genotypes(tmp_path / "y.vcf", kind=kind).n == 3  # type: ignore[arg-type]
     (tmp_path / "x.bed").unlink()
     with pytest.raises(InputError, match=r"x\.bed: no such file"):
         read_genotypes(tmp_path / "x", kind="bfile")
