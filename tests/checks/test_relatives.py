@@ -172,7 +172,9 @@ def test_what_the_others_say_by_leaving_out(kind: str, left: list[int]) -> None:
     assert found.pairs is None
 
 
-def test_sums_over_pairs() -> None:
+@pytest.mark.parametrize("piece", [1 << 21, 100, 7])  # one piece of all rows, five, many
+def test_sums_over_pairs(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayeslmm.checks.pairs.PIECE", piece)
     rng = np.random.default_rng(3)
     K = rng.uniform(-0.1, 0.6, (30, 30))
     K = (K + K.T) / 2
