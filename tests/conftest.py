@@ -9,6 +9,8 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: one BLAS thread each
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Graphs of the tests' own are built as `bayeslmm.inference.compiled.lean` builds the package's.
+os.environ.setdefault("PYTENSOR_FLAGS", "cxx=,traceback__limit=0")
 
 import matplotlib
 import pytest

@@ -13,6 +13,7 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayeslmm.inference.checkpoint import Checkpoint
+from bayeslmm.inference.compiled import lean
 from bayeslmm.inference.densities import log_densities
 from bayeslmm.inference.engine import Drawn, Engine, Replicate, Request
 from bayeslmm.inference.tree import Variables, model_data
@@ -38,7 +39,7 @@ def compiled(model: pm.Model) -> Any:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            kept = nutpie.compile_pymc_model(model)
+            kept = lean(nutpie.compile_pymc_model)(model)
         model.bayeslmm_nutpie = kept
         return kept
     known = {variable.name for variable in kept.shared_var_keys}

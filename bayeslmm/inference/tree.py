@@ -19,7 +19,7 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype
 from bayeslmm.distributions.variables import IMPROPER, kind
-from bayeslmm.inference.compiled import OFTEN, evaluator, shape_of
+from bayeslmm.inference.compiled import OFTEN, evaluator, lean, shape_of
 from bayeslmm.likelihood.decompose import decompose
 from bayeslmm.models.family import family_of
 
@@ -87,6 +87,7 @@ def prior_draws(model: pm.Model, draws: int, seed: int) -> Variables | None:
         return None
 
 
+@lean
 def _proper_draws(model: pm.Model, draws: int, seed: int) -> Variables:
     latent = [rv for rv in model.free_RVs if int(np.prod(shape_of(rv))) > 200]
     free = [rv for rv in model.free_RVs if rv not in latent]

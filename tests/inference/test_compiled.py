@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 
@@ -14,6 +15,7 @@ from bayeslmm.inference.compiled import (
     ONCE,
     compile_function,
     evaluator,
+    lean,
     log_densities_of,
     shape_of,
 )
@@ -91,3 +93,13 @@ def test_threads_may_call_one_function_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         for point, (found,) in zip(points, pool.map(function, points), strict=True):
             np.testing.assert_allclose(found, np.exp(point) + point, rtol=1e-14)
+
+
+def test_nodes_built_here_carry_no_trace_and_flags_come_back() -> None:
+    x = pt.dscalar()
+    with pytensor.config.change_flags(traceback__limit=8):
+        assert (x + 1.0).tag.trace
+        assert not lean(lambda: x + 1.0)().tag.trace
+        with pytest.raises(ZeroDivisionError):
+            lean(lambda: 1 // 0)()
+        assert pytensor.config.traceback__limit == 8

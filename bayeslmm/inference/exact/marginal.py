@@ -21,7 +21,13 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import marginal_of, observed_phenotype, require_marginal
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.compiled import OFTEN, compile_function, log_densities_of, shape_of
+from bayeslmm.inference.compiled import (
+    OFTEN,
+    compile_function,
+    lean,
+    log_densities_of,
+    shape_of,
+)
 from bayeslmm.inference.exact.coordinates import Coordinates
 from bayeslmm.inference.exact.parameters import (
     EDGE,
@@ -120,6 +126,7 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     return hyper, effects
 
 
+@lean
 def marginal(model: pm.Model) -> Marginal:
     """Split a model; raise `ModelError` if it is not supported.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,13 @@ from pytensor.graph.traversal import ancestors
 
 from bayeslmm.distributions.phenotype import observed_phenotype, parameters_of, require_marginal
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.compiled import OFTEN, compile_function, log_densities_of, shape_of
+from bayeslmm.inference.compiled import (
+    OFTEN,
+    compile_function,
+    lean,
+    log_densities_of,
+    shape_of,
+)
 from bayeslmm.inference.graph import (
     EffectsPrior,
     effects_prior_function,
@@ -84,8 +91,11 @@ def why_not_laplace(model: pm.Model) -> str | None:
     return None
 
 
-def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
-    """Return the free variables of the covariance and of β; raise `ModelError` if unsupported."""
+def _split(model: pm.Model) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """Return the free variables of the covariance and of β, and PyMC's initial point.
+
+    Raises `ModelError` for a model that is not supported.
+    """
     require_marginal(model)
     behind = set(ancestors([*parameters_of(model), model["variance"]])) & set(model.free_RVs)
     chosen, effects = split_parts(model, behind)
@@ -95,9 +105,10 @@ def _split(model: pm.Model) -> tuple[list[Any], list[Any]]:
     size = sum(np.size(point[model.rvs_to_values[rv].name]) for rv in chosen)
     if not 0 < size <= MOST:
         raise ModelError(f"{size} hyperparameters; importance sampling supports up to {MOST}")
-    return chosen, effects
+    return chosen, effects, point
 
 
+@lean
 def hyper(model: pm.Model) -> Hyper:
     """Split a model; raise `ModelError` if it is not supported.
 
@@ -107,14 +118,16 @@ def hyper(model: pm.Model) -> Hyper:
     kept = getattr(model, "bayeslmm_hyper", None)
     data = unit_data(model)
     if kept is None:
-        chosen, effects = _split(model)
+        chosen, effects, point = _split(model)
         inputs = [model[name] for name in data]
-        layout = _Layout(model, chosen)
+        layout = _Layout(model, chosen, point)
+        log_prior = model.logp(vars=chosen, jacobian=True)
+        wanted = model.replace_rvs_by_values(parameters_of(model))
         kept = (
             layout.names,
             layout.start,
-            _parameters(model, chosen, layout, inputs),
-            _pull(model, chosen, layout, inputs),
+            _parameters(log_prior, wanted, layout, inputs),
+            _pull(log_prior, wanted, layout, inputs),
             effects_prior_function(model, effects, inputs),
             _variables(model, chosen, effects, layout, inputs),
         )
@@ -128,8 +141,7 @@ def hyper(model: pm.Model) -> Hyper:
 class _Layout:
     """Position in u of the unconstrained value of each hyperparameter."""
 
-    def __init__(self, model: pm.Model, chosen: list[Any]) -> None:
-        point = model.initial_point(random_seed=1)
+    def __init__(self, model: pm.Model, chosen: list[Any], point: dict[str, Any]) -> None:
         self.values = [model.rvs_to_values[rv] for rv in chosen]
         arrays = [np.asarray(point[value.name], dtype=np.float64) for value in self.values]
         self.shapes = [array.shape for array in arrays]
@@ -151,10 +163,8 @@ class _Layout:
 
 
 def _parameters(
-    model: pm.Model, chosen: list[Any], layout: _Layout, inputs: list[Any]
+    log_prior: Any, wanted: list[Any], layout: _Layout, inputs: list[Any]
 ) -> Callable[..., tuple[Floats, list[Floats]]]:
-    wanted = model.replace_rvs_by_values(parameters_of(model))
-    log_prior = model.logp(vars=chosen, jacobian=True)
     flat = pt.dmatrix()
     given = dict(zip(layout.values, layout.parts(flat), strict=True))
     evaluate = compile_function([flat], inputs, vectorize_graph([log_prior, *wanted], given), OFTEN)
@@ -171,20 +181,22 @@ def _parameters(
 
 
 def _pull(
-    model: pm.Model, chosen: list[Any], layout: _Layout, inputs: list[Any]
+    log_prior: Any, wanted: list[Any], layout: _Layout, inputs: list[Any]
 ) -> Callable[..., Floats]:
-    wanted = model.replace_rvs_by_values(parameters_of(model))
-    cotangents = [pt.tensor(dtype="float64", shape=w.type.shape) for w in wanted]
-    total = model.logp(vars=chosen, jacobian=True)
-    total = total + sum((c * w).sum() for c, w in zip(cotangents, wanted, strict=True))
-    flat = pt.dvector()
-    slopes = [pt.flatten(g) for g in pt.grad(total, layout.values, disconnected_inputs="ignore")]
-    given = dict(zip(layout.values, layout.parts(flat), strict=True))
-    graph = clone_replace(pt.concatenate(slopes), given)
-    evaluate = compile_function([flat, *cotangents], inputs, [graph], OFTEN)
+    @cache
+    @lean
+    def compiled() -> Callable[..., list[Any]]:
+        """Compile at the first call: where an evaluation is cheap, there is none."""
+        cotangents = [pt.tensor(dtype="float64", shape=w.type.shape) for w in wanted]
+        total = log_prior + sum((c * w).sum() for c, w in zip(cotangents, wanted, strict=True))
+        flat = pt.dvector()
+        slopes = pt.grad(total, layout.values, disconnected_inputs="ignore")
+        given = dict(zip(layout.values, layout.parts(flat), strict=True))
+        graph = clone_replace(pt.concatenate([pt.flatten(g) for g in slopes]), given)
+        return compile_function([flat, *cotangents], inputs, [graph], OFTEN)
 
     def pull(u: Floats, cotangents: list[Floats], *data: Any) -> Floats:
-        return np.asarray(evaluate(u, *cotangents, *data)[0])
+        return np.asarray(compiled()(u, *cotangents, *data)[0])
 
     return pull
 

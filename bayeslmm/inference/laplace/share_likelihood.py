@@ -31,7 +31,7 @@ from scipy.special import betaln, gammaln
 from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.distributions.variables import parameters
 from bayeslmm.errors import ModelError
-from bayeslmm.inference.compiled import evaluator
+from bayeslmm.inference.compiled import evaluator, lean
 from bayeslmm.inference.exact.quadrature import integrate_rows, likelihood_width, log_sum_exp
 from bayeslmm.inference.laplace.hyper import Hyper, hyper
 from bayeslmm.inference.tree import improper_priors
@@ -140,6 +140,7 @@ def share_likelihood(model: pm.Model) -> ShareLikelihood:
     )
 
 
+@lean
 def _shares_of(
     model: pm.Model, split: Hyper
 ) -> tuple[tuple[float, float], float, tuple[bool, ...]]:
