@@ -18,8 +18,9 @@ from gemma import Gemma, gemma_of_mice
 
 matplotlib.use("Agg")
 
-LONG = (  # in the order in which they start
-    "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_engines_agree.py",
+LONG = (  # in the order in which they start; the first compiles what others load from the cache
+    "test_multi_trait_normal.py", "test_notebooks.py", "test_compare.py", "test_determinism.py",
+    "test_engines_agree.py", "test_latent_fit.py", "test_probit.py", "test_low_rank.py",
     "test_sbc_models.py", "test_fit.py", "test_calibration.py", "test_quadrature.py",
     "test_gallery.py", "test_refit.py", "test_gryphon_models.py", "test_mouse_models.py",
 )  # fmt: skip
