@@ -18,7 +18,9 @@ from gemma import Gemma, gemma_of_mice
 
 matplotlib.use("Agg")
 
-LONG = (  # in the order in which they start; the first compiles what others load from the cache
+# In the order in which they start; the first compiles what others load from the cache. It holds
+# with --no-loadscope-reorder (pyproject.toml): xdist would start with the files of most tests.
+LONG = (
     "test_multi_trait_normal.py", "test_notebooks.py", "test_compare.py", "test_determinism.py",
     "test_engines_agree.py", "test_latent_fit.py", "test_probit.py", "test_low_rank.py",
     "test_sbc_models.py", "test_fit.py", "test_calibration.py", "test_quadrature.py",
