@@ -169,7 +169,7 @@ class DenseMarginal:
             lapack.solve_lower(L, part, transpose=True)
             rotated[rows] = part
 
-        run(solve, groups, available_cores())
+        run(solve, groups, available_cores() if self.expensive else 1)
         return np.asarray(rotated @ self.form.basis.T)
 
     def random_effects(
