@@ -37,18 +37,22 @@ def _vectorize_view(op: ViewOp, node: Any, batch: Any) -> Any:
 _vectorize_node.register(ViewOp, _vectorize_view)
 
 
+_BUILDING = threading.RLock()  # the flags are the whole process's
+
+
 def lean[**P, R](build: Callable[P, R]) -> Callable[P, R]:
     """Let a function build and compile graphs without a C compiler and without stack traces.
 
-    PyTensor compiles C code for a graph inside a node (softmax), even for its Python
-    linker: 0.3 s of g++ for every kind of node in it, 8 s for the first model of two kernels on a
-    new machine. The traces name the lines that made a node; all nodes here are made by this
-    package, and the traces took a quarter of the time.
+    PyTensor compiles C code for a graph inside a node (softmax), even for its Python linker: 0.3 s
+    of g++ for every kind of node in it, 8 s for the first model of two kernels on a new machine.
+    The traces name the lines that made a node; all nodes here are made by this package, and the
+    traces took a tenth to a quarter of the time to split a model. One thread builds at a time, so
+    that each finds the user's flags and leaves them.
     """
 
     @wraps(build)
     def built(*args: P.args, **kwargs: P.kwargs) -> R:
-        with pytensor.config.change_flags(cxx="", traceback__limit=0):
+        with _BUILDING, pytensor.config.change_flags(cxx="", traceback__limit=0):
             return build(*args, **kwargs)
 
     return built

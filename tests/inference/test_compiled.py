@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pymc as pm
@@ -102,4 +103,23 @@ def test_nodes_built_here_carry_no_trace_and_flags_come_back() -> None:
         assert not lean(lambda: x + 1.0)().tag.trace
         with pytest.raises(ZeroDivisionError):
             lean(lambda: 1 // 0)()
+        assert pytensor.config.traceback__limit == 8
+
+
+def test_two_threads_that_build_at_once_leave_the_flags() -> None:
+    """Without a lock the second takes the flags of the first for the user's, and leaves them."""
+    first, second, ended = Event(), Event(), Event()
+
+    @lean
+    def begin() -> None:
+        first.set()
+        second.wait(0.3)
+        ended.set()
+
+    with pytensor.config.change_flags(traceback__limit=8), ThreadPoolExecutor(2) as pool:
+        one = pool.submit(begin)
+        assert first.wait(10)
+        other = pool.submit(lean(lambda: (second.set(), ended.is_set())))
+        assert other.result()[1]  # it has waited for the first
+        one.result()
         assert pytensor.config.traceback__limit == 8
