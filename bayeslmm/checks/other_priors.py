@@ -196,8 +196,8 @@ def _exact(
 ) -> list[Alternative]:
     """Compute `reweighted_posteriors` of one kernel on the grid of the quadrature."""
     x, rest = expit(share.z), expit(-share.z)
-    base = savage_dickey(tree)
-    no_draws = np.empty(0)
+    base, no_draws = savage_dickey(tree), np.empty(0)
+    limit = bool(tree["quadrature"].attrs["limit_at_zero"])  # of h² → 0: the model without g
     if own is not None:
         log_p = own.prior.log_density(x, rest)
     else:
@@ -221,7 +221,7 @@ def _exact(
             log_ratio = smooth(x) - half - log_p
             at_zero = float(_null_ratio(tree, own)(np.zeros(1))[0])
         found, log_mean, beyond = reweighted(share, log_ratio)
-        bf = base + (at_zero - log_mean) / math.log(10)
+        bf = base + (at_zero - log_mean) / math.log(10) if limit else math.nan
         trusted = beyond < BEYOND and not khat > KHAT
         out.append(Alternative("h2", other, False, found, no_draws, khat, bf, trusted))
     return out

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-GRM = ("numba", "scipy.linalg", "pandas")
+GRM = ("numba", "pandas")
 # ArviZ comes first, because its loader searches the source of all modules loaded before.
 FIT = ("arviz_base", "arviz_stats", "numba", "pymc")
 

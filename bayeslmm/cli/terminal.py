@@ -115,7 +115,9 @@ class Terminal:
         self._stream.flush()
 
 
-def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scale: str = "") -> str:
+def trait_summary(
+    rows: Sequence[Row], verdict: str, engine_reason: str, on_scale: str = "", no_factor: str = ""
+) -> str:
     """Summarise the result of one trait, or of several in one model, as text.
 
     Parameters
@@ -128,6 +130,9 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scal
         Reason for the choice of the engine.
     on_scale
         `Family.on_scale`: " on the liability scale", or "" on the observed scale.
+    no_factor
+        Why there is no Bayes factor, if it is not available
+        (`bayeslmm.posterior.summary.why_no_bayes_factor`).
     """
     found = {str(row["quantity"]): row for row in rows}
     first = rows[0]
@@ -161,7 +166,7 @@ def trait_summary(rows: Sequence[Row], verdict: str, engine_reason: str, on_scal
             (f"effects{on_scale}", _starting(found, "beta[")),
         ],
     )
-    lines += _tests(found)
+    lines += _tests(found, no_factor)
     return "\n".join([*lines, f"  {verdict}"])
 
 
@@ -227,15 +232,18 @@ def _sum(found: Mapping[str, Row], names: Iterable[str]) -> float:
     return sum(float(found[name]["mean"]) for name in names)
 
 
-def _tests(found: Mapping[str, Row]) -> list[str]:
+def _tests(found: Mapping[str, Row], no_factor: str) -> list[str]:
     """Format probabilities, tests and the quality of the importance weights."""
     values = {name: number(row["mean"]) for name, row in found.items()}
     unknown = "not available"
     lines = []
     if "h2" in found:
+        factor = values.get("log10_bf_h2_0", unknown)
+        if factor == unknown and no_factor:
+            factor += f" ({no_factor})"
         tests = [
             f"P(h2 < 0.01) = {values.get('p_h2_below_0.01', unknown)}",
-            f"log10 Bayes factor in favour of h2 = 0: {values.get('log10_bf_h2_0', unknown)}",
+            f"log10 Bayes factor in favour of h2 = 0: {factor}",
         ]
         one_kernel = len(_starting(found, "share[")) <= 2
         if one_kernel and "p_rlrt" in found:  # of a Gaussian phenotype

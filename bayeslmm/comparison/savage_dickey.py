@@ -8,7 +8,7 @@ the ratio of posterior to prior density near 0 as a linear function of x. With t
 
 References
 ----------
-Dickey (1971) Ann Math Stat 42:204.
+Dickey (1971) Ann Math Stat 42:204. Verdinelli & Wasserman (1995) J Am Stat Assoc 90:614.
 """
 
 from __future__ import annotations
@@ -75,8 +75,14 @@ def ratio_at_zero(x: Floats, a: float, b: float, effective: float | None = None)
 
 
 def exact_ratio(tree: xr.DataTree) -> Ratio:
-    """Return BF₀ of h² = 0 from the exact engine's densities at 0; nan if its grid ends above."""
+    """Return BF₀ of h² = 0 from the exact engine's densities at 0.
+
+    It is nan if the grid ends above 0, or if the model without g is not the limit h² → 0: the ratio
+    is then not the Bayes factor (Verdinelli & Wasserman 1995).
+    """
     group = tree["quadrature"].to_dataset()
+    if not group.attrs["limit_at_zero"]:
+        return UNAVAILABLE
     near = float(expit(group["logit_h2"].to_numpy()[0]))
     posterior, prior = (float(group[name].to_numpy()[0]) for name in ("density", "prior_density"))
     if near > 1e-5 or not (posterior > 0 and prior > 0):

@@ -14,13 +14,13 @@ question: how often do data without this component give so large a ratio?
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayeslmm.comparison.evidence import Evidence, estimate_evidence
-from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.rlrt import component_lrt
 from bayeslmm.comparison.savage_dickey import UNAVAILABLE, Ratio, exact_ratio
 from bayeslmm.comparison.zero_ratio import ratio_with_model
@@ -28,7 +28,8 @@ from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import ModelError
 from bayeslmm.estimates.boundary import restricted_lrt
 from bayeslmm.inference.fitted import model_of
-from bayeslmm.inference.laplace.share_likelihood import ShareLikelihood, share_likelihood
+from bayeslmm.inference.laplace.nested import Parts, nested_evidence, parts_of
+from bayeslmm.inference.laplace.share_likelihood import share_likelihood
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.executor import run
 from bayeslmm.numerics.threads import one_thread
@@ -90,42 +91,50 @@ def weigh_zeros(
     Returns
     -------
     list of ZeroTest
-        h² first, and h² alone for more than four kernels. Empty if the variances are not shares of
-        one total (`bayeslmm.inference.laplace.share_likelihood`); `why_no_zeros` gives the reason.
+        h² first, and h² alone for more than four kernels. Empty if no kernel can be left out on its
+        own (`bayeslmm.inference.laplace.nested.parts_of`); `why_no_zeros` gives the reason.
     """
     if "quadrature" in tree.children:
         return [_test_one_kernel(tree, seed)]
     model = model_of(tree, model)
     try:
-        shares = share_likelihood(model)
+        parts = parts_of(model)
     except ModelError:
         return []
     whole = estimate_evidence(tree, model, seed=seed, workers=workers)
-    at_once = (workers or available_cores()) if shares.expensive else 1
-    count = len(shares.components)
-    genetic = tuple(k for k in range(count) if shares.genetic[k])
+    at_once = (workers or available_cores()) if parts.expensive else 1
+    count = len(parts.components)
+    genetic = tuple(k for k in range(count) if parts.genetic[k])
     sets = [genetic] if genetic else []
     if count <= MOST:
         sets += [(k,) for k in range(count) if (k,) != genetic]
-    draws = _draws(tree, DRAWS if shares.expensive else 400)
-    log_density = np.array(run(lambda k: shares.log_density(draws[k]), range(len(draws)), at_once))
+    by_density = _by_density(tree, model, at_once)
     return [
         ZeroTest(
-            tuple(shares.components[k] for k in chosen),
+            tuple(parts.components[k] for k in chosen),
             chosen == genetic,
-            _evidence_ratio(shares, chosen, whole, seed, at_once),
-            ratio_with_model(
-                shares,
-                draws,
-                chosen,
-                log_density=log_density,
-                fitted=_draws(tree, FITTED),
-                workers=at_once,
-            ),
+            _evidence_ratio(parts, chosen, whole, seed, at_once),
+            by_density(chosen),
             component_lrt(model, chosen, seed=seed),
         )
         for chosen in sets
     ]
+
+
+def _by_density(
+    tree: xr.DataTree, model: pm.Model, workers: int
+) -> Callable[[tuple[int, ...]], Ratio]:
+    """Return ``components → Savage-Dickey ratio``, not available unless variances are shares."""
+    try:
+        shares = share_likelihood(model)
+    except ModelError:
+        return lambda chosen: UNAVAILABLE
+    draws = _draws(tree, DRAWS if shares.expensive else 400)
+    log_density = np.array(run(lambda k: shares.log_density(draws[k]), range(len(draws)), workers))
+    fitted = _draws(tree, FITTED)
+    return lambda chosen: ratio_with_model(
+        shares, draws, chosen, log_density=log_density, fitted=fitted, workers=workers
+    )
 
 
 def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
@@ -137,10 +146,10 @@ def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
         As for `weigh_zeros`.
     """
     if "quadrature" in tree.children:
-        return ""
+        return str(tree["quadrature"].attrs["why_no_h2_0"])
     model = model_of(tree, model)
     try:
-        share_likelihood(model)
+        parts_of(model)
     except ModelError as error:
         marginal = marginal_of(model)
         groups = () if marginal is None or marginal.complete else marginal.effect_groups
@@ -165,11 +174,11 @@ def _test_one_kernel(tree: xr.DataTree, seed: int) -> ZeroTest:
 
 
 def _evidence_ratio(
-    shares: ShareLikelihood, chosen: tuple[int, ...], whole: Evidence, seed: int, workers: int
+    parts: Parts, chosen: tuple[int, ...], whole: Evidence, seed: int, workers: int
 ) -> Ratio:
-    names = [shares.components[k] for k in chosen]
+    names = [parts.components[k] for k in chosen]
     try:
-        found = nested_evidence(shares, names, seed=seed, workers=workers)
+        found = nested_evidence(parts, names, seed=seed, workers=workers)
     except ModelError:  # importance sampling of the smaller model failed
         return UNAVAILABLE
     error = float(np.hypot(found.mcse, whole.mcse)) / np.log(10)

@@ -110,8 +110,6 @@ def blas_threads() -> int:
 
 def _libraries() -> ThreadpoolController:
     """Return the BLAS and OpenMP libraries of the process, those loaded since included."""
-    import scipy.linalg  # noqa: F401 (only what is loaded can be limited)
-
     return _look(_loaded())
 
 

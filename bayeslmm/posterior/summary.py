@@ -11,7 +11,6 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.savage_dickey import ratio_at_zero
 from bayeslmm.comparison.share_coordinate import coordinate, read_prior
 from bayeslmm.errors import InputError, ModelError
@@ -19,7 +18,7 @@ from bayeslmm.estimates.boundary import WEAK, expected_se, restricted_lrt
 from bayeslmm.inference.diagnostics import convergence, importance_ess
 from bayeslmm.inference.exact.share_marginal import ShareMarginal
 from bayeslmm.inference.fitted import model_of
-from bayeslmm.inference.laplace.share_likelihood import share_likelihood
+from bayeslmm.inference.laplace.nested import coordinates_without, nested_evidence, parts_of
 from bayeslmm.inference.quantities import SHARES, component_names, correlations, quantities
 from bayeslmm.models.family import recorded_family
 from bayeslmm.numerics.arrays import Floats
@@ -218,9 +217,11 @@ def _h2_tests(tree: xr.DataTree) -> dict[str, float]:
 def savage_dickey(tree: xr.DataTree) -> float:
     """Return log10 of the Bayes factor in favour of h² = 0, p(y | h² = 0) / p(y).
 
-    The exact engine gives it by quadrature; with several kernels `zero_bayes_factors` gives it.
-    Otherwise it is the ratio of posterior to prior density at 0, from draws near 0 weighted by
-    1/prior density; nan if too few draws are near 0.
+    p(y | h² = 0) is the marginal likelihood of the model without genetic values, the other
+    variances under their own priors. The exact engine computes it; otherwise `zero_bayes_factors`
+    does. If neither can, but h² is a parameter with a prior of its own, the factor is the ratio of
+    posterior to prior density at 0 (Savage-Dickey), from draws near 0 weighted by 1/prior density.
+    It is nan if there is no such model, or if too few draws are near 0.
 
     References
     ----------
@@ -231,34 +232,36 @@ def savage_dickey(tree: xr.DataTree) -> float:
         return float((attrs["log_evidence_h2_0"] - attrs["log_evidence"]) / math.log(10))
     if H2 in (found := zero_bayes_factors(tree)):
         return found[H2]
+    if "log_prior" not in tree.children or "h2" not in tree["log_prior"]:
+        return float("nan")
     posterior = tree["posterior"]["h2"].to_numpy().ravel()
     width = max(0.01, float(np.quantile(posterior, 0.05)))
     if width > 0.1 or np.count_nonzero(posterior < width) < 20:
         return float("nan")
-    if "log_prior" in tree.children and "h2" in tree["log_prior"]:
-        prior_density = np.exp(tree["log_prior"]["h2"].to_numpy().ravel())
-        return float(np.log10(_edge_density(posterior, width, 1.0 / prior_density)))
-    if "prior" not in tree.children:
-        return float("nan")
-    prior = tree["prior"]["h2"].to_numpy().ravel()
-    if np.count_nonzero(prior < width) < 20:
-        return float("nan")
-    return float(np.log10(_edge_density(posterior, width) / _edge_density(prior, width)))
+    prior_density = np.exp(tree["log_prior"]["h2"].to_numpy().ravel())
+    return float(np.log10(_edge_density(posterior, width, 1.0 / prior_density)))
+
+
+def why_no_bayes_factor(tree: xr.DataTree) -> str:
+    """Return why `savage_dickey` is nan, for a message."""
+    group = "quadrature" if "quadrature" in tree.children else "sample_stats"
+    known = str(tree[group].attrs.get("why_no_h2_0", "")) if group in tree.children else ""
+    return known or "too few draws near 0"
 
 
 def zero_bayes_factors(tree: xr.DataTree) -> dict[str, float]:
     """Return log10 Bayes factors in favour of zero, for every component and, as "h2", for h².
 
-    The result is empty unless the variances are shares of one total
-    (`bayeslmm.inference.laplace.share_likelihood`). If the model without the component has at most
-    one kernel and the tree still has its model, the factor is a ratio of marginal likelihoods,
-    which is stored with the tree. Otherwise it comes from the posterior draws near zero
-    (`bayeslmm.comparison.savage_dickey`), nan if there are too few; `bayeslmm compare` computes
-    these cases too.
+    If the tree still has its model, and the model without the component has at most one coordinate
+    (`bayeslmm.inference.laplace.nested`), the factor is a ratio of marginal likelihoods, which is
+    stored with the tree. Otherwise, if the variances are shares of one total, it comes from the
+    posterior draws near zero (`bayeslmm.comparison.savage_dickey`), nan if there are too few;
+    `bayeslmm compare` computes these cases too. There is none for other variances.
     """
+    out = _nested_bayes_factors(tree)
     prior = read_prior(tree)
     if prior is None:
-        return {}
+        return out
     posterior = tree["posterior"].to_dataset()
     names = component_names(posterior)[:-1]
     shares = posterior["share"].to_numpy().reshape(-1, len(names) + 1)
@@ -266,16 +269,12 @@ def zero_bayes_factors(tree: xr.DataTree) -> dict[str, float]:
     sets = {name: [k] for k, name in enumerate(names)}
     if (genetic := _h2_components(shares, h2)) is not None:
         sets[H2] = genetic
-    known = _nested_bayes_factors(tree, sets)
     ess = importance_ess(tree)
     effective = None if math.isinf(ess) else ess
-    out = {}
     for name, chosen in sets.items():
-        if name in known:
-            out[name] = known[name]
-            continue
-        ends = prior.of_coordinate(len(chosen), len(names))
-        out[name] = ratio_at_zero(coordinate(shares, chosen), *ends, effective).log10
+        if name not in out:
+            ends = prior.of_coordinate(len(chosen), len(names))
+            out[name] = ratio_at_zero(coordinate(shares, chosen), *ends, effective).log10
     return out
 
 
@@ -287,21 +286,26 @@ def _h2_components(shares: Floats, h2: Floats) -> list[int] | None:
     return chosen if exact else None
 
 
-def _nested_bayes_factors(tree: xr.DataTree, sets: dict[str, list[int]]) -> dict[str, float]:
-    """Return log10 Bayes factors by marginal likelihoods of models with one kernel or none."""
-    attrs = tree["sample_stats"].attrs
+def _nested_bayes_factors(tree: xr.DataTree) -> dict[str, float]:
+    """Return log10 Bayes factors by marginal likelihoods of models with at most one coordinate."""
+    attrs = tree["sample_stats"].attrs if "sample_stats" in tree.children else {}
     if "log_evidence" not in attrs:
         return {}
     if "log_evidence_nested" not in attrs:
         try:
-            shares = share_likelihood(model_of(tree))
-            found = {
-                name: nested_evidence(shares, [shares.components[k] for k in chosen]).log_evidence
-                for name, chosen in sets.items()
-                if len(shares.components) - len(chosen) <= 1
-            }
-        except (InputError, ModelError):  # the tree has no model, or its variances are not shares
+            parts = parts_of(model_of(tree))
+        except (InputError, ModelError) as error:  # no model, or no kernel can be left out
+            attrs["why_no_h2_0"] = str(error)
             return {}
+        sets: dict[str, tuple[str, ...]] = {name: (name,) for name in parts.components}
+        sets[H2] = tuple(
+            name for name, mine in zip(parts.components, parts.genetic, strict=True) if mine
+        )
+        found = {
+            name: nested_evidence(parts, without).log_evidence
+            for name, without in sets.items()
+            if without and coordinates_without(parts, without) <= 1
+        }
         attrs["log_evidence_nested"] = json.dumps(found)
     kept = json.loads(attrs["log_evidence_nested"])
     whole = float(attrs["log_evidence"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -152,14 +153,18 @@ class Relationship:
             out = None if rows is None else matrix  # no third matrix
             matrix = np.divide(matrix, divisor, out=out)
             root = None if root is None else root / np.sqrt(divisor)
-        return replace(
-            self,
-            matrix=matrix,
-            root=root,
-            individuals=individuals,
-            factor=self.factor * divisor,
-            kernel_scale=scale,
-        )
+        _check_finite(matrix, individuals, self.source)  # symmetric and GGᵀ it is already
+        matrix.flags.writeable = False
+        made = copy(self)
+        for name, value in (
+            ("matrix", matrix),
+            ("root", root),
+            ("individuals", individuals),
+            ("factor", self.factor * divisor),
+            ("kernel_scale", scale),
+        ):
+            object.__setattr__(made, name, value)
+        return made
 
     def _rows(self, individuals: pd.MultiIndex) -> Codes:
         """Return the rows of individuals in the matrix; raise `InputError` if any is absent."""

@@ -8,6 +8,7 @@ import math
 from markupsafe import Markup
 
 from bayeslmm.estimates.boundary import WEAK, expected_se
+from bayeslmm.posterior.summary import why_no_bayes_factor
 from bayeslmm.report.engine_text import importance_card
 from bayeslmm.report.facts import Facts
 from bayeslmm.report.names import listed, name, sample, some, title
@@ -152,7 +153,12 @@ def evidence(facts: Facts) -> list[tuple[str, str, str | Markup]]:
             probability(facts.number("p_h2_below_0.01")),
             "posterior probability that next to nothing is heritable",
         ),
-        ("log₁₀ Bayes factor", *bayes_factor(facts.number("log10_bf_h2_0"), how_weighed(facts))),
+        (
+            "log₁₀ Bayes factor",
+            *bayes_factor(
+                facts.number("log10_bf_h2_0"), how_weighed(facts), why_no_bayes_factor(facts.tree)
+            ),
+        ),
     ]
     if not math.isnan(p):
         note = "exact restricted likelihood ratio test of h² = 0, simulated from the spectrum"
@@ -206,10 +212,10 @@ def how_weighed(facts: Facts) -> str:
     return "Savage–Dickey, draws near 0"
 
 
-def bayes_factor(log10: float, how: str) -> tuple[str, str]:
+def bayes_factor(log10: float, how: str, why_not: str = "") -> tuple[str, str]:
     """Format the Bayes factor in favour of h² = 0 and its strength (Kass & Raftery 1995)."""
     if math.isnan(log10):
-        return "–", "in favour of h² = 0: too few draws near 0 to tell"
+        return "–", f"in favour of h² = 0, not available: {why_not}"
     strength = "barely worth mentioning"
     for threshold, word in ((0.5, "substantial"), (1.0, "strong"), (2.0, "decisive")):
         if abs(log10) >= threshold:

@@ -14,11 +14,11 @@ from scipy.stats import beta, truncnorm
 from two_kernels import TRUTHS, kernels, two_kernels
 
 from bayeslmm import models
-from bayeslmm.comparison.nested import nested_evidence
 from bayeslmm.comparison.savage_dickey import exact_ratio, ratio_at_zero
 from bayeslmm.comparison.share_coordinate import SharesPrior, coordinate, read_prior, zero_shares
 from bayeslmm.comparison.zero_ratio import conditional_density, mean_of_terms, ratio_with_model
 from bayeslmm.inference.fit import fit
+from bayeslmm.inference.laplace.nested import nested_evidence
 from bayeslmm.inference.laplace.share_likelihood import share_likelihood
 from bayeslmm.posterior.summary import heritability, savage_dickey, zero_bayes_factors
 

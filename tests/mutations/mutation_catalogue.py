@@ -344,9 +344,9 @@ CATALOGUE = (
     ),
     Mutation(
         "wrong Jacobian",
-        "bayeslmm/comparison/nested.py",
+        "bayeslmm/inference/laplace/nested.py",
         "    fine = float(np.log(np.exp(logs - peak).sum() * step) + peak)\n",
         "    fine = float(np.log(np.exp(logs - peak).sum() * 2 * step) + peak)\n",
-        ("tests/comparison/test_nested.py",),
+        ("tests/inference/laplace/test_nested.py",),
     ),
 )

@@ -186,11 +186,9 @@ def test_bayes_factor_from_draws_is_that_of_the_quadrature() -> None:
         {name: tree[name].to_dataset() for name in tree.children if name != "quadrature"}
     )
     assert savage_dickey(without) == pytest.approx(exact, abs=0.06)
+    # without h² among the parameters nothing says that the ratio is the Bayes factor
     poorer = {name: tree[name].to_dataset() for name in ("posterior", "prior")}
-    poorer["prior"] = xr.Dataset(
-        {"h2": (("chain", "draw"), np.random.default_rng(5).uniform(0, 1, (1, 20_000)))}
-    )
-    assert savage_dickey(xr.DataTree.from_dict(poorer)) == pytest.approx(exact, abs=0.12)
+    assert np.isnan(savage_dickey(xr.DataTree.from_dict(poorer)))
     assert exact > 0.1
 
 

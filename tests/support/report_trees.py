@@ -139,6 +139,8 @@ def made_quadrature() -> xr.Dataset:
             "mode": 59 / 98,
             "log_evidence": -200.0,
             "log_evidence_h2_0": -230.0,
+            "limit_at_zero": 1,
+            "why_no_h2_0": "",
         },
     )
 

@@ -254,12 +254,15 @@ def _print(
     if args.json:
         sys.stdout.write(json_text(_json(args, terminal, results, paths), ascii_only=True))
         return
+    from bayeslmm.posterior.summary import why_no_bayes_factor
+
     for result in results:
         reason = str(result.tree.attrs.get("engine_reason", ""))
         rows = result.table.to_dict(orient="records")
         verdict, on_scale = result.diagnosis.verdict, recorded_family(result.tree.attrs).on_scale
         named = [{str(k): v for k, v in row.items()} for row in rows]
-        print(trait_summary(named, verdict, reason, on_scale))
+        no_factor = why_no_bayes_factor(result.tree)
+        print(trait_summary(named, verdict, reason, on_scale, no_factor))
     if ".html" in paths:
         print(f"report: {paths['.html']}")
     print("tables and draws: " + ", ".join(str(p) for s, p in paths.items() if s != ".html"))

@@ -16,6 +16,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import expit
 
 from bayeslmm.distributions.phenotype import observed_phenotype
+from bayeslmm.errors import ModelError
 from bayeslmm.inference.engine import Drawn, Engine, Replicate, Request, joint, total
 from bayeslmm.inference.exact import quadrature
 from bayeslmm.inference.exact.coordinates import Coordinates
@@ -45,8 +46,13 @@ class Exact:
         Values of the model's replaceable data, in the order of `Marginal.data`.
     log_evidence, log_evidence_at_zero
         log p(y) and log p(y | h² = 0); with a flat prior on β up to the same constant.
+    limit_at_zero
+        Whether the model without g is the limit h² → 0: h² and τ are independent under the prior,
+        and σ²_e has no prior of its own. Then Savage-Dickey ratios are Bayes factors.
     prior_h2
         Prior density of h² at ``share.z`` (f,).
+    why_no_zero
+        Why p(y | h² = 0) is unknown, or "".
     """
 
     share: ShareMarginal
@@ -55,7 +61,9 @@ class Exact:
     data: tuple[Any, ...]
     log_evidence: float
     log_evidence_at_zero: float
+    limit_at_zero: bool
     prior_h2: Floats
+    why_no_zero: str = ""
 
 
 class SharedRows:
@@ -148,11 +156,11 @@ def solve(
     found = draw_from_grid(grid, spectrum, scaled, draws, rng, share)
     free = spectrum.n if effects.factor is not None else spectrum.m
     shift = free * log_unit  # from the density of y / unit to the density of y
-    zero = prior_h2 = np.array(np.nan)
+    zero, prior_h2 = float("nan"), np.array(np.nan)
+    limit_at_zero = quadrature.factorises(log_prior)
+    if at_zero and limit_at_zero:
+        zero = quadrature.log_evidence_at_zero(spectrum, y, log_prior, scaled, coordinates)
     if at_zero:
-        zero = np.array(
-            quadrature.log_evidence_at_zero(spectrum, y, log_prior, scaled, coordinates)
-        )
         w = grid.rows.kernel.w
         coarse = np.linspace(w[0], w[-1], 49)
         density = quadrature.prior_density_h2(log_prior, coarse, coordinates)
@@ -169,7 +177,8 @@ def solve(
         effects,
         data,
         grid.log_evidence - shift,
-        float(zero) - shift,
+        zero - shift,
+        limit_at_zero,
         prior_h2,
     )
 
@@ -180,9 +189,24 @@ def fit_one(model: pm.Model, draws: int, rng: np.random.Generator) -> tuple[Exac
     rotated = split.spectrum.rotate(observed_phenotype(model))
     data = tuple(split.data.values())
     exact = solve(split, rotated, data, draws, rng)
+    if not split.direct:
+        exact = _without_kernel(model, exact)
     found = exact.draws
     variables = split.variables(found.z, found.t, found.beta, exact.effects, *data)
     return exact, variables
+
+
+def _without_kernel(model: pm.Model, exact: Exact) -> Exact:
+    """Set log p(y | h² = 0) to the evidence of the model without g, if σ²_e has its own prior."""
+    from bayeslmm.inference.laplace.nested import nested_evidence
+    from bayeslmm.inference.laplace.separate_variances import separate_variances
+
+    try:
+        parts = separate_variances(model)
+    except ModelError as error:
+        return exact if exact.limit_at_zero else replace(exact, why_no_zero=str(error))
+    value = nested_evidence(parts, parts.components).log_evidence
+    return replace(exact, log_evidence_at_zero=value, limit_at_zero=False)
 
 
 def fit_many(
@@ -263,6 +287,8 @@ def quadrature_group(found: Exact) -> xr.Dataset:
             "mode": share.mode(),
             "log_evidence": found.log_evidence,
             "log_evidence_h2_0": found.log_evidence_at_zero,
+            "limit_at_zero": int(found.limit_at_zero),
+            "why_no_h2_0": found.why_no_zero,
         },
     )
 

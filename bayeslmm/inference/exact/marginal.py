@@ -68,6 +68,8 @@ class Marginal:
         ``(w, v, *data) → log p(w, v)`` for arrays of one shape, with all Jacobians.
     effects_prior
         ``(*data) → EffectsPrior``.
+    direct
+        Whether the parameters of the variances are h² and τ themselves.
     variables
         ``(z, t, β, effects prior, *data) → {name: draws}`` of every free and deterministic
         variable, and the log prior of every free variable under ``"log_prior"``.
@@ -80,6 +82,7 @@ class Marginal:
     coordinates: Callable[..., Coordinates]
     log_prior: Callable[..., Floats]
     effects_prior: Callable[..., EffectsPrior]
+    direct: bool
     variables: Callable[..., dict[str, Any]]
 
 
@@ -148,6 +151,7 @@ def marginal(model: pm.Model) -> Marginal:
             coordinates,
             _log_prior(model, hyper, inputs, None if direct else behind),
             effects_prior_function(model, effects, inputs),
+            direct,
             _variables(model, hyper, effects, inputs, behind, coordinates),
         )
         model.bayeslmm_marginal = kept
@@ -171,7 +175,7 @@ def _log_prior(
         inside = np.concatenate([np.clip(w, -EDGE, EDGE).ravel(), ends])
         first, second = evaluate(inside, v.ravel(), *arguments)
         low, less_low, high, less_high = first[-4:]
-        slope = np.where(w > 0, high - less_high, low - less_low) / (0.1 * EDGE)
+        slope = np.minimum(np.where(w > 0, high - less_high, low - less_low), 0.0) / (0.1 * EDGE)
         tail = np.maximum(np.abs(w) - EDGE, 0.0) * slope
         return np.asarray(first[:-4].reshape(w.shape) + second.reshape(v.shape) + tail)
 
@@ -190,6 +194,7 @@ def _log_prior(
             return value
         end = np.where(w > 0, EDGE, -EDGE)
         slope = log_prior(end, v, *arguments) - log_prior(0.9 * end, v, *arguments)
+        slope = np.minimum(slope, 0.0)  # a proper prior falls outwards
         return np.asarray(value + beyond * slope / (0.1 * EDGE))
 
     return with_tails

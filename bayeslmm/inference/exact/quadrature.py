@@ -344,6 +344,14 @@ def _check_edge(grid: Grid) -> None:
         )
 
 
+def factorises(log_prior: LogPrior) -> bool:
+    """Return whether h² and τ are independent under a prior, ``p(w, v) = p(w) p(v)``."""
+    w, v = np.meshgrid([-7.0, -0.6, 2.5], [-1.3, 0.2, 1.1], indexing="ij")
+    value = log_prior(w, v)
+    mixed = value - value[:1] - value[:, :1] + value[0, 0]
+    return bool(np.all(np.abs(mixed) < 1e-8 * (1.0 + np.abs(value).max())))
+
+
 def log_evidence_at_zero(
     spectrum: Spectrum,
     rotated: Floats,
@@ -351,7 +359,11 @@ def log_evidence_at_zero(
     effects: EffectsPrior,
     coordinates: Coordinates,
 ) -> float:
-    """Compute log p(y | h² = 0), other priors as in the model, in the unit of `rotated`."""
+    """Compute log p(y | h² = 0) under a prior that factorises, in the unit of `rotated`.
+
+    τ keeps its prior. Under another prior the limit of p(τ | h²) as h² → 0 is not the prior of the
+    model without g, and may not exist: see `bayeslmm.inference.laplace.separate_variances`.
+    """
     w = np.array([-LIMIT])
     kernel = kernel_rows(w, spectrum, effects, Coordinates(scale=coordinates.scale))
     rows = rows_of(kernel, spectrum, rotated, effects)

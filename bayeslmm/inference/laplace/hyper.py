@@ -91,7 +91,7 @@ def why_not_laplace(model: pm.Model) -> str | None:
     return None
 
 
-def _split(model: pm.Model) -> tuple[list[Any], list[Any], dict[str, Any]]:
+def split_hyper(model: pm.Model) -> tuple[list[Any], list[Any], dict[str, Any]]:
     """Return the free variables of the covariance and of β, and PyMC's initial point.
 
     Raises `ModelError` for a model that is not supported.
@@ -118,9 +118,9 @@ def hyper(model: pm.Model) -> Hyper:
     kept = getattr(model, "bayeslmm_hyper", None)
     data = unit_data(model)
     if kept is None:
-        chosen, effects, point = _split(model)
+        chosen, effects, point = split_hyper(model)
         inputs = [model[name] for name in data]
-        layout = _Layout(model, chosen, point)
+        layout = Layout(model, chosen, point)
         log_prior = model.logp(vars=chosen, jacobian=True)
         wanted = model.replace_rvs_by_values(parameters_of(model))
         kept = (
@@ -138,10 +138,11 @@ def hyper(model: pm.Model) -> Hyper:
     return Hyper(names, start, *likelihood, tuple(data.values()), *functions)
 
 
-class _Layout:
+class Layout:
     """Position in u of the unconstrained value of each hyperparameter."""
 
     def __init__(self, model: pm.Model, chosen: list[Any], point: dict[str, Any]) -> None:
+        self.variables = chosen
         self.values = [model.rvs_to_values[rv] for rv in chosen]
         arrays = [np.asarray(point[value.name], dtype=np.float64) for value in self.values]
         self.shapes = [array.shape for array in arrays]
@@ -163,7 +164,7 @@ class _Layout:
 
 
 def _parameters(
-    log_prior: Any, wanted: list[Any], layout: _Layout, inputs: list[Any]
+    log_prior: Any, wanted: list[Any], layout: Layout, inputs: list[Any]
 ) -> Callable[..., tuple[Floats, list[Floats]]]:
     flat = pt.dmatrix()
     given = dict(zip(layout.values, layout.parts(flat), strict=True))
@@ -181,7 +182,7 @@ def _parameters(
 
 
 def _pull(
-    log_prior: Any, wanted: list[Any], layout: _Layout, inputs: list[Any]
+    log_prior: Any, wanted: list[Any], layout: Layout, inputs: list[Any]
 ) -> Callable[..., Floats]:
     @cache
     @lean
@@ -205,7 +206,7 @@ def _variables(
     model: pm.Model,
     chosen: list[Any],
     effects: list[Any],
-    layout: _Layout,
+    layout: Layout,
     inputs: list[Any],
 ) -> Callable[..., dict[str, Any]]:
     """Compile every variable of the model as a function of draws of (u, β)."""

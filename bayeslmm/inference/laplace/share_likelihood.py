@@ -18,7 +18,7 @@ kernel k.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from bayeslmm.errors import ModelError
 from bayeslmm.inference.compiled import evaluator, lean
 from bayeslmm.inference.exact.quadrature import integrate_rows, likelihood_width, log_sum_exp
 from bayeslmm.inference.laplace.hyper import Hyper, hyper
+from bayeslmm.inference.laplace.target import Target
 from bayeslmm.inference.tree import improper_priors
 from bayeslmm.likelihood.one_kernel import LOG_2PI
 from bayeslmm.numerics.arrays import Floats
@@ -76,6 +77,34 @@ class ShareLikelihood:
     def log_prior(self, u: Floats) -> Floats:
         """Compute log p(u) of log-ratios u (N, k), ``u_j = log(s_j / s_last)``, of k kernels."""
         return log_prior_of_ratios(u, self.explained, self.concentration)
+
+    def reduced(self, kept: Sequence[int]) -> Target:
+        """Return log p(u, y) of the model with the kernels `kept` only, u their log-ratios."""
+
+        def prepare(points: Floats) -> Callable[[int], float]:
+            log_prior = self.log_prior(points) if len(kept) else np.zeros(len(points))
+            full = self._full(points, kept)
+
+            def at(i: int) -> float:
+                if not np.isfinite(log_prior[i]) or np.any(np.abs(points[i]) > -ABSENT / 2):
+                    return -np.inf
+                return float(log_prior[i]) + self.log_density(full[i])
+
+            return at
+
+        def log_density(u: Floats) -> float:
+            return prepare(u[None])(0)
+
+        labels = tuple(f"log {self.components[k]}/residual" for k in kept)
+        return Target(labels, np.zeros(len(kept)), log_density, None, prepare)
+
+    def _full(self, u: Floats, kept: Sequence[int]) -> Floats:
+        """Compute shares (N, K + 1) from the log-ratios u (N, k) of the kernels retained."""
+        ratios = np.full((len(u), len(self.components) + 1), -np.inf)
+        ratios[:, list(kept)] = u
+        ratios[:, -1] = 0.0
+        e = np.exp(ratios - ratios.max(axis=1, keepdims=True))
+        return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
 def log_prior_of_ratios(u: Floats, explained: tuple[float, float], alpha: float) -> Floats:

@@ -281,16 +281,22 @@ def test_the_parameters_of_the_same_prior_do_not_matter(name: str, tmp_path: Pat
     assert found.log_evidence == pytest.approx(wanted["log_evidence"], abs=1e-6)
 
 
-def test_evidence_at_zero_with_priors_on_both_standard_deviations(tmp_path: Path) -> None:
-    """σ_u, σ_e half-t: as h² → 0 the prior of τ given h² becomes τ p_e(τ), up to a constant."""
-    data = small()
-    lines = "sd = 2.5 * phenotype_unit(cohort)\n"
-    lines += "".join(f"{k} = pm.HalfStudentT('sigma_{k}', nu=3, sigma=sd) ** 2\n" for k in "ue")
-    lines = "from bayeslmm.modelling import phenotype_unit\n" + lines
-    found = solved(own_model(tmp_path, lines, data))
+LOGIT = """
+x, t = pm.Normal('x', 0, 1.5), pm.HalfNormal('t', 3)
+h2 = pm.math.sigmoid(x)
+u, e = h2 * t**2, (1 - h2) * t**2
+"""
 
-    def total_sd(x: Floats) -> Floats:  # E|t₃| = 2√3/π
-        return np.log(2 * x / (2.5 * 2 * np.sqrt(3) / np.pi)) + stats.t.logpdf(x, 3, scale=2.5)
+
+def test_the_model_without_g_is_a_limit_where_the_total_has_the_prior(tmp_path: Path) -> None:
+    """With half-t sds p(τ | h²) becomes τ p_e(τ) as h² → 0: not the prior of the residual."""
+    own = "u, e = pm.HalfStudentT('s', nu=3, sigma=2) ** 2, pm.HalfNormal('r', 2) ** 2"
+    assert not solved(own_model(tmp_path, own, small())).limit_at_zero
+    found = solved(own_model(tmp_path, LOGIT, small()))
+    assert found.limit_at_zero
+
+    def total_sd(x: Floats) -> Floats:
+        return stats.halfnorm.logpdf(x * small().unit, scale=3.0) + np.log(small().unit)
 
     wanted = brute().posterior(beta_logit(1, 1), total_sd)["log_evidence_h2_0"]
     assert found.log_evidence_at_zero == pytest.approx(wanted, abs=1e-6)

@@ -15,11 +15,11 @@ from two_kernels import TRUTH, TRUTHS, kernels, two, two_kernels
 
 from bayeslmm import models
 from bayeslmm.comparison.evidence import Evidence
-from bayeslmm.comparison.nested import _target, nested_evidence
 from bayeslmm.comparison.zero_tests import _evidence_ratio
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.inference.fit import fit
 from bayeslmm.inference.laplace.importance import Weighted, importance_sample
+from bayeslmm.inference.laplace.nested import nested_evidence
 from bayeslmm.inference.laplace.share_likelihood import (
     ShareLikelihood,
     log_prior_of_ratios,
@@ -120,7 +120,7 @@ def test_what_cannot_be_served() -> None:
 
 def test_points_beyond_what_float64_holds_have_no_density() -> None:
     shares = likelihood()
-    target = _target(shares, shares.components, [0, 1])
+    target = shares.reduced([0, 1])
     inside = np.array([-1.0, 0.5])
     expected = float(shares.log_prior(inside[None])[0])
     e = np.exp(np.append(inside, 0.0))
@@ -136,7 +136,7 @@ def test_a_smaller_model_that_importance_sampling_fails_on_is_said(
         return replace(importance_sample(*arguments, **options), ok=False, pareto_k=0.93)
 
     shares = likelihood()
-    monkeypatch.setattr("bayeslmm.comparison.nested.importance_sample", failing)
+    monkeypatch.setattr("bayeslmm.inference.laplace.nested.importance_sample", failing)
     with pytest.raises(ModelError, match=r"the model with one, two failed \(k̂ = 0\.93, it must"):
         nested_evidence(shares, [])
     whole = Evidence(-100.0, 0.01, "importance", 0.3)
