@@ -32,8 +32,9 @@ from bayeslmm.likelihood.candidates import (
     find_candidates,
     missing_relationship_error,
 )
+from bayeslmm.likelihood.explained import Sums, dense_explained
 from bayeslmm.likelihood.marginal import BLOCK, Prediction
-from bayeslmm.likelihood.terms import Term, kernel_term
+from bayeslmm.likelihood.terms import Covariance, Term, kernel_term
 from bayeslmm.numerics.arrays import Codes, Floats
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
@@ -84,6 +85,17 @@ class ExtendedEffects:
         y, beta = observed_phenotype(self.model), flat(variables, "beta")
         c = covariance_draws(self.model, variables)
         return marginal.predict(y, beta, c, self.terms, rng, block)
+
+    def explained(
+        self, variables: Variables, chosen: Codes, sums: Sums, X: Floats
+    ) -> Iterator[dict[str, Floats]]:
+        """Yield the variance (N,) of sums of effects that the records explain, at chosen draws."""
+        marginal = marginal_of(self.model)
+        if marginal is not None:
+            c = [x[chosen] for x in covariance_draws(self.model, variables)]
+            return marginal.explained(c, self.terms, sums)
+        variance = flat(variables, "variance")[chosen]
+        return dense_explained(Covariance(self.terms, self.residual), X, variance, sums)
 
 
 def extend_effects(

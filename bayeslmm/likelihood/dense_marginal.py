@@ -26,6 +26,7 @@ from bayeslmm.likelihood.dense import (
     marginal_gradient,
 )
 from bayeslmm.likelihood.dense_effects import condition, draw_effects, simulate
+from bayeslmm.likelihood.explained import Sums, dense_explained
 from bayeslmm.likelihood.fixed_effects import BetaQuadratic
 from bayeslmm.likelihood.marginal import (
     BLOCK,
@@ -251,6 +252,13 @@ class DenseMarginal:
         wide = replace(self.covariance, terms=tuple(terms))
         X = self.design
         return draw_effects(wide, self.solve, y, X, beta, c[0], rng, block, separate=True)
+
+    def explained(
+        self, c: Parameters, terms: Sequence[Term], sums: Sums
+    ) -> Iterator[dict[str, Floats]]:
+        """Yield the variance (levels,) of sums of effects that the records explain, by draw."""
+        wide = replace(self.covariance, terms=tuple(terms))
+        return dense_explained(wide, self.design, c[0], sums)
 
     complete = False
 

@@ -32,7 +32,7 @@ from bayeslmm.likelihood.genetic_values import (
 )
 from bayeslmm.likelihood.marginal import BLOCK, Effects, Parameters, Prediction, Quadratic
 from bayeslmm.likelihood.one_kernel import spectral_logp
-from bayeslmm.likelihood.one_kernel_solve import clear_null, kernel_times, spectral_solve
+from bayeslmm.likelihood.one_kernel_solve import LEAST, clear_null, kernel_times, spectral_solve
 from bayeslmm.likelihood.pivoted import kernel_cholesky
 from bayeslmm.likelihood.realised import Realised, TraitParts
 from bayeslmm.likelihood.spectrum import Spectrum
@@ -43,6 +43,7 @@ from bayeslmm.numerics.arrays import Codes, Floats
 if TYPE_CHECKING:
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.likelihood.blocks import Blocks, Conditionals
+    from bayeslmm.likelihood.explained import Sums
     from bayeslmm.relationship.relationship import Relationship
 
 
@@ -259,6 +260,25 @@ class KernelMarginal:
             names = list(enumerate(term.columns))
             where = np.arange(part.start, part.stop)
             yield Prediction(where, {x: m[:, t] for t, x in names}, {x: d[:, t] for t, x in names})
+
+    def explained(
+        self, c: Parameters, terms: Sequence[Term], sums: Sums
+    ) -> Iterator[dict[str, Floats]]:
+        """Yield the variance (levels,) of sums of effects that the records explain, by draw.
+
+        P is diagonal in the basis of the contrasts and of the canonical traits.
+        """
+        (term,), S = terms, self.nodes
+        assert term.kernel is not None
+        own = clear_null(S, np.ascontiguousarray(S.basis.project(term.kernel[:, : S.n].T).T))
+        squares = np.square(own[:, S.p :])
+        basis, _, shares = canonical_draws(*self._pair(c))
+        for Phi, one in zip(basis, shares, strict=True):
+            a, b = one[:, :1], one[:, 1:]
+            d = np.maximum(a * S.eigenvalues + b, LEAST)
+            each = squares @ (a * a / d).T  # of the canonical traits
+            found = {x: each @ np.square(Phi[t]) for t, x in enumerate(term.columns)}
+            yield {name: np.sum([found[x] for x in effects], 0) for name, effects in sums.items()}
 
     complete = True
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from bayeslmm.likelihood.explained import Sums
 from bayeslmm.likelihood.fixed_effects import BetaQuadratic
 from bayeslmm.likelihood.realised import Realised, TraitParts
 from bayeslmm.numerics.arrays import Codes, Floats
@@ -159,6 +160,15 @@ class Marginal(Protocol):
         """Draw the effects of terms that also have levels without records.
 
         Mean and deviation are separate: u = E[u | y, β, c] + d, where d does not depend on y.
+        """
+
+    def explained(
+        self, c: Parameters, terms: Sequence[Term], sums: Sums
+    ) -> Iterator[dict[str, Floats]]:
+        """Yield the variance (levels,) of sums of effects that the records explain, by draw.
+
+        β is unknown with a flat prior, as in Henderson's equations
+        (`bayeslmm.likelihood.explained`).
         """
 
     @property

@@ -20,11 +20,12 @@ from numpy.typing import ArrayLike
 
 from bayeslmm.errors import InputError
 from bayeslmm.inference.effects_candidates import extend_effects
-from bayeslmm.likelihood.terms import Covariance, Term, residual_trait_term
+from bayeslmm.likelihood.explained import covariances_with_y, explained_by
+from bayeslmm.likelihood.terms import Covariance, residual_trait_term
 from bayeslmm.models.family import family_of, require_gaussian
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
-from bayeslmm.posterior.prediction import prior_variances, table
+from bayeslmm.posterior.prediction import prior_variances, quantities, ratio, table
 from bayeslmm.relationship.relationship import Relationship
 from bayeslmm.relationship.variants import Variants
 
@@ -92,7 +93,8 @@ def compute_blup(
         residuals = residual_trait_term(cohort)
         covariance = Covariance((*wide.terms, residuals), None)
     c, sigmas = coefficients(covariance, variances)
-    factor = scipy.linalg.cho_factor(covariance.dense(c), lower=True)
+    V = covariance.dense(c)
+    factor = scipy.linalg.cho_factor(V, lower=True)
     half = scipy.linalg.cho_solve(factor, cohort.X)
     normal = cohort.X.T @ half
     beta = np.linalg.solve(normal, half.T @ cohort.y)
@@ -100,25 +102,16 @@ def compute_blup(
     genetic = [term for term in wide.terms if term.genetic and term.kernel is not None]
     total = [term.name for term in genetic if term.k == 1]
     total = total if len(total) > 1 else []
-    stacked = [S[None] for S in sigmas[: len(wide.terms)]]
-    prior = prior_variances(wide, genetic, stacked, total)
-    covariances = {
-        name: cov
-        for term, S in zip(wide.terms, sigmas, strict=False)
-        if term in genetic
-        for name, cov in _covariance_with_y(term, S).items()
-    }
-    if total:
-        covariances["total"] = np.sum([covariances[name] for name in total], axis=0)
+    mine = sigmas[: len(wide.terms)]
+    prior = prior_variances(wide, genetic, [S[None] for S in mine], total)
+    covariances = covariances_with_y(wide.terms, mine, quantities(genetic, total))
+    explained = explained_by(V, cohort.X, covariances)
     rows = {}
     for name, cov in covariances.items():
         mean = cov @ x
-        solved = scipy.linalg.cho_solve(factor, cov.T)
-        left = cov @ half
-        explained = np.einsum("ij,ji->i", cov, solved)
-        explained -= np.einsum("ij,ij->i", left, np.linalg.solve(normal, left.T).T)
-        sd = np.sqrt(np.maximum(prior[name] - explained, 0.0))
-        rows[name] = (mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, prior[name])
+        sd = np.sqrt(np.maximum(prior[name] - explained[name], 0.0))
+        reliability = ratio(explained[name], prior[name])
+        rows[name] = (mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, reliability)
     found = table(wide, cohort, rows)
     found.attrs["beta"] = beta.tolist()
     return found
@@ -151,13 +144,3 @@ def coefficients(
         rest = np.asarray(variances["residual"], dtype=np.float64)
         entries += list(np.broadcast_to(rest, covariance.classes))
     return np.array(entries), sigmas
-
-
-def _covariance_with_y(term: Term, S: Floats) -> dict[str, Floats]:
-    """Compute ``Cov(u_j, y)`` (N, n) of every effect."""
-    out: dict[str, Floats] = {}
-    for j, name in enumerate(term.columns):
-        loads = sum(S[j, k] * term.incidence(k) for k in range(term.k))
-        assert term.kernel is not None
-        out[name] = np.asarray((loads @ term.kernel).T)
-    return out

@@ -10,10 +10,12 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
+from bayeslmm.distributions.phenotype import marginal_of
 from bayeslmm.errors import InputError
 from bayeslmm.inference.effects_candidates import ExtendedEffects, extend_effects
 from bayeslmm.inference.tree import Variables
 from bayeslmm.likelihood.marginal import Effects, Prediction
+from bayeslmm.models.family import family_of
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.numerics.threads import one_thread
 from bayeslmm.posterior.running import RunningMoments
@@ -29,6 +31,7 @@ COLUMNS = [
     *("FID", "IID", "trait", "component", "mean", "sd", "lower", "upper"),
     *("reliability", "phenotyped"),
 ]
+MOST, MOST_DENSE = 200, 50  # largest number of draws over which reliability is averaged
 
 
 @one_thread()
@@ -66,10 +69,11 @@ def prediction_table(
         ``FID IID trait component mean sd lower upper reliability phenotyped``, one row for each
         individual (in the order of the first relationship) and genetic effect. With several
         genetic terms their sum is the component "total". ``phenotyped``: has a record of the trait.
-        Reliability is ``1 - sd²/(E[σ²] K_ii)``, the proportion of the prior variance of the genetic
-        value that the data explain; E is over the posterior and K on the scale analysed. It is
-        truncated to [0, 1]: without data it is 0 up to Monte Carlo error (and negative where E[σ²]
-        is uncertain).
+        Reliability is the squared correlation of the predicted and the true genetic value at given
+        variances, ``1 - PEV/(σ² K_ii)`` with Henderson's prediction error variance, K on the scale
+        analysed; its mean over the posterior of the variances (over at most 200 draws, 50 where
+        each needs a factorisation). It is 0 without data. For a phenotype that is not Gaussian it
+        is ``1 - sd²/(E[σ²] K_ii)``, sd and E over the posterior.
 
     Raises
     ------
@@ -81,15 +85,54 @@ def prediction_table(
     genetic = [term for term in wide.terms if term.genetic and term.kernel is not None]
     total = [term.name for term in genetic if term.k == 1]
     total = total if len(total) > 1 else []
-    prior = prior_variances(wide, genetic, wide.sigmas(variables)[0], total)
-    found: dict[str, RunningMoments] = {}
+    sums, found = quantities(genetic, total), dict[str, RunningMoments]()
     draws = int(np.prod(np.shape(variables["beta"][1])[:2]))
     for part in wide.draws(variables, np.random.default_rng(seed)):
-        for name in prior:
-            moments = found.setdefault(name, RunningMoments(draws, prob))
-            moments.add(*_mean_and_deviation(part, name, total))
-    rows = {name: (*one.moments(), *one.interval(), prior[name]) for name, one in found.items()}
+        for name in sums:
+            one = found.setdefault(name, RunningMoments(draws, prob))
+            one.add(*_mean_and_deviation(part, name, total))
+    moments = {name: one.moments() for name, one in found.items()}
+    if family_of(model).gaussian:
+        reliable = reliabilities(wide, variables, genetic, total, cohort)
+    else:  # the information of a record depends on g
+        prior = prior_variances(wide, genetic, wide.sigmas(variables)[0], total)
+        reliable = {x: ratio(prior[x] - sd**2, prior[x]) for x, (_, sd) in moments.items()}
+    rows = {name: (*moments[name], *one.interval(), reliable[name]) for name, one in found.items()}
     return table(wide, cohort, rows)
+
+
+def reliabilities(
+    wide: ExtendedEffects,
+    variables: Variables,
+    terms: Sequence[Term],
+    total: Sequence[str],
+    cohort: Cohort,
+) -> dict[str, Floats]:
+    """Average ``1 - PEV/(σ² K_ii)`` (N,) over the posterior, by effect."""
+    sums = quantities(terms, total)
+    marginal = marginal_of(wide.model)
+    most = MOST_DENSE if marginal is None or marginal.expensive else MOST
+    sigmas = wide.sigmas(variables)[0]
+    count = len(sigmas[0])
+    chosen = np.linspace(0, count - 1, min(most, count)).astype(np.intp)
+    mean = {name: np.zeros(len(wide.candidates.people)) for name in sums}
+    for k, explained in zip(chosen, wide.explained(variables, chosen, sums, cohort.X), strict=True):
+        prior = prior_variances(wide, terms, [S[k : k + 1] for S in sigmas], total)
+        for name, value in explained.items():
+            mean[name] += ratio(value, prior[name]) / len(chosen)
+    return mean
+
+
+def ratio(explained: Floats, prior: Floats) -> Floats:
+    """Return the proportion (N,) of prior variances that is explained, between 0 and 1."""
+    found = np.divide(explained, prior, out=np.zeros_like(prior), where=prior > 0)
+    return np.clip(found, 0.0, 1.0)
+
+
+def quantities(terms: Sequence[Term], total: Sequence[str]) -> dict[str, list[str]]:
+    """Return the effects that each component adds up: one, or all of the total."""
+    found = {name: [name] for term in terms for name in term.columns}
+    return found | ({"total": [*total]} if total else {})
 
 
 def _mean_and_deviation(part: Prediction, name: str, total: Sequence[str]) -> tuple[Floats, Floats]:
@@ -129,16 +172,15 @@ def table(
     cohort: Cohort,
     rows: Mapping[str, tuple[Floats, Floats, Floats, Floats, Floats]],
 ) -> pd.DataFrame:
-    """Build `prediction_table` from (mean, sd, lower, upper, prior variance) by effect."""
+    """Build `prediction_table` from (mean, sd, lower, upper, reliability) by effect."""
     order, tables = wide.candidates.order, []
     people = wide.candidates.people[order]
-    for name, (mean, sd, lower, upper, prior) in rows.items():
+    for name, (mean, sd, lower, upper, reliability) in rows.items():
         component, trait = name, cohort.trait
         records = cohort.individuals
         if cohort.trait_index is not None and ":" in name:
             component, trait = name.split(":", 1)
             records = records[cohort.trait_index == cohort.traits.index(trait)]
-        ratio = np.divide(sd * sd, prior, out=np.ones_like(sd), where=prior > 0)
         columns = {
             "FID": people.get_level_values(0),
             "IID": people.get_level_values(1),
@@ -148,7 +190,7 @@ def table(
             "sd": sd[order],
             "lower": lower[order],
             "upper": upper[order],
-            "reliability": np.clip(1.0 - ratio, 0.0, 1.0)[order],
+            "reliability": reliability[order],
             "phenotyped": people.isin(records),
         }
         tables.append(pd.DataFrame(columns, columns=COLUMNS))

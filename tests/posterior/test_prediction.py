@@ -13,6 +13,7 @@ import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
+from engine_oracles import sibships, simulated
 from kernel_problems import PEDIGREE, genomic, people, relationship_of_pedigree
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
@@ -325,6 +326,35 @@ def test_the_posterior_mean_at_fixed_variances_is_the_blup(name: str) -> None:
     assert list(found["component"]) == list(closed["component"])
     scale = np.sqrt(closed["mean"].abs().max() + 1)
     np.testing.assert_allclose(found["mean"], closed["mean"], rtol=1e-8, atol=1e-8 * scale)
+    np.testing.assert_allclose(found["reliability"], closed["reliability"], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["additive", "additive_cholesky"])
+def test_reliability_is_the_mean_of_hendersons_over_the_posterior(name: str) -> None:
+    """PEV at the variances of each draw: the uncertainty of the variances is no part of it."""
+    data, exact, kernels = one_kernel(GENOMIC)
+    tree = fit(exact, draws=40, seed=3, genetic_values=True)
+    found = prediction_table(models.load(name)(data, grm()), tree, data, kernels)
+    A, wanted = scaled(grm()), np.zeros(N)
+    for u, e in tree["posterior"]["variance"].to_numpy().reshape(-1, 2):
+        _, _, (pev,) = henderson(data.y, data.X, e * np.eye(len(OLD)), [(incidence(OLD), u * A)])
+        wanted += (1 - pev / (u * np.diag(A))) / 40
+    np.testing.assert_allclose(component(found, "additive")["reliability"], wanted, atol=1e-7)
+
+
+def test_reliability_does_not_fall_with_the_size_of_the_prediction() -> None:
+    """h² near 0.1 ± 0.07: 1 - sd²/(E[σ²] K_ii) was 0 for the largest values, correlation -0.88."""
+    data = simulated(200, 1, 0.1, seed=4, K=sibships(200, 5))
+    relationship = data.relationship()
+    model = models.load("additive")(data.cohort(), relationship)
+    tree = fit(model, draws=2000, seed=1)
+    table = prediction_table(model, tree, data.cohort(), {"additive": relationship})
+    h2 = tree["posterior"]["h2"].to_numpy()
+    assert h2.std() > 0.4 * h2.mean()
+    size = table["mean"].abs()
+    assert abs(np.corrcoef(size, table["reliability"])[0, 1]) < 0.3
+    assert table["reliability"].std() < 0.02  # all have four siblings
+    assert table["reliability"][size.nlargest(5).index].min() > 0.05
 
 
 @pytest.mark.parametrize("name", CASES)
