@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
+from bayeslmm.errors import BayesLMMError, BayesLMMWarning, InputError, ModelError
 from bayeslmm.models.file import ModelFile
 
 if TYPE_CHECKING:
@@ -91,10 +91,12 @@ def fit_all(
     cohorts: Sequence[Cohort],
     kernels: Mapping[str, Any],
     model: ModelFile,
+    left_out: dict[str, BayesLMMError],
 ) -> list[Result]:
     """Fit the traits in the order given.
 
-    Traits of the same individuals and design share kernels, spectrum and compiled model.
+    Traits of the same individuals and design share kernels, spectrum and compiled model. A trait
+    that cannot be fitted is entered in `left_out`, with its error, if another one can.
     """
     import xarray as xr
 
@@ -130,21 +132,29 @@ def fit_all(
         built: pm.Model | None = None
         trees: dict[str, xr.DataTree] = {}
         for one in group:
-            built = prepare(args, terminal, one, of_model, model, built)
-            refuse_external(args, built)
-            result = fit_one(args, terminal, one, matrices, built)
+            try:
+                built = prepare(args, terminal, one, of_model, model, built)
+                refuse_external(args, built)
+                result = fit_one(args, terminal, one, matrices, built)
+            except BayesLMMError as error:
+                if len(cohorts) == 1:
+                    raise
+                left_out[one.trait] = error
+                continue
             if not args.no_report:
                 check_fit(args, terminal, one, result.tree, aligned)
             done[one.trait] = result
             trees[one.trait] = result.tree
-        if aligned is not None and not args.no_report:
+        if aligned is not None and trees and not args.no_report:
             from bayeslmm.report import add_relatedness
 
             joined = xr.DataTree.from_dict(trees)
             add_relatedness(joined, aligned)
             for trait in trees:
                 done[trait] = replace(done[trait], tree=joined.children[trait].copy())
-    return [done[one.trait] for one in cohorts]
+    if not done:
+        raise left_out[cohorts[0].trait]
+    return [done[one.trait] for one in cohorts if one.trait in done]
 
 
 def prepare(

@@ -15,7 +15,7 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import FixedEffects, assemble_design, build_design
 from bayeslmm.cohort.design import fixed_effects as resolve_fixed_effects
 from bayeslmm.cohort.trait import check_coding, check_size, check_trait, check_trait_name
-from bayeslmm.errors import InputError
+from bayeslmm.errors import BayesLMMError, InputError
 from bayeslmm.individuals import (
     NO_FAMILY,
     as_individuals,
@@ -115,10 +115,13 @@ def cohorts(
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
     allow_few_matches: bool = False,
+    left_out: dict[str, BayesLMMError] | None = None,
 ) -> list[Cohort]:
     """Build one `Cohort` for each trait; see `cohort` for the parameters.
 
-    Traits with the same missing values share their design. `traits` defaults to all columns.
+    Traits with the same missing values share their design. `traits` defaults to all columns. A
+    trait that cannot be analysed (constant, too few records) raises; with a dictionary `left_out`
+    it is entered there, with its error, if another trait can be analysed.
     """
     check_names(phenotypes, "phenotypes")
     for table, what in ((covariates, "covariates"), (extra, "further columns")):
@@ -136,7 +139,8 @@ def cohorts(
         phenotypes, individuals, covariates if effects.columns else None, effects.columns,
         extra=extra, extra_columns=columns, allow_few_matches=allow_few_matches,
     )  # fmt: skip
-    return build_cohorts(alignment, phenotypes[names], effects, ledger, quantitative)
+    table = phenotypes[names]
+    return build_cohorts(alignment, table, effects, ledger, quantitative, left_out)
 
 
 def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
@@ -175,13 +179,27 @@ def build_cohorts(
     effects: FixedEffects,
     before: Ledger,
     quantitative: bool,
+    left_out: dict[str, BayesLMMError] | None = None,
 ) -> list[Cohort]:
-    """Build a cohort for each column of `phenotypes`; equal complete rows share a design."""
+    """Build a cohort for each column of `phenotypes`; equal complete rows share a design.
+
+    Without `left_out`, or if no trait can be analysed, the first error is raised.
+    """
     shared: dict[bytes, _Shared] = {}
-    return [
-        _one(alignment, phenotypes[trait], str(trait), effects, shared, before, quantitative)
-        for trait in phenotypes.columns
-    ]
+    found, failed = list[Cohort](), dict[str, InputError]()
+    for trait in phenotypes.columns:
+        column, name = phenotypes[trait], str(trait)
+        try:
+            found.append(_one(alignment, column, name, effects, shared, before, quantitative))
+        except InputError as error:
+            if left_out is None:
+                raise
+            failed[name] = error
+    if left_out is not None:
+        left_out.update(failed)
+    if not found:
+        raise next(iter(failed.values()))
+    return found
 
 
 def _one(

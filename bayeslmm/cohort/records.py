@@ -28,7 +28,7 @@ from bayeslmm.cohort.build import build_cohorts, check_names, trait_columns
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import FixedEffects
 from bayeslmm.cohort.design import fixed_effects as resolve_fixed_effects
-from bayeslmm.errors import InputError
+from bayeslmm.errors import BayesLMMError, InputError
 from bayeslmm.individuals import as_individuals, individual_index, names_of
 from bayeslmm.ledger import Ledger
 from bayeslmm.system.files import PathArg
@@ -103,6 +103,7 @@ def record_cohorts(
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
     allow_few_matches: bool = False,
+    left_out: dict[str, BayesLMMError] | None = None,
 ) -> list[Cohort]:
     """Build one `Cohort` of records for each trait.
 
@@ -164,7 +165,7 @@ def record_cohorts(
         records, individuals, covariates, effects.columns, columns,
         allow_few_matches=allow_few_matches,
     )  # fmt: skip
-    return build_cohorts(alignment, records[names], effects, ledger, quantitative)
+    return build_cohorts(alignment, records[names], effects, ledger, quantitative, left_out)
 
 
 def align_records(

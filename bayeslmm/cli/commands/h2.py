@@ -34,7 +34,7 @@ from bayeslmm.cli.outputs import (
 from bayeslmm.cli.record import Clock, command_line, record
 from bayeslmm.cli.start import FIT, import_libraries
 from bayeslmm.cli.terminal import trait_summary
-from bayeslmm.errors import InputError
+from bayeslmm.errors import BayesLMMError, InputError
 from bayeslmm.models.family import recorded_family
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def run(args: Namespace, terminal: Terminal) -> int:
     with thread_limit(args.threads):
         source = open_source(args, terminal)
         import_libraries(FIT)
-        cohorts = build_cohorts(args, source, model)
+        left_out: dict[str, BayesLMMError] = {}
+        cohorts = build_cohorts(args, source, model, left_out)
         match_external(args, cohorts)
         _print_dropped(terminal, [one.ledger for one in cohorts])
         if source.frequency_check is not None:  # a step without drops
@@ -75,14 +76,30 @@ def run(args: Namespace, terminal: Terminal) -> int:
         kernels = source.kernels(model.matrices(), model.more() is not None,
                                  _needed(args, source, cohorts))  # fmt: skip
         warn_of_relationships(terminal, kernels)
-        results = fit_all(args, terminal, cohorts, kernels, model)
+        results = fit_all(args, terminal, cohorts, kernels, model, left_out)
+        for trait, error in left_out.items():
+            terminal.warn(f"{trait} is left out: {error}")
         inputs = [*source.files, *tables, *([model.path] if args.model.endswith(".py") else [])]
         with terminal.step("writing the results"):
-            _write(args, terminal, clock, paths, results, inputs, source.frequency_check)
+            missing = left_out_rows(left_out, model.name)
+            _write(args, terminal, clock, paths, results, missing, inputs, source.frequency_check)
     for left in stale(args.out, list(paths.values())):
         terminal.warn(f"{left} is of an earlier run, not of this one")
     _print(args, terminal, results, paths)
-    return 0 if all(result.diagnosis.ok for result in results) else 1
+    return 0 if not left_out and all(result.diagnosis.ok for result in results) else 1
+
+
+def left_out_rows(left_out: Mapping[str, BayesLMMError], model: str) -> pd.DataFrame:
+    """Tabulate the traits that could not be analysed, with the reason as their one quantity."""
+    import pandas as pd
+
+    from bayeslmm.posterior.summary import COLUMNS
+
+    rows = [
+        {"trait": trait, "model": model, "engine": "", "quantity": f"left out: {error}", "n": 0}
+        for trait, error in left_out.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _sources(args: Namespace) -> list[Path]:
@@ -182,6 +199,7 @@ def _write(
     clock: Clock,
     paths: dict[str, Path],
     results: list[Result],
+    missing: pd.DataFrame,
     inputs: list[Path],
     check: FrequencyCheck | None,
 ) -> None:
@@ -191,7 +209,8 @@ def _write(
     tree.attrs |= {"command": command_line(args), "prob": args.prob}
     tree.attrs["warnings"] = json.dumps(terminal.warnings)
     table = pd.concat([result.table for result in results], ignore_index=True)
-    files: dict[Path, Writer] = {paths[".h2.tsv"]: partial(write_table, table)}
+    whole = pd.concat([table, missing], ignore_index=True) if len(missing) else table
+    files: dict[Path, Writer] = {paths[".h2.tsv"]: partial(write_table, whole)}
     if not args.no_report:
         diagnoses = {result.cohort.trait: result.diagnosis for result in results}
         files |= _report(args, paths, tree, table, diagnoses)
@@ -203,6 +222,8 @@ def _write(
     if predicted:
         files[paths[PREDICTIONS]] = partial(write_table, pd.concat(predicted))
     facts: dict[str, Any] = {"traits": {one.cohort.trait: _facts(one) for one in results}}
+    if len(missing):
+        facts["left_out"] = dict(zip(missing["trait"], missing["quantity"], strict=True))
     if check is not None:
         facts["frequency_check"] = check.facts()
     text = record(args, terminal, clock, inputs, facts)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.cli.inputs.groups import groups_read
-from bayeslmm.errors import InputError
+from bayeslmm.errors import BayesLMMError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,12 +24,22 @@ if TYPE_CHECKING:
 ROLES = {"dam": "dam_column", "environment": "environment_column", "group": "residual_column"}
 
 
-def build_cohorts(args: Namespace, source: Source, model: ModelFile) -> list[Cohort]:
-    """Build one cohort per trait, with its own missing values, or one for a multi-trait model."""
+def build_cohorts(
+    args: Namespace,
+    source: Source,
+    model: ModelFile,
+    left_out: dict[str, BayesLMMError] | None = None,
+) -> list[Cohort]:
+    """Build one cohort per trait, with its own missing values, or one for a multi-trait model.
+
+    Traits that cannot be analysed are entered in `left_out`, with their error, if it is given and
+    the model is of one trait.
+    """
     from bayeslmm.cohort.traits import stack_traits
 
     roles = column_roles(args, source, model)
-    found = _records(args, source, roles) if args.id_column else _rows(args, source, roles)
+    read = _records if args.id_column else _rows
+    found = read(args, source, roles, None if model.several_traits else left_out)
     found = [_with_roles(one, roles, source) for one in found]
     if model.several_traits:
         if len(found) < 2:
@@ -72,7 +82,12 @@ def column_roles(args: Namespace, source: Source, model: ModelFile) -> dict[str,
     return roles | {name: name for name in groups_read(args)}
 
 
-def _rows(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort]:
+def _rows(
+    args: Namespace,
+    source: Source,
+    roles: dict[str, str],
+    left_out: dict[str, BayesLMMError] | None,
+) -> list[Cohort]:
     """Build cohorts from tables with one row per individual."""
     from bayeslmm.cohort.build import cohorts
     from bayeslmm.tables.phenotypes import read_columns, read_phenotypes
@@ -95,6 +110,7 @@ def _rows(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort
         ledger=source.ledger,
         quantitative=args.quantitative,
         allow_few_matches=args.allow_few_matches,
+        left_out=left_out,
     )
 
 
@@ -110,7 +126,12 @@ def _traits(args: Namespace, roles: dict[str, str]) -> list[str] | None:
     return names
 
 
-def _records(args: Namespace, source: Source, roles: dict[str, str]) -> list[Cohort]:
+def _records(
+    args: Namespace,
+    source: Source,
+    roles: dict[str, str],
+    left_out: dict[str, BayesLMMError] | None,
+) -> list[Cohort]:
     """Build cohorts from a table with one row per record."""
     from bayeslmm.cohort.records import read_records, record_cohorts
 
@@ -130,6 +151,7 @@ def _records(args: Namespace, source: Source, roles: dict[str, str]) -> list[Coh
         ledger=source.ledger,
         quantitative=args.quantitative,
         allow_few_matches=args.allow_few_matches,
+        left_out=left_out,
     )
 
 
