@@ -18,6 +18,7 @@ from bayeslmm.relationship.files_gcta import (
     write_binary_triangle,
     write_variant_count,
 )
+from bayeslmm.relationship.files_labelled import is_labelled, read_labelled_matrix
 from bayeslmm.relationship.files_matrix import (
     read_binary_matrix,
     read_text_matrix,
@@ -64,10 +65,12 @@ def read_grm(path: PathArg, *, fam: PathArg | None = None) -> Relationship:
           ``.grm.gz`` (rows ``i j N value``), with ``.grm.id``, and ``.grm.N.bin`` if present;
         - plink2: ``.rel`` (text, square or lower triangle) and ``.rel.bin`` (float64 or float32,
           square or lower triangle, recognised by the size), with ``.rel.id``;
+        - R, pandas: any other name, text with names of columns, or of rows and columns
+          (`bayeslmm.relationship.files_labelled`);
         - GEMMA: ``.cXX.txt`` and ``.sXX.txt``, or any other name: text without IDs.
     fam
         The ``.fam`` that GEMMA was given, because GEMMA's files have no IDs. The rows of the matrix
-        are all rows of the ``.fam``, in the same order.
+        are all rows of the ``.fam``, in the same order. For a matrix with names it gives the FIDs.
 
     Returns
     -------
@@ -83,6 +86,9 @@ def read_grm(path: PathArg, *, fam: PathArg | None = None) -> Relationship:
         names file, line and individuals.
     """
     found = _find(os.fspath(path))
+    if found.suffix == "" and is_labelled(found.path):
+        matrix, individuals = read_labelled_matrix(found.path, fam)
+        return Relationship(matrix, individuals, estimator="file", source=str(found.path))
     individuals = _read_ids(found, fam)
     n_variants = None
     match found.suffix:
@@ -201,7 +207,8 @@ def _read_ids(found: Found, fam: PathArg | None) -> pd.MultiIndex:
     if suffix == "" and fam is None:
         raise InputError(
             "a matrix without individual IDs (GEMMA's format)",
-            "the .fam file that GEMMA was given, whose rows are the rows of the matrix",
+            "the .fam file that GEMMA was given, whose rows are the rows of the matrix; or names "
+            "of rows and columns (R: write.csv(K))",
             "add --fam FILE (Python: fam=)",
             path=found.path,
         )
