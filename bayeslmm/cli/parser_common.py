@@ -25,6 +25,12 @@ def relationship(parser: argparse.ArgumentParser) -> None:
     add("--pedigree-parents", choices=("auto", "names", "rows"), default="auto",
         help="sire and dam are names, or row numbers of the pedigree's file; auto: rows only if "
         "names are impossible and rows fit (default: auto)")  # fmt: skip
+    groups = group.add_mutually_exclusive_group()
+    groups.add_argument("--founders", action="store_true", help="parents without a row are "
+        "animals, even if they are the parents of most others (default: refused)")  # fmt: skip
+    groups.add_argument("--genetic-groups", nargs="?", const=[], type=names, metavar="CODE[,...]",
+        help="parents that are codes of genetic groups, read as unknown; without codes: those "
+        "that look like it (default: none)")  # fmt: skip
     add("--selfing", action="store_true", help="an individual may be sire and dam, as in plants "
         "(default: no)")  # fmt: skip
     add("--by", metavar="chromosome|maf|ld|FILE", help="kernels of a model with any number of "

@@ -195,7 +195,13 @@ def _open_pedigree(args: Namespace, terminal: Terminal) -> Source:
     from bayeslmm.relationship.pedigree.pedigree import read_pedigree
 
     with terminal.step("reading the pedigree"):
-        pedigree = read_pedigree(args.pedigree, args.pedigree_parents, allow_selfing=args.selfing)
+        pedigree = read_pedigree(
+            args.pedigree,
+            args.pedigree_parents,
+            allow_selfing=args.selfing,
+            founders=args.founders,
+            genetic_groups=args.genetic_groups,
+        )
     for note in pedigree.notes:
         terminal.say(f"  {note}")
     individuals, ledger = kept_individuals(args, pedigree.individuals, Ledger())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 from bayeslmm.errors import InputError, warn_user
 from bayeslmm.individuals import match_individuals, names_of
 from bayeslmm.relationship.pedigree.checks import Positions, ancestral_order, first_defect
+from bayeslmm.relationship.pedigree.group_codes import (
+    group_codes,
+    require_animals,
+    without_codes,
+)
 from bayeslmm.relationship.pedigree.links import (
     Links,
     by_names,
@@ -124,7 +130,12 @@ class Pedigree:
 
 
 def read_pedigree(
-    path: PathArg, parents: Parents = "auto", *, allow_selfing: bool = False
+    path: PathArg,
+    parents: Parents = "auto",
+    *,
+    allow_selfing: bool = False,
+    founders: bool = False,
+    genetic_groups: Sequence[str] | None = None,
 ) -> Pedigree:
     """Read a table of individuals with their sires and dams.
 
@@ -145,6 +156,12 @@ def read_pedigree(
         20 parents or more, and row numbers are consistent, it takes row numbers and warns.
     allow_selfing
         Whether an individual may be sire and dam; default False.
+    founders
+        Take all parents without a row as animals, even if they look like codes of groups
+        (`bayeslmm.relationship.pedigree.group_codes`); default False.
+    genetic_groups
+        Parents that are codes of genetic groups; they are read as unknown. An empty list: those
+        that look like codes. Default: None.
 
     Returns
     -------
@@ -154,19 +171,26 @@ def read_pedigree(
     Raises
     ------
     InputError
-        If repeated individuals disagree, or an individual is its own parent or ancestor, both sire
-        and dam, or of the wrong sex. The message names the individual, file and line.
+        If parents without a row look like codes of groups, repeated individuals disagree, or an
+        individual is its own parent or ancestor, both sire and dam, or of the wrong sex. The
+        message names the individual, file and line.
     """
     if parents not in ("auto", "names", "rows"):
         raise InputError(f"parents {parents!r}", "'auto', 'names' or 'rows'", "choose one of them")
-    table = read_pedigree_table(path)
+    table, notes = read_pedigree_table(path), list[str]()
+    if genetic_groups is not None:
+        table, note = without_codes(table, list(genetic_groups) or group_codes(table))
+        notes.append(note)
     repeated = check_repeated(table)
     if parents == "rows":
         return _built(linked(table, by_rows(table), repeated), allow_selfing)
+    rows_fit = parents == "auto" and consistent_rows(table, repeated, allow_selfing) is not None
+    if not founders and not rows_fit:
+        require_animals(table)
     names = linked(table, by_names(table), repeated)
     if parents == "names":
-        return _built(names, allow_selfing)
-    return _chosen(table, names, repeated, allow_selfing)
+        return _built(names, allow_selfing, *notes)
+    return _chosen(table, names, repeated, allow_selfing, *notes)
 
 
 def pruned(pedigree: Pedigree, individuals: pd.MultiIndex) -> Pedigree:
@@ -207,7 +231,7 @@ def _built(links: Links, allow_selfing: bool, *notes: str) -> Pedigree:
 
 
 def _chosen(
-    table: PedigreeTable, names: Links, repeated: list[int], allow_selfing: bool
+    table: PedigreeTable, names: Links, repeated: list[int], allow_selfing: bool, *notes: str
 ) -> Pedigree:
     """Read parents as names if possible; as row numbers only if names are impossible."""
     defect = names.defect(allow_selfing)
@@ -222,7 +246,7 @@ def _chosen(
                 f"{len(distinct)} has a row of its own and all are numbers from 1 to "
                 f"{len(table.keys)}, like row numbers; say which they are: {option}"
             )
-        return _built(names, allow_selfing)
+        return _built(names, allow_selfing, *notes)
     line = int(names.lines[defect.position]) or None
     if rows is None:
         raise defect.error(table.path, line)
@@ -235,4 +259,4 @@ def _chosen(
         f"as row numbers all {len(distinct)} parents are consistent; say which they are: "
         f"{option}"
     )
-    return _built(rows, allow_selfing, how)
+    return _built(rows, allow_selfing, how, *notes)
