@@ -102,6 +102,8 @@ def traits(group: Any) -> None:
         "--covar-name (default: every covariate)")  # fmt: skip
     add("--missing-code", type=real(), metavar="X", help="a number that means missing in --pheno "
         "and --covar, for instance -9 (default: none, NA only)")  # fmt: skip
+    add("--keep-values", action="store_true", help="numbers far outside the others, such as -999, "
+        "are measurements (default: refused, as codes for missing)")  # fmt: skip
     add("--quantitative", action="store_true", help="take a trait's values 0, 1, 2 or -9 as "
         "numbers, not as a case-control code (default: no)")  # fmt: skip
     add("--id-column", metavar="COLUMN", help="the column of --pheno that names the individual; "

@@ -11,10 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.cohort.alignment import Alignment, align
 from bayeslmm.cohort.checks import as_columns
+from bayeslmm.cohort.codes import check_codes, check_covariates
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import FixedEffects, assemble_design, build_design
 from bayeslmm.cohort.design import fixed_effects as resolve_fixed_effects
-from bayeslmm.cohort.trait import check_coding, check_size, check_trait, check_trait_name
+from bayeslmm.cohort.trait import (
+    check_coding,
+    check_size,
+    check_trait,
+    check_trait_name,
+    trait_kind,
+)
 from bayeslmm.errors import BayesLMMError, InputError
 from bayeslmm.individuals import (
     NO_FAMILY,
@@ -40,6 +47,7 @@ def cohort(
     extra: pd.DataFrame | None = None,
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
+    keep_values: bool = False,
     allow_few_matches: bool = False,
 ) -> Cohort:
     """Align a phenotype, covariates and the genotyped individuals by identifier.
@@ -64,6 +72,9 @@ def cohort(
         Earlier steps, for instance of the genotypes' quality control; they come first.
     quantitative
         Take the values of the trait as they are, even if they look like a case-control code.
+    keep_values
+        Take numbers far outside the others, such as -999, as measurements; default: refuse what
+        looks like a code for missing (`bayeslmm.cohort.codes`).
     allow_few_matches
         Continue when less than half of the smaller side is found on the other; default False.
 
@@ -97,6 +108,7 @@ def cohort(
         extra=extra,
         ledger=ledger,
         quantitative=quantitative,
+        keep_values=keep_values,
         allow_few_matches=allow_few_matches,
     )[0]
 
@@ -114,6 +126,7 @@ def cohorts(
     extra: pd.DataFrame | None = None,
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
+    keep_values: bool = False,
     allow_few_matches: bool = False,
     left_out: dict[str, BayesLMMError] | None = None,
 ) -> list[Cohort]:
@@ -135,12 +148,14 @@ def cohorts(
         traits = [name for name in phenotypes.columns if extra is not None or name not in columns]
     names = trait_columns(phenotypes, traits)
     effects = resolve_fixed_effects(covariates, covariate_names, categorical, formula)
+    if not keep_values:
+        check_covariates(covariates, [x for x in effects.columns if x not in effects.categorical])
     alignment = align(
         phenotypes, individuals, covariates if effects.columns else None, effects.columns,
         extra=extra, extra_columns=columns, allow_few_matches=allow_few_matches,
     )  # fmt: skip
     table = phenotypes[names]
-    return build_cohorts(alignment, table, effects, ledger, quantitative, left_out)
+    return build_cohorts(alignment, table, effects, ledger, quantitative, keep_values, left_out)
 
 
 def trait_columns(phenotypes: pd.DataFrame, traits: Sequence[str]) -> list[str]:
@@ -179,6 +194,7 @@ def build_cohorts(
     effects: FixedEffects,
     before: Ledger,
     quantitative: bool,
+    keep_values: bool = False,
     left_out: dict[str, BayesLMMError] | None = None,
 ) -> list[Cohort]:
     """Build a cohort for each column of `phenotypes`; equal complete rows share a design.
@@ -190,6 +206,8 @@ def build_cohorts(
     for trait in phenotypes.columns:
         column, name = phenotypes[trait], str(trait)
         try:
+            if not keep_values:
+                _check_values(column, name)
             found.append(_one(alignment, column, name, effects, shared, before, quantitative))
         except InputError as error:
             if left_out is None:
@@ -200,6 +218,12 @@ def build_cohorts(
     if not found:
         raise next(iter(failed.values()))
     return found
+
+
+def _check_values(phenotype: pd.Series[float], trait: str) -> None:
+    values = np.asarray(phenotype.to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
+    if trait_kind(values) == "quantitative":
+        check_codes(values, trait, "trait", path=phenotype.attrs.get("path"))
 
 
 def _one(

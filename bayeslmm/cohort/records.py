@@ -25,6 +25,7 @@ from bayeslmm.cohort.alignment import (
     rank_of,
 )
 from bayeslmm.cohort.build import build_cohorts, check_names, trait_columns
+from bayeslmm.cohort.codes import check_covariates
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import FixedEffects
 from bayeslmm.cohort.design import fixed_effects as resolve_fixed_effects
@@ -102,6 +103,7 @@ def record_cohorts(
     columns: Sequence[str] = (),
     ledger: Ledger = Ledger(),  # noqa: B008 (immutable)
     quantitative: bool = False,
+    keep_values: bool = False,
     allow_few_matches: bool = False,
     left_out: dict[str, BayesLMMError] | None = None,
 ) -> list[Cohort]:
@@ -126,6 +128,8 @@ def record_cohorts(
         Earlier steps; they come first.
     quantitative
         Take the values of a trait as they are, even if they look like a case-control code.
+    keep_values
+        As for `bayeslmm.cohort.build.cohort`.
     allow_few_matches
         Continue when less than half of the smaller side is found on the other; default False.
 
@@ -161,11 +165,17 @@ def record_cohorts(
     if path is not None:
         used = [*names, *(name for name in effects.columns if name in records)]
         warn_minus_nine(records[list(dict.fromkeys(used))], path)
+    if not keep_values:
+        numbers = [name for name in effects.columns if name not in effects.categorical]
+        check_covariates(records, numbers)
+        check_covariates(covariates, numbers)
     alignment = align_records(
         records, individuals, covariates, effects.columns, columns,
         allow_few_matches=allow_few_matches,
     )  # fmt: skip
-    return build_cohorts(alignment, records[names], effects, ledger, quantitative, left_out)
+    return build_cohorts(
+        alignment, records[names], effects, ledger, quantitative, keep_values, left_out
+    )
 
 
 def align_records(

@@ -109,6 +109,7 @@ def _rows(
         extra=extra,
         ledger=source.ledger,
         quantitative=args.quantitative,
+        keep_values=args.keep_values,
         allow_few_matches=args.allow_few_matches,
         left_out=left_out,
     )
@@ -150,6 +151,7 @@ def _records(
         columns=list(dict.fromkeys(name for name in roles.values() if name)),
         ledger=source.ledger,
         quantitative=args.quantitative,
+        keep_values=args.keep_values,
         allow_few_matches=args.allow_few_matches,
         left_out=left_out,
     )
