@@ -615,8 +615,8 @@ def _(folder: Path) -> None:
     edit(folder / "x.pheno", lambda lines: [*lines[:6], lines[6].rpartition("\t")[0], *lines[7:]])
 
 
-@fault("phenotype -9/NA/text", "-9 is a number and said so", "x.pheno: 2 values equal -9 are used "
-       "as numbers (2 in 'y')", "write NA or use --missing-code -9", refused=False)  # fmt: skip
+@fault("phenotype -9/NA/text", "-9 is no number until the user says so", "2 values of the trait 'y' "
+       "are -9, far outside", "write NA or use --missing-code -9", "--keep-values")  # fmt: skip
 def _(folder: Path) -> None:
     cell(folder / "x.pheno", 2, 3, "-9")
     cell(folder / "x.pheno", 3, 3, "-9")
