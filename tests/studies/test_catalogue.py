@@ -615,7 +615,7 @@ def _(folder: Path) -> None:
     edit(folder / "x.pheno", lambda lines: [*lines[:6], lines[6].rpartition("\t")[0], *lines[7:]])
 
 
-@fault("phenotype -9/NA/text", "-9 is no number until the user says so", "2 values of the trait 'y' "
+@fault("phenotype -9/NA/text", "-9 is refused until the user says so", "2 values of the trait 'y' "
        "are -9, far outside", "write NA or use --missing-code -9", "--keep-values")  # fmt: skip
 def _(folder: Path) -> None:
     cell(folder / "x.pheno", 2, 3, "-9")
