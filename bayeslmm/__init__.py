@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bayeslmm.calibration.sbc import calibrate
     from bayeslmm.checks.agreement import agreement
     from bayeslmm.checks.sensitivity import prior_sensitivity
+    from bayeslmm.cohort.arrays import cohort_from_arrays
     from bayeslmm.cohort.build import cohort as build_cohort
-    from bayeslmm.cohort.build import cohort_from_arrays
     from bayeslmm.cohort.cohort import Cohort
     from bayeslmm.cohort.records import read_records, record_cohorts
     from bayeslmm.cohort.traits import stack_traits

@@ -197,7 +197,7 @@ def _exact(
     """Compute `reweighted_posteriors` of one kernel on the grid of the quadrature."""
     x, rest = expit(share.z), expit(-share.z)
     base, no_draws = savage_dickey(tree), np.empty(0)
-    limit = bool(tree["quadrature"].attrs["limit_at_zero"])  # of h² → 0: the model without g
+    limit = bool(tree["quadrature"].attrs.get("limit_at_zero"))  # of h² → 0: the model without g
     if own is not None:
         log_p = own.prior.log_density(x, rest)
     else:

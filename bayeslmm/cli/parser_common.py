@@ -16,7 +16,8 @@ def relationship(parser: argparse.ArgumentParser) -> None:
     sources = group.add_mutually_exclusive_group(required=True)
     genotypes(sources)
     sources.add_argument("--grm", type=names, metavar="P[,P...]", help="relationship matrices of "
-                         "GCTA, GEMMA or plink2: A,B,C or additive=A,dominance=B")  # fmt: skip
+                         "GCTA, GEMMA or plink2, or with names as R writes them: A,B,C or "
+                         "additive=A,dominance=B")  # fmt: skip
     sources.add_argument("--pedigree", metavar="FILE", help="table of individual, sire, dam, for "
                          "the pedigree's relationship matrix A, unscaled")  # fmt: skip
     add = group.add_argument

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.cohort.trait import trait_kind
 from bayeslmm.errors import InputError
 from bayeslmm.system.files import PathArg
 
@@ -67,6 +68,14 @@ def check_codes(
         path=path,
         column=name,
     )
+
+
+def check_trait_codes(
+    values: NDArray[np.float64], trait: str, *, path: PathArg | None = None
+) -> None:
+    """Check a trait with more than two values; `bayeslmm.cohort.trait.check_coding` has others."""
+    if trait_kind(values) == "quantitative":
+        check_codes(values, trait, "trait", path=path)
 
 
 def check_covariates(table: pd.DataFrame | None, names: Iterable[str]) -> None:

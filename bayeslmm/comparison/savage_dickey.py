@@ -81,7 +81,7 @@ def exact_ratio(tree: xr.DataTree) -> Ratio:
     is then not the Bayes factor (Verdinelli & Wasserman 1995).
     """
     group = tree["quadrature"].to_dataset()
-    if not group.attrs["limit_at_zero"]:
+    if not group.attrs.get("limit_at_zero"):
         return UNAVAILABLE
     near = float(expit(group["logit_h2"].to_numpy()[0]))
     posterior, prior = (float(group[name].to_numpy()[0]) for name in ("density", "prior_density"))

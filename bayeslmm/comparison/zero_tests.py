@@ -146,7 +146,7 @@ def why_no_zeros(tree: xr.DataTree, model: pm.Model | None = None) -> str:
         As for `weigh_zeros`.
     """
     if "quadrature" in tree.children:
-        return str(tree["quadrature"].attrs["why_no_h2_0"])
+        return str(tree["quadrature"].attrs.get("why_no_h2_0", ""))
     model = model_of(tree, model)
     try:
         parts_of(model)

@@ -93,7 +93,7 @@ def prediction_table(
             one.add(*_mean_and_deviation(part, name, total))
     moments = {name: one.moments() for name, one in found.items()}
     if family_of(model).gaussian:
-        reliable = reliabilities(wide, variables, genetic, total, cohort)
+        reliable = reliabilities(wide, variables, genetic, total, cohort.X)
     else:  # the information of a record depends on g
         prior = prior_variances(wide, genetic, wide.sigmas(variables)[0], total)
         reliable = {x: ratio(prior[x] - sd**2, prior[x]) for x, (_, sd) in moments.items()}
@@ -106,7 +106,7 @@ def reliabilities(
     variables: Variables,
     terms: Sequence[Term],
     total: Sequence[str],
-    cohort: Cohort,
+    X: Floats,
 ) -> dict[str, Floats]:
     """Average ``1 - PEV/(σ² K_ii)`` (N,) over the posterior, by effect."""
     sums = quantities(terms, total)
@@ -116,7 +116,7 @@ def reliabilities(
     count = len(sigmas[0])
     chosen = np.linspace(0, count - 1, min(most, count)).astype(np.intp)
     mean = {name: np.zeros(len(wide.candidates.people)) for name in sums}
-    for k, explained in zip(chosen, wide.explained(variables, chosen, sums, cohort.X), strict=True):
+    for k, explained in zip(chosen, wide.explained(variables, chosen, sums, X), strict=True):
         prior = prior_variances(wide, terms, [S[k : k + 1] for S in sigmas], total)
         for name, value in explained.items():
             mean[name] += ratio(value, prior[name]) / len(chosen)

@@ -246,7 +246,11 @@ def why_no_bayes_factor(tree: xr.DataTree) -> str:
     """Return why `savage_dickey` is nan, for a message."""
     group = "quadrature" if "quadrature" in tree.children else "sample_stats"
     known = str(tree[group].attrs.get("why_no_h2_0", "")) if group in tree.children else ""
-    return known or "too few draws near 0"
+    if known:
+        return known
+    if "log_prior" in tree.children and {"h2", "share"} & {*tree["log_prior"].data_vars}:
+        return "too few draws near 0"
+    return "this engine gives no marginal likelihood, and h2 is no parameter of the model"
 
 
 def zero_bayes_factors(tree: xr.DataTree) -> dict[str, float]:

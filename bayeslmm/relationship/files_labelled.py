@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from bayeslmm.individuals import NO_FAMILY, individual_index
 from bayeslmm.numerics.arrays import Floats
 from bayeslmm.system.files import PathArg
 from bayeslmm.system.memory import require_memory
+from bayeslmm.tables.text import check_printable
+from bayeslmm.tables.values import is_number
 
 FAMILY = ("FID", "IID")
 CORNERS = ("", "ID", "id", "IID", "FID", "#FID", "#IID")
@@ -33,9 +36,12 @@ def is_labelled(path: Path) -> bool:
     if b"\0" in first or not first.strip():
         return False
     names, row = (_fields(line.decode("utf-8-sig", "replace")) for line in (first, second))
-    if b'"' in first or names[0] in CORNERS or not any(_is_number(name) for name in names[1:]):
-        return len(names) > 1
-    return len(names) > 1 and len(row) == len(names) + 1  # names that are numbers
+    if len(names) < 2:
+        return False
+    corner = names[0] in CORNERS and row[:1] != [""]  # not a matrix that begins with a separator
+    if b'"' in first or corner or all(name and not is_number(name) for name in names[1:]):
+        return True
+    return all(names) and len(row) == len(names) + 1  # names that are numbers
 
 
 def read_labelled_matrix(path: Path, fam: PathArg | None) -> tuple[Floats, pd.MultiIndex]:
@@ -61,33 +67,41 @@ def read_labelled_matrix(path: Path, fam: PathArg | None) -> tuple[Floats, pd.Mu
     """
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         lines = _rows(file)
-        _, header = next(lines)
-        rows = list(lines)
-    if not rows:
-        raise InputError("a header without rows", "a square matrix", "check the file", path=path)
-    before = _names_before(header, rows[0][1], path)
-    columns = header[before:] if len(header) == len(rows[0][1]) else header
-    n = len(columns)
-    require_memory(16 * n * n, f"the matrix of {n} individuals", "use fewer individuals")
-    if len(rows) != n:
-        raise InputError(
-            f"{len(rows)} rows below {n} names of columns", "a square matrix",
-            "write the whole matrix, with a name for each column", path=path,
-        )  # fmt: skip
-    matrix, names, families = np.empty((n, n)), [], []
-    for k, (line, row) in enumerate(rows):
-        if len(row) != n + before:
-            raise InputError(
-                f"{len(row)} fields", f"{n + before} as in the first row", "repair the line",
-                path=path, line=line,
-            )  # fmt: skip
-        names.append(row[before - 1] if before else columns[k])
-        families.append(row[0] if before == 2 else NO_FAMILY)
-        matrix[k] = _numbers(row[before:], columns, path, line)
+        line, header = next(lines)
+        first = next(lines, None)
+        if first is None:
+            raise InputError("a header without rows", "a square matrix", "check it", path=path)
+        before = _names_before(header, first[1], path)
+        columns = header[before:] if len(header) == len(first[1]) else header
+        check_printable(columns, [line] * len(columns), "names", path)
+        n = len(columns)
+        require_memory(16 * n * n, f"the matrix of {n} individuals", "use fewer individuals")
+        matrix, names, families = np.empty((n, n)), list[str](), list[str]()
+        for k, (line, row) in enumerate(chain([first], lines)):
+            if k == n:
+                raise _not_square(f"more than {n} rows", n, path)
+            if len(row) != n + before:
+                raise InputError(
+                    f"{len(row)} fields", f"{n + before} as in the first row", "repair the line",
+                    path=path, line=line,
+                )  # fmt: skip
+            names.append(row[before - 1] if before else columns[k])
+            families.append(row[0] if before == 2 else NO_FAMILY)
+            check_printable([names[-1], families[-1]], [line] * 2, "names", path)
+            matrix[k] = _numbers(row[before:], columns, path, line)
+    if len(names) < n:
+        raise _not_square(f"{len(names)} rows", n, path)
     order = _matched(names, columns, path)
     if fam is not None:
         families = _families(names, fam, path)
     return np.ascontiguousarray(matrix[:, order]), individual_index(families, names)
+
+
+def _not_square(found: str, n: int, path: Path) -> InputError:
+    return InputError(
+        f"{found} below {n} names of columns", "a square matrix",
+        "write the whole matrix, with a name for each column", path=path,
+    )  # fmt: skip
 
 
 def _rows(file: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
@@ -101,7 +115,10 @@ def _fields(line: str) -> list[str]:
     line = line.rstrip("\r\n")
     mark = next((mark for mark in ("\t", ",", ";") if mark in line), " ")
     text = line.strip(" ") if mark == " " else line
-    found = next(csv.reader([text], delimiter=mark, skipinitialspace=True))
+    try:
+        found = next(csv.reader([text], delimiter=mark, skipinitialspace=True), [])
+    except csv.Error:  # a field of more than 131 072 characters
+        found = text.split(mark)
     return [field.strip() for field in found]
 
 
@@ -118,7 +135,7 @@ def _names_before(header: list[str], row: list[str], path: Path) -> int:
             "write the matrix with names of columns (R: write.csv(K))",
             path=path, line=2,
         )  # fmt: skip
-    corner = header[0] == "" or row[0] in header[1:] or not _is_number(row[0])
+    corner = header[0] == "" or row[0] in header[1:] or not is_number(row[0])
     return 1 if corner else 0
 
 
@@ -126,20 +143,12 @@ def _numbers(fields: list[str], columns: list[str], path: Path, line: int) -> Fl
     try:
         return np.array(fields, dtype=np.float64)
     except ValueError:
-        k = next(k for k, field in enumerate(fields) if not _is_number(field))
+        k = next(k for k, field in enumerate(fields) if not is_number(field))
     raise InputError(
         f"{fields[k][:40]!r} is not a number", "a relationship in every cell",
         "compute the matrix again, or leave out individuals without one",
         path=path, line=line, column=columns[k],
     )  # fmt: skip
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _matched(names: list[str], columns: list[str], path: Path) -> list[int]:
@@ -149,6 +158,10 @@ def _matched(names: list[str], columns: list[str], path: Path) -> list[int]:
         twice = next(x for some in (columns, names) for x in some if some.count(x) > 1)
         raise InputError(
             f"the name {twice!r} twice", "every individual once", "rename or remove one", path=path
+        )
+    if "" in where or "" in names:
+        raise InputError(
+            "an empty name", "a name for every row and column", "complete them", path=path
         )
     if absent := [name for name in names if name not in where]:
         raise InputError(

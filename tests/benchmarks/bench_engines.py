@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.inference import nuts
 from bayeslmm.inference.exact import exact
 from bayeslmm.inference.traits import fit_traits

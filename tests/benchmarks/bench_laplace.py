@@ -25,7 +25,7 @@ from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.inference import nuts
 from bayeslmm.inference.laplace import laplace
 from bayeslmm.inference.laplace.hyper import hyper

@@ -28,7 +28,7 @@ import numpy as np
 from bench_grm import write_bfile
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.distributions.phenotype import require_marginal
 from bayeslmm.genotypes.genotypes import read_genotypes
 from bayeslmm.likelihood.spectrum import SPECTRA

@@ -27,7 +27,7 @@ from bayeslmm.calibration.result import Calibration, covered, holm
 from bayeslmm.calibration.run import ranked
 from bayeslmm.calibration.sbc import calibrate
 from bayeslmm.calibration.truth import simulator
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.relationship.relationship import Relationship
 

@@ -41,11 +41,12 @@ def test_the_others_are_analysed(data: Path, capsys: pytest.CaptureFixture[str])
     reasons = table[table["quantity"].str.startswith("left out: ")].set_index("trait")
     assert list(reasons.index) == ["flat", "rare"]
     assert "constant" in reasons.loc["flat", "quantity"]
-    assert "2" in reasons.loc["rare", "quantity"]
+    assert "only the two values" in reasons.loc["rare", "quantity"]
     assert (reasons["n"] == 0).all()
     assert reasons["mean"].isna().all()
     record = json.loads((data / "all.run.json").read_text())
     assert record["left_out"].keys() == {"flat", "rare"}
+    assert record["left_out"]["flat"] in reasons.loc["flat", "quantity"]
     assert run(data, "one", "A,C") == 0
     good = pd.read_csv(data / "one.h2.tsv", sep="\t")
     left = table[~table["quantity"].str.startswith("left out: ")].reset_index(drop=True)
@@ -62,6 +63,8 @@ def test_none_left_is_an_error(data: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_model_of_several_traits_needs_them_all(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert run(data, "json", "A,flat", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["left_out"].keys() == {"flat"}
     assert run(data, "two", "A,flat", "--model", "bivariate") == 2
     assert "the trait 'flat' is constant" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.cohort.build import cohort, cohorts
 from bayeslmm.cohort.codes import find_code
 from bayeslmm.cohort.records import record_cohorts
@@ -105,3 +106,12 @@ def test_records_are_refused_likewise() -> None:
     with pytest.raises(InputError, match="trait 'age' are -99"):
         record_cohorts(records, ["age"], individuals=PEOPLE)
     assert record_cohorts(records, ["y"], individuals=PEOPLE)[0].n == N
+
+
+def test_arrays_are_refused_likewise() -> None:
+    with pytest.raises(InputError, match="trait 'y' are -999"):
+        cohort_from_arrays(coded(NORMAL, -999.0))
+    X = np.column_stack([np.ones(N), coded(WEIGHT, -9.0)])
+    with pytest.raises(InputError, match="covariate 'age' are -9"):
+        cohort_from_arrays(NORMAL, X, covariates=["intercept", "age"])
+    assert (cohort_from_arrays(NORMAL, X, keep_values=True).X[:, 1] == -9).sum() == 20

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayeslmm.cohort.build import cohort, cohort_from_arrays, cohorts
+from bayeslmm.cohort.arrays import cohort_from_arrays
+from bayeslmm.cohort.build import cohort, cohorts
 from bayeslmm.cohort.cohort import Cohort, group_by_individuals
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.individuals import individual_index

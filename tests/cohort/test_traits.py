@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy.linalg import block_diag
 
-from bayeslmm.cohort.build import cohort, cohort_from_arrays, cohorts
+from bayeslmm.cohort.arrays import cohort_from_arrays
+from bayeslmm.cohort.build import cohort, cohorts
 from bayeslmm.cohort.cohort import Cohort, group_by_individuals
 from bayeslmm.cohort.records import read_records, record_cohorts
 from bayeslmm.cohort.traits import complete_traits, stack_traits, trait_blocks, trait_matrix

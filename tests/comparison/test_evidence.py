@@ -9,7 +9,7 @@ import pytest
 from engine_oracles import gram, simulated
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.comparison.evidence import (
     check_comparable,
     estimate_evidence,

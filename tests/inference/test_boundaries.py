@@ -11,7 +11,8 @@ import xarray as xr
 from engine_oracles import Data, dense_blup, gram, sibships, simulated, small
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort, cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
+from bayeslmm.cohort.build import cohort
 from bayeslmm.errors import BayesLMMWarning, InputError, ModelError
 from bayeslmm.genotypes.genotypes import from_array
 from bayeslmm.inference.diagnostics import diagnose

@@ -16,7 +16,7 @@ import pymc as pm
 import pytest
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.cohort.traits import stack_traits
 from bayeslmm.distributions.marginal import Handle
 from bayeslmm.distributions.phenotype import marginal_of

@@ -14,7 +14,7 @@ import xarray as xr
 from kernel_problems import people
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.errors import InputError, ModelError
 from bayeslmm.genotypes.genotypes import from_array

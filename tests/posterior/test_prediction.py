@@ -342,6 +342,28 @@ def test_reliability_is_the_mean_of_hendersons_over_the_posterior(name: str) -> 
     np.testing.assert_allclose(component(found, "additive")["reliability"], wanted, atol=1e-7)
 
 
+def test_reliability_of_a_kernel_of_few_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its eigenbasis is incomplete: one node stands for all that the kernel does not reach."""
+    monkeypatch.setattr("bayeslmm.likelihood.decompose.SMALL", 10)
+    n, rng = 60, np.random.default_rng(8)
+    Z = rng.standard_normal((n, 8))
+    Z -= Z.mean(axis=0)
+    kernel = Relationship(Z @ Z.T / 8, people(n), root=Z / np.sqrt(8), kernel_scale="none")
+    data = Cohort(
+        rng.standard_normal(40), np.ones((40, 1)), people(n)[:40], ("intercept",), "trait"
+    )
+    model = models.load("additive")(data, kernel)
+    spectrum = require_marginal(model).spectrum
+    assert spectrum is not None
+    assert spectrum.basis.null > 0
+    tree = fixed_tree(model, np.zeros(1))
+    variances = variances_at("one", model, tree)
+    closed = compute_blup(model, data, {"additive": kernel}, variances)
+    found = prediction_table(model, tree, data, {"additive": kernel})
+    np.testing.assert_allclose(found["reliability"], closed["reliability"], rtol=1e-7, atol=1e-9)
+    assert found["reliability"].between(0.1, 1.0).all()
+
+
 def test_reliability_does_not_fall_with_the_size_of_the_prediction() -> None:
     """h² near 0.1 ± 0.07: 1 - sd²/(E[σ²] K_ii) was 0 for the largest values, correlation -0.88."""
     data = simulated(200, 1, 0.1, seed=4, K=sibships(200, 5))

@@ -10,6 +10,7 @@ import pytest
 
 from bayeslmm.errors import InputError
 from bayeslmm.relationship.files import read_grm
+from bayeslmm.relationship.files_labelled import is_labelled
 
 K = np.array([[1.0, 0.5, 0.25], [0.5, 1.1, 0.125], [0.25, 0.125, 0.9]])
 NAMES = ["c1", "b 2", "a3"]
@@ -62,6 +63,11 @@ def test_pandas_and_blanks_in_names(tmp_path: Path) -> None:
     assert list(found.individuals.get_level_values(1)) == NAMES
 
 
+def test_matrices_of_numbers_have_no_names(tmp_path: Path) -> None:
+    for text in ("\t1\t0\n\t0\t1\n", "1\t\n0\t1\t\n", "1 0\n0 1\n", "7" * 200_000 + " 1\n"):
+        assert not is_labelled(written(tmp_path / "K.txt", text))
+
+
 def test_columns_are_matched_by_name(tmp_path: Path) -> None:
     frame()[["a3", "c1", "b2"]].to_csv(tmp_path / "K.csv")
     np.testing.assert_array_equal(read_grm(tmp_path / "K.csv").matrix, K)
@@ -96,6 +102,10 @@ def test_families_from_columns_or_a_fam(tmp_path: Path) -> None:
         (",a,b\n", "a header without rows -> a square matrix"),
         (",a,b\na,1,0.5\nb,0.1,1\n", "is 0.5 in row 1, column 2 but 0.1 in row 2"),
         (",a,b\na,1,NA\nb,0,1\n", "K.csv:2:b: 'NA' is not a number"),
+        (",a,b\na,1,0\nb,0,1\nc,0,0\n", "more than 2 rows below 2 names of columns"),
+        (",a,b\na,1,0\n,0,1\n", "an empty name -> a name for every row and column"),
+        (",a,b\u202e\na,1,0\nb,0,1\n", "K.csv:1:names: 'b\\u202e' in column 'names'"),
+        (",a,b\na\x07,1,0\nb,0,1\n", "K.csv:2:names: 'a\\x07' in column 'names'"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -22,7 +22,8 @@ import pytest
 import bayeslmm.cli.analysis
 import bayeslmm.system.memory
 from bayeslmm.cli import main
-from bayeslmm.cohort.build import cohort, cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
+from bayeslmm.cohort.build import cohort
 from bayeslmm.errors import BayesLMMWarning, InputError
 from bayeslmm.genotypes.genotypes import from_array, read_genotypes, write_plink1
 from bayeslmm.genotypes.plink_tables import read_fam_phenotypes

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.special import expit, logsumexp
 
 from bayeslmm import models
-from bayeslmm.cohort.build import cohort_from_arrays
+from bayeslmm.cohort.arrays import cohort_from_arrays
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.inference.fit import fit
 from bayeslmm.relationship.relationship import Relationship

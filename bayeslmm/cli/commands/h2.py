@@ -81,23 +81,23 @@ def run(args: Namespace, terminal: Terminal) -> int:
             terminal.warn(f"{trait} is left out: {error}")
         inputs = [*source.files, *tables, *([model.path] if args.model.endswith(".py") else [])]
         with terminal.step("writing the results"):
-            missing = left_out_rows(left_out, model.name)
-            _write(args, terminal, clock, paths, results, missing, inputs, source.frequency_check)
+            reasons = {trait: str(error) for trait, error in left_out.items()}
+            _write(args, terminal, clock, paths, results, reasons, inputs, source.frequency_check)
     for left in stale(args.out, list(paths.values())):
         terminal.warn(f"{left} is of an earlier run, not of this one")
-    _print(args, terminal, results, paths)
+    _print(args, terminal, results, reasons, paths)
     return 0 if not left_out and all(result.diagnosis.ok for result in results) else 1
 
 
-def left_out_rows(left_out: Mapping[str, BayesLMMError], model: str) -> pd.DataFrame:
+def left_out_rows(reasons: Mapping[str, str], model: str) -> pd.DataFrame:
     """Tabulate the traits that could not be analysed, with the reason as their one quantity."""
     import pandas as pd
 
     from bayeslmm.posterior.summary import COLUMNS
 
     rows = [
-        {"trait": trait, "model": model, "engine": "", "quantity": f"left out: {error}", "n": 0}
-        for trait, error in left_out.items()
+        {"trait": trait, "model": model, "engine": "", "quantity": f"left out: {reason}", "n": 0}
+        for trait, reason in reasons.items()
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -199,7 +199,7 @@ def _write(
     clock: Clock,
     paths: dict[str, Path],
     results: list[Result],
-    missing: pd.DataFrame,
+    reasons: Mapping[str, str],
     inputs: list[Path],
     check: FrequencyCheck | None,
 ) -> None:
@@ -209,7 +209,10 @@ def _write(
     tree.attrs |= {"command": command_line(args), "prob": args.prob}
     tree.attrs["warnings"] = json.dumps(terminal.warnings)
     table = pd.concat([result.table for result in results], ignore_index=True)
-    whole = pd.concat([table, missing], ignore_index=True) if len(missing) else table
+    whole = table
+    if reasons:
+        missing = left_out_rows(reasons, str(table["model"].iloc[0]))
+        whole = pd.concat([table, missing], ignore_index=True)
     files: dict[Path, Writer] = {paths[".h2.tsv"]: partial(write_table, whole)}
     if not args.no_report:
         diagnoses = {result.cohort.trait: result.diagnosis for result in results}
@@ -222,8 +225,8 @@ def _write(
     if predicted:
         files[paths[PREDICTIONS]] = partial(write_table, pd.concat(predicted))
     facts: dict[str, Any] = {"traits": {one.cohort.trait: _facts(one) for one in results}}
-    if len(missing):
-        facts["left_out"] = dict(zip(missing["trait"], missing["quantity"], strict=True))
+    if reasons:
+        facts["left_out"] = dict(reasons)
     if check is not None:
         facts["frequency_check"] = check.facts()
     text = record(args, terminal, clock, inputs, facts)
@@ -269,11 +272,15 @@ def _facts(result: Result) -> dict[str, Any]:
 
 
 def _print(
-    args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
+    args: Namespace,
+    terminal: Terminal,
+    results: list[Result],
+    reasons: Mapping[str, str],
+    paths: dict[str, Path],
 ) -> None:
     """Print the summary on stdout."""
     if args.json:
-        sys.stdout.write(json_text(_json(args, terminal, results, paths), ascii_only=True))
+        sys.stdout.write(json_text(_json(args, terminal, results, reasons, paths), ascii_only=True))
         return
     from bayeslmm.posterior.summary import why_no_bayes_factor
 
@@ -290,7 +297,11 @@ def _print(
 
 
 def _json(
-    args: Namespace, terminal: Terminal, results: list[Result], paths: dict[str, Path]
+    args: Namespace,
+    terminal: Terminal,
+    results: list[Result],
+    reasons: Mapping[str, str],
+    paths: dict[str, Path],
 ) -> dict[str, Any]:
     common = ["trait", "model", "engine", "n"]
     return {
@@ -307,6 +318,7 @@ def _json(
             }
             for result in results
         ],
+        "left_out": dict(reasons),
         "warnings": list(terminal.warnings),
         "outputs": {suffix.removeprefix("."): str(path) for suffix, path in paths.items()},
     }

@@ -157,7 +157,7 @@ def solve(
     free = spectrum.n if effects.factor is not None else spectrum.m
     shift = free * log_unit  # from the density of y / unit to the density of y
     zero, prior_h2 = float("nan"), np.array(np.nan)
-    limit_at_zero = quadrature.factorises(log_prior)
+    limit_at_zero = split.direct or (at_zero and quadrature.factorises(log_prior))
     if at_zero and limit_at_zero:
         zero = quadrature.log_evidence_at_zero(spectrum, y, log_prior, scaled, coordinates)
     if at_zero:

@@ -31,7 +31,7 @@ def group_codes(table: PedigreeTable) -> list[str]:
         for both in zip(table.sires, table.dams, strict=True)
     ]
     base = [pair for pair in pairs if pair != (None, None)]
-    count = Counter(parent for pair in base for parent in {*pair} - {None})
+    count = Counter(name for pair in base for name in dict.fromkeys(pair) if name is not None)
     alone = {name for name, times in count.items() if times >= max(FEWEST, MOST * len(base))}
     many = {name for name, times in count.items() if times >= max(FEWEST, EACH * len(base))}
     both = [pair for pair in base if None not in pair and many.issuperset(pair)]

@@ -184,13 +184,13 @@ def read_pedigree(
     repeated = check_repeated(table)
     if parents == "rows":
         return _built(linked(table, by_rows(table), repeated), allow_selfing)
-    rows_fit = parents == "auto" and consistent_rows(table, repeated, allow_selfing) is not None
-    if not founders and not rows_fit:
+    rows = consistent_rows(table, repeated, allow_selfing) if parents == "auto" else None
+    if not founders and rows is None:
         require_animals(table)
     names = linked(table, by_names(table), repeated)
     if parents == "names":
         return _built(names, allow_selfing, *notes)
-    return _chosen(table, names, repeated, allow_selfing, *notes)
+    return _chosen(table, names, rows, allow_selfing, *notes)
 
 
 def pruned(pedigree: Pedigree, individuals: pd.MultiIndex) -> Pedigree:
@@ -231,11 +231,10 @@ def _built(links: Links, allow_selfing: bool, *notes: str) -> Pedigree:
 
 
 def _chosen(
-    table: PedigreeTable, names: Links, repeated: list[int], allow_selfing: bool, *notes: str
+    table: PedigreeTable, names: Links, rows: Links | None, allow_selfing: bool, *notes: str
 ) -> Pedigree:
     """Read parents as names if possible; as row numbers only if names are impossible."""
     defect = names.defect(allow_selfing)
-    rows = consistent_rows(table, repeated, allow_selfing)
     distinct = {parent for parent in (*table.sires, *table.dams) if parent is not None}
     option = "--pedigree-parents names|rows"
     if defect is None:

@@ -181,7 +181,7 @@ def test_models_whose_variances_share_a_parameter_are_refused() -> None:
         spectral_normal(
             "phenotype", beta, variance, spectrum=spectrum(cohort, K), observed=cohort.y
         )
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=r"the prior of [ue] depends on scale"):
         separate_variances(model)
 
 
