@@ -144,7 +144,7 @@ _HOME = {  # public name -> module:name
     "build_null_model": "comparison.table:null_model",
     "calibrate": "calibration.sbc:calibrate",
     "choose_sets": "relationship.variant_sets:choose_sets",
-    "cohort_from_arrays": "cohort.build:cohort_from_arrays",
+    "cohort_from_arrays": "cohort.arrays:cohort_from_arrays",
     "compare": "comparison.table:compare",
     "compute_blup": "posterior.blup:compute_blup",
     "compute_grm": "relationship.genomic:grm",
